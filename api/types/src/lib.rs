@@ -1,0 +1,28 @@
+//! The objects of Berth and the words they are made of: kinds, names, quantities, selectors, conditions,
+//! validation and time. No I/O and no async: everything here is a value or a pure function.
+
+pub mod app;
+pub mod clock;
+pub mod core;
+pub mod fault;
+pub mod lease;
+pub mod meta;
+pub mod node;
+pub mod quantity;
+pub mod resource;
+pub mod revision;
+pub mod status;
+pub mod task;
+
+pub use clock::{Clock, SystemClock, Timestamp};
+pub use fault::Fault;
+pub use meta::{Condition, ConditionStatus, ObjectMeta, OwnerReference};
+pub use quantity::Quantity;
+pub use resource::Resource;
+pub use status::{Reason, Status};
+
+/// `apiVersion` of Berth's own kinds.
+pub const BERTH_V1: &str = "berth.dev/v1";
+
+/// The finalizer that `Bind` puts on a Task: only its agent's acknowledgement or its Node's deletion takes it off.
+pub const NODE_FINALIZER: &str = "berth.dev/node";
