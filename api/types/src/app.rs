@@ -49,9 +49,6 @@ pub struct AppSpec {
     /// Raised to restart every Task by a rollout.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restart_generation: Option<i64>,
-    /// What happens when a Task's node is away.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub unreachable: Option<Unreachable>,
     /// What each Task is made from.
     pub template: TaskTemplate,
 }
@@ -100,15 +97,6 @@ pub struct RollingUpdate {
     /// Tasks of `replicas` that may be missing, a percentage rounded down; 25% when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_unavailable: Option<IntOrString>,
-}
-
-/// What happens when a Task's node is away.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Unreachable {
-    /// Seconds after its node became NotReady until a Task is replaced; 15 when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub replace_after_seconds: Option<u32>,
 }
 
 /// What an App has.

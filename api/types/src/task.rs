@@ -51,6 +51,9 @@ pub struct TaskSpec {
     /// Seconds that a stopping Task, already out of the available ones, goes on answering before TERM; 2 when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain_delay_seconds: Option<i64>,
+    /// What happens when its node is away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unreachable: Option<Unreachable>,
 
     /// The node it is bound to; written by Bind alone.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -271,6 +274,15 @@ pub struct Restart {
     pub max_delay_seconds: Option<u32>,
 }
 
+/// What happens when a Task's node is away.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Unreachable {
+    /// Seconds after its node became NotReady until a Task is replaced; 15 when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replace_after_seconds: Option<u32>,
+}
+
 /// How a Task goes; written by its agent, and by the scheduler while it is not bound.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -278,7 +290,7 @@ pub struct TaskStatus {
     /// `Pending`, `Starting`, `Running`, `Stopping`, `Succeeded` or `Failed`; the last two are final.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub phase: String,
-    /// `Scheduled`, `Ready`.
+    /// `Scheduled` (scheduler, Bind), `Ready` (agent), `Reachable` (node controller; absent means yes).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
