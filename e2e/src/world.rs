@@ -1,0 +1,336 @@
+//! A world: one cluster of one machine, its parts as processes of their own, its folders under a temporary one.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::etcd::Etcd;
+use crate::leftovers;
+use crate::process::Process;
+use crate::wait::eventually;
+use crate::{binary, workspace};
+
+/// How long a step of a healthy world may take at most.
+pub const SOON: Duration = Duration::from_secs(60);
+
+/// Which store a world runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreForm {
+    /// The journalled one inside the apiserver.
+    Embedded,
+    /// A real etcd of this version.
+    Etcd(&'static str),
+}
+
+/// A process of the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// The API and its store.
+    Apiserver,
+    /// Every built-in controller.
+    Controllers,
+    /// The node agent.
+    Agent,
+}
+
+impl Part {
+    /// All of them, in the order in which they start.
+    pub const ALL: [Part; 3] = [Part::Apiserver, Part::Controllers, Part::Agent];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Apiserver => "apiserver",
+            Self::Controllers => "controllers",
+            Self::Agent => "node-agent",
+        }
+    }
+}
+
+/// How a run of `ctl` ended.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Exit code; 128 + signal when it was killed.
+    pub code: i32,
+    /// What it wrote to standard output.
+    pub stdout: String,
+    /// What it wrote to standard error.
+    pub stderr: String,
+}
+
+impl Run {
+    /// The output of a run that must have ended well.
+    ///
+    /// # Panics
+    /// When it did not.
+    pub fn ok(self) -> String {
+        assert_eq!(self.code, 0, "ctl failed\nstdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self.stdout
+    }
+}
+
+/// One cluster of one machine.
+#[derive(Debug)]
+pub struct World {
+    parts: BTreeMap<Part, Process>,
+    etcd: Option<Etcd>,
+    form: StoreForm,
+    dir: TempDir,
+}
+
+impl World {
+    /// Folders and a store, but no process of Berth yet.
+    pub fn empty(form: StoreForm) -> Self {
+        let dir = tempfile::Builder::new().prefix("berth-").tempdir().expect("a temporary folder");
+        for folder in ["data/log", "run"] {
+            fs::create_dir_all(dir.path().join(folder)).expect("folders of the world");
+        }
+        let etcd = match form {
+            StoreForm::Embedded => None,
+            StoreForm::Etcd(version) => Some(Etcd::start(version, dir.path())),
+        };
+        Self { parts: BTreeMap::new(), etcd, form, dir }
+    }
+
+    /// A world with every part running and its node ready.
+    pub fn start(form: StoreForm) -> Self {
+        let mut world = Self::empty(form);
+        for part in Part::ALL {
+            world.begin(part);
+        }
+        world.wait_for_node();
+        let version: Value = serde_json::from_str(&world.ctl(&["version", "-o", "json"]).ok()).expect("JSON");
+        let uid = version["server"]["clusterUid"].as_str().expect("the server tells the cluster's uid");
+        fs::write(world.data().join("cluster"), uid).expect("the data folder is writable");
+        world
+    }
+
+    /// The world's folder; every name it leaves anywhere contains it or the cluster's uid.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The data folder.
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// The run folder.
+    pub fn run(&self) -> PathBuf {
+        self.dir.path().join("run")
+    }
+
+    /// Where the API is reached.
+    pub fn server(&self) -> String {
+        format!("unix:{}", self.run().join("api.sock").display())
+    }
+
+    /// The etcd's URL, in a world on etcd.
+    pub fn etcd_url(&self) -> Option<String> {
+        self.etcd.as_ref().map(Etcd::url)
+    }
+
+    /// Waits until the node is ready.
+    pub fn wait_for_node(&mut self) {
+        eventually("the node is ready", SOON, || {
+            for process in self.parts.values_mut() {
+                process.must_run();
+            }
+            let nodes = self.list("nodes")?;
+            let ready = nodes.iter().any(|node| condition(node, "Ready") == "True");
+            if ready { Ok(()) } else { Err(format!("{nodes:?}")) }
+        });
+    }
+
+    /// Starts a part.
+    pub fn begin(&mut self, part: Part) {
+        let process = Process::start(part.name(), self.command(part), &self.log(part));
+        self.parts.insert(part, process);
+    }
+
+    fn log(&self, part: Part) -> PathBuf {
+        self.data().join("log").join(format!("{}.log", part.name()))
+    }
+
+    fn command(&self, part: Part) -> Command {
+        let mut command = Command::new(binary(part.name()));
+        match part {
+            Part::Apiserver => {
+                command.args(["--listen", &self.server()]);
+                match (self.form, &self.etcd) {
+                    (StoreForm::Etcd(_), Some(etcd)) => {
+                        command.args(["--allow-unsupported-etcd", "--store", &format!("etcd:{}", etcd.url())])
+                    }
+                    _ => command
+                        .args(["--store", &format!("embedded:{}", self.data().join("store").display())]),
+                };
+            }
+            Part::Controllers => {
+                command.args(["--server", &self.server()]);
+            }
+            Part::Agent => {
+                command.args(["--server", &self.server(), "--allow-host-root", "--node-name", "one"]);
+                command.arg("--data").arg(self.data().join("node"));
+                command.arg("--run").arg(self.run().join("node"));
+            }
+        }
+        command
+    }
+
+    /// A running part.
+    pub fn part(&self, part: Part) -> &Process {
+        &self.parts[&part]
+    }
+
+    /// Kills a part with -9.
+    pub fn kill(&mut self, part: Part) {
+        self.parts.remove(&part).unwrap_or_else(|| panic!("{} runs", part.name())).kill();
+    }
+
+    /// Asks a part to end.
+    pub fn stop(&mut self, part: Part) {
+        self.parts.remove(&part).unwrap_or_else(|| panic!("{} runs", part.name())).stop();
+    }
+
+    /// Runs `ctl` against this world.
+    pub fn ctl(&self, args: &[&str]) -> Run {
+        let output = Command::new(binary("ctl"))
+            .args(args)
+            .env("CTL_SERVER", self.server())
+            .current_dir(workspace())
+            .stdin(Stdio::null())
+            .output()
+            .expect("ctl starts");
+        Run {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Applies a manifest's text.
+    pub fn apply(&self, manifest: &str) -> Run {
+        let file = self.dir.path().join("manifest.yaml");
+        fs::write(&file, manifest).expect("the world's folder is writable");
+        self.ctl(&["apply", "-f", &file.display().to_string()])
+    }
+
+    /// All objects of a kind in the namespace `default`, or without one.
+    pub fn list(&self, kind: &str) -> Result<Vec<Value>, String> {
+        let run = self.ctl(&["get", kind, "-o", "json"]);
+        if run.code != 0 {
+            return Err(run.stderr);
+        }
+        let list: Value =
+            serde_json::from_str(&run.stdout).map_err(|error| format!("{error}: {}", run.stdout))?;
+        Ok(list["items"].as_array().cloned().unwrap_or_else(|| vec![list.clone()]))
+    }
+
+    /// The Tasks of an App that are not being deleted, in the order of their names.
+    pub fn tasks_of(&self, app: &str) -> Result<Vec<Value>, String> {
+        let mut tasks = self.list("tasks")?;
+        tasks.retain(|task| {
+            task["metadata"]["labels"]["berth.dev/app"] == app
+                && task["metadata"]["deletionTimestamp"].is_null()
+        });
+        Ok(tasks)
+    }
+
+    /// Waits until exactly `count` Tasks of an App are Ready, and gives them.
+    pub fn wait_ready(&self, app: &str, count: usize) -> Vec<Value> {
+        eventually(&format!("{count} Tasks of {app} are ready"), SOON, || {
+            let tasks = self.tasks_of(app)?;
+            let ready = tasks.iter().filter(|task| condition(task, "Ready") == "True").count();
+            if ready == count && tasks.len() == count { Ok(tasks) } else { Err(summary(&tasks)) }
+        })
+    }
+
+    /// Waits until there is no object of `kind` any more.
+    pub fn wait_none(&self, kind: &str) {
+        eventually(&format!("no {kind} are left"), SOON, || {
+            let left = self.list(kind)?;
+            if left.is_empty() { Ok(()) } else { Err(summary(&left)) }
+        });
+    }
+
+    /// Ends the world: everything it started is gone, or the test fails.
+    pub fn end(mut self) {
+        self.stop_all();
+        self.down();
+        let left = leftovers::scan(self.dir.path());
+        assert!(left.is_empty(), "left after `ctl down`: {left:#?}");
+    }
+
+    /// Stops every part, the agent first.
+    pub fn stop_all(&mut self) {
+        for part in Part::ALL.into_iter().rev() {
+            if let Some(process) = self.parts.remove(&part) {
+                process.stop();
+            }
+        }
+    }
+
+    /// Runs `ctl down` for this world's folders.
+    pub fn down(&self) -> Run {
+        let (data, run) = (self.data().display().to_string(), self.run().display().to_string());
+        self.ctl(&["down", "--data", &data, "--run", &run])
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for (part, process) in &self.parts {
+                let output = process.output();
+                let tail: Vec<&str> = output.lines().rev().take(30).collect();
+                eprintln!("--- {} ---", part.name());
+                tail.iter().rev().for_each(|line| eprintln!("{line}"));
+            }
+        }
+        self.parts.clear();
+        self.down();
+    }
+}
+
+/// Status of a condition of an object; empty when it has none.
+pub fn condition<'a>(object: &'a Value, type_: &str) -> &'a str {
+    let conditions = object["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let found = conditions.iter().find(|condition| condition["type"] == type_);
+    found.and_then(|condition| condition["status"].as_str()).unwrap_or_default()
+}
+
+/// The host port of a Task's port `name`.
+pub fn port(task: &Value, name: &str) -> u16 {
+    let ports = task["spec"]["assignedPorts"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let found = ports.iter().find(|port| port["name"] == name).and_then(|port| port["port"].as_u64());
+    found.and_then(|port| u16::try_from(port).ok()).unwrap_or_else(|| panic!("no port `{name}` in {task}"))
+}
+
+/// Name of an object.
+pub fn name(object: &Value) -> &str {
+    object["metadata"]["name"].as_str().expect("an object has a name")
+}
+
+/// uid of an object.
+pub fn uid(object: &Value) -> &str {
+    object["metadata"]["uid"].as_str().expect("an object has a uid")
+}
+
+/// Objects in a few words each.
+pub fn summary(objects: &[Value]) -> String {
+    let line = |object: &Value| {
+        let status = &object["status"];
+        format!(
+            "{} {} {} {}",
+            name(object),
+            status["phase"],
+            status["containerStatuses"],
+            status["conditions"]
+        )
+    };
+    objects.iter().map(line).collect::<Vec<_>>().join("\n")
+}

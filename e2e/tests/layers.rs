@@ -1,0 +1,122 @@
+//! Who may depend on whom, and what no file may do: the layers of the workspace.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each crate with the crates of ours that it may use. The end-to-end tests may use anything.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("api/types", &[]),
+    ("proto", &["berth-types"]),
+    ("api/store", &["berth-types"]),
+    ("node-agent/shim-api", &["berth-types"]),
+    ("api/client", &["berth-types", "berth-proto"]),
+    ("api/server", &["berth-types", "berth-proto", "berth-store"]),
+    ("controllers/runtime", &["berth-types", "berth-client"]),
+    ("controllers/builtin", &["berth-types", "berth-client", "berth-runtime"]),
+    ("controllers/scheduler", &["berth-types", "berth-client", "berth-runtime"]),
+    (
+        "controllers/run",
+        &["berth-types", "berth-client", "berth-runtime", "berth-builtin", "berth-scheduler"],
+    ),
+    ("node-agent/agent", &["berth-types", "berth-client", "berth-runtime", "berth-shim-api"]),
+    ("node-agent/shim", &["berth-types", "berth-shim-api"]),
+    ("cli", &["berth-types", "berth-client"]),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("e2e lies in the workspace").to_path_buf()
+}
+
+/// The crates of ours that a manifest names outside its dev-dependencies.
+fn uses(manifest: &str) -> Vec<String> {
+    let mut section = String::new();
+    let mut found = Vec::new();
+    for line in manifest.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']').to_string();
+        }
+        let name = line.split(['=', '.', ' ']).next().unwrap_or_default();
+        if name.starts_with("berth-") && matches!(section.as_str(), "dependencies" | "build-dependencies") {
+            found.push(name.to_string());
+        }
+    }
+    found
+}
+
+fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display())) {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn every_crate_uses_only_the_layers_below_it() {
+    let members: BTreeMap<&str, &[&str]> = ALLOWED.iter().copied().collect();
+    let workspace = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    for member in members.keys() {
+        assert!(workspace.contains(&format!("\"{member}\"")), "{member} is not in the workspace");
+        let manifest = fs::read_to_string(root().join(member).join("Cargo.toml")).unwrap();
+        for used in uses(&manifest) {
+            assert!(members[member].contains(&used.as_str()), "{member} may not use {used}");
+        }
+    }
+}
+
+#[test]
+fn no_controller_imports_another() {
+    let folder = root().join("controllers/builtin/src");
+    let controllers: Vec<String> = fs::read_dir(&folder)
+        .unwrap()
+        .filter_map(|entry| {
+            let entry = entry.unwrap();
+            entry.path().is_dir().then(|| entry.file_name().into_string().unwrap())
+        })
+        .collect();
+    assert!(controllers.len() >= 3, "app, node and garbage at least: {controllers:?}");
+    for controller in &controllers {
+        let mut files = Vec::new();
+        sources(&folder.join(controller), &mut files);
+        for file in files {
+            let text = fs::read_to_string(&file).unwrap();
+            for other in controllers.iter().filter(|other| *other != controller) {
+                assert!(!text.contains(&format!("crate::{other}")), "{} imports {other}", file.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_plan_neither_waits_nor_looks_at_a_clock() {
+    let mut files = Vec::new();
+    for dir in ["controllers", "node-agent"] {
+        sources(&root().join(dir), &mut files);
+    }
+    let plans: Vec<_> = files
+        .iter()
+        .filter(|file| file.ends_with("plan.rs") || file.parent().is_some_and(|dir| dir.ends_with("plan")))
+        .collect();
+    assert!(plans.len() >= 3, "{plans:?}");
+    for plan in plans {
+        let text = fs::read_to_string(plan).unwrap();
+        for word in [".await", "tokio", "Instant::now", "SystemClock", "fastrand", "tracing::"] {
+            assert!(!text.contains(word), "{} uses {word}", plan.display());
+        }
+    }
+}
+
+#[test]
+fn only_the_shim_may_hold_unsafe_code() {
+    for (member, _) in ALLOWED.iter().filter(|(member, _)| *member != "node-agent/shim") {
+        let manifest = fs::read_to_string(root().join(member).join("Cargo.toml")).unwrap();
+        assert!(
+            manifest.contains("[lints]\nworkspace = true"),
+            "{member} does not take the workspace's lints"
+        );
+    }
+}
