@@ -4,13 +4,26 @@
 use berth_e2e::StoreForm::{self, Embedded, Etcd};
 use libtest_mimic::{Arguments, Failed, Trial};
 
+mod crashes;
+mod isolation;
+mod kills;
+mod manifests;
 mod replicas;
+mod rollout;
+mod simulated;
+mod up;
 
 const ETCD: StoreForm = Etcd("3.5.1");
 const OLD_ETCD: StoreForm = Etcd("3.4.23");
 
-/// A scenario on one store.
-fn on(name: &str, form: StoreForm, scenario: fn(StoreForm)) -> Trial {
+/// The trials of one scenario, one for each store.
+macro_rules! on {
+    ($module:ident :: $scenario:ident, $($form:expr),+) => {
+        vec![$(trial(stringify!($scenario), $form, $module::$scenario)),+]
+    };
+}
+
+fn trial(name: &str, form: StoreForm, scenario: fn(StoreForm)) -> Trial {
     let store = match form {
         Embedded => "embedded".to_string(),
         Etcd(version) => format!("etcd {version}"),
@@ -27,13 +40,19 @@ fn main() {
     if !arguments.list {
         berth_e2e::namespaces::enter();
     }
-    let mut trials = Vec::new();
-    for form in [Embedded, ETCD, OLD_ETCD] {
-        trials.push(on(
-            "three_replicas_answer_and_leave_nothing",
-            form,
-            replicas::three_replicas_answer_and_leave_nothing,
-        ));
-    }
-    libtest_mimic::run(&arguments, trials).exit();
+    let trials = [
+        on!(replicas::three_replicas_answer_and_leave_nothing, Embedded, ETCD, OLD_ETCD),
+        on!(rollout::an_image_scales_rolls_and_is_undone, Embedded, ETCD),
+        on!(crashes::a_killed_container_restarts_in_place, Embedded, ETCD),
+        on!(crashes::a_memory_hog_is_oom_killed, Embedded, ETCD),
+        on!(crashes::an_exit_code_and_the_last_words_are_kept, Embedded, ETCD),
+        on!(kills::containers_outlive_every_part, Embedded, ETCD),
+        on!(kills::containers_outlive_all_parts_at_once, Embedded, ETCD),
+        on!(kills::an_exit_while_the_agent_is_away_is_reported, Embedded, ETCD),
+        on!(up::up_stopped_and_started_again_adopts_its_containers, Embedded, ETCD),
+        on!(isolation::a_task_reaches_nothing_of_berth, Embedded, ETCD),
+        on!(manifests::every_manifest_runs, Embedded, ETCD),
+        on!(simulated::ten_thousand_tasks_on_a_thousand_nodes, Embedded, ETCD),
+    ];
+    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }

@@ -1,0 +1,97 @@
+//! Containers that end by themselves, are killed, or want too much memory.
+
+use std::time::Duration;
+
+use berth_e2e::leftovers::processes_of_task;
+use berth_e2e::wait::eventually;
+use berth_e2e::world::{SOON, summary, uid};
+use berth_e2e::{StoreForm, World};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+fn app(name: &str, script: &str) -> String {
+    format!(
+        "apiVersion: berth.dev/v1
+kind: App
+metadata: {{name: {name}}}
+spec:
+  template:
+    spec:
+      drainDelaySeconds: 0
+      terminationGracePeriodSeconds: 1
+      containers:
+        - name: main
+          command: [sh, -c, '{script}']
+          resources: {{requests: {{cpu: 10m, memory: 8Mi}}, limits: {{memory: 32Mi}}}}
+"
+    )
+}
+
+fn only_container(world: &World, app: &str) -> Result<(Value, Value), String> {
+    let tasks = world.tasks_of(app)?;
+    let [task] = tasks.as_slice() else { return Err(summary(&tasks)) };
+    Ok((task.clone(), task["status"]["containerStatuses"][0].clone()))
+}
+
+fn restarts(container: &Value) -> u64 {
+    container["restartCount"].as_u64().unwrap_or(0)
+}
+
+/// A killed container starts again in place, each time later; the count and the last exit are shown.
+pub fn a_killed_container_restarts_in_place(form: StoreForm) {
+    let world = World::start(form);
+    world.apply(&app("steady", "exec sleep 1000")).ok();
+    let task = world.wait_ready("steady", 1).remove(0);
+    let mut waits = Vec::new();
+    for round in 1..=3 {
+        let pids = processes_of_task(world.dir(), uid(&task));
+        assert_eq!(pids.len(), 1, "one process: {pids:?}");
+        let killed_at = std::time::Instant::now();
+        kill(Pid::from_raw(i32::try_from(pids[0]).expect("a pid")), Signal::SIGKILL)
+            .expect("the process is there");
+        eventually("the container runs again", SOON, || {
+            let (now, container) = only_container(&world, "steady")?;
+            assert_eq!(uid(&now), uid(&task), "it restarts in place");
+            let again = restarts(&container) == round && !container["state"]["running"].is_null();
+            if again { Ok(()) } else { Err(container.to_string()) }
+        });
+        waits.push(killed_at.elapsed());
+        let (_, container) = only_container(&world, "steady").expect("the Task is there");
+        assert_eq!(container["lastState"]["terminated"]["exitCode"], 137, "{container}");
+    }
+    assert!(waits[2] > waits[0] + Duration::from_secs(1), "the backoff grows: {waits:?}");
+    world.ctl(&["delete", "app/steady"]).ok();
+    world.end();
+}
+
+/// A container over its memory limit is killed and says so.
+pub fn a_memory_hog_is_oom_killed(form: StoreForm) {
+    let world = World::start(form);
+    world.apply(&app("hog", "exec tail /dev/zero")).ok();
+    let ended = eventually("the hog was killed", SOON, || {
+        let (_, container) = only_container(&world, "hog")?;
+        let state = [&container["lastState"], &container["state"]];
+        let ended = state.into_iter().find(|state| !state["terminated"].is_null());
+        ended.map(|state| state["terminated"].clone()).ok_or_else(|| container.to_string())
+    });
+    assert_eq!(ended["reason"], "OOMKilled", "{ended}");
+    assert_eq!(ended["exitCode"], 137, "{ended}");
+    world.ctl(&["delete", "app/hog"]).ok();
+    world.end();
+}
+
+/// A container that keeps failing fails its Task after five restarts, and the App says why.
+pub fn an_exit_code_and_the_last_words_are_kept(form: StoreForm) {
+    let world = World::start(form);
+    world.apply(&app("brief", "echo last words; exit 3")).ok();
+    eventually("the exit is reported", SOON, || {
+        let (_, container) = only_container(&world, "brief")?;
+        let code = &container["lastState"]["terminated"]["exitCode"];
+        if *code == 3 { Ok(()) } else { Err(container.to_string()) }
+    });
+    let logs = world.ctl(&["logs", "app/brief", "--previous"]).ok();
+    assert!(logs.contains("last words"), "{logs}");
+    world.ctl(&["delete", "app/brief"]).ok();
+    world.end();
+}

@@ -1,0 +1,116 @@
+//! Every part killed with -9 and started again: containers keep their processes, nothing is doubled, no exit is lost.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use berth_e2e::leftovers::processes_of_task;
+use berth_e2e::wait::eventually;
+use berth_e2e::world::{SOON, name, port, summary, uid};
+use berth_e2e::{Part, StoreForm, World, http};
+use serde_json::Value;
+
+const STEADY: &str = "apiVersion: berth.dev/v1
+kind: App
+metadata: {name: steady}
+spec:
+  replicas: 3
+  template:
+    spec:
+      drainDelaySeconds: 0
+      terminationGracePeriodSeconds: 1
+      containers:
+        - name: web
+          command: [sh, -c, 'echo steady > index.html; exec busybox httpd -f -p $PORT_HTTP']
+          ports: [{name: http}]
+          resources: {requests: {cpu: 10m, memory: 8Mi}, limits: {memory: 32Mi}}
+          readinessProbe: {httpGet: {port: http}}
+";
+
+/// Processes of each Task by its name.
+fn processes(world: &World, tasks: &[Value]) -> BTreeMap<String, Vec<u32>> {
+    tasks.iter().map(|task| (name(task).to_string(), processes_of_task(world.dir(), uid(task)))).collect()
+}
+
+fn answers(tasks: &[Value]) {
+    for task in tasks {
+        assert_eq!(http::get(port(task, "http")), Ok("steady".to_string()), "{}", name(task));
+    }
+}
+
+/// Each part dies and comes back; the containers notice nothing, and the cluster works on.
+pub fn containers_outlive_every_part(form: StoreForm) {
+    let mut world = World::start(form);
+    world.apply(STEADY).ok();
+    let tasks = world.wait_ready("steady", 3);
+    let before = processes(&world, &tasks);
+    assert!(before.values().all(|pids| pids.len() == 1), "{before:?}");
+
+    for part in [Part::Agent, Part::Controllers, Part::Apiserver] {
+        world.kill(part);
+        answers(&tasks);
+        world.begin(part);
+        world.wait_for_node();
+        let after = world.wait_ready("steady", 3);
+        assert_eq!(processes(&world, &after), before, "after {part:?}");
+        assert!(after.iter().all(|task| task["status"]["containerStatuses"][0]["restartCount"] == 0));
+    }
+
+    world.ctl(&["scale", "app/steady", "--replicas", "4"]).ok();
+    let grown = processes(&world, &world.wait_ready("steady", 4));
+    assert!(before.iter().all(|(task, pids)| grown.get(task) == Some(pids)), "{before:?} {grown:?}");
+    world.ctl(&["delete", "app/steady"]).ok();
+    world.wait_none("tasks");
+    world.end();
+}
+
+/// All parts at once: the same.
+pub fn containers_outlive_all_parts_at_once(form: StoreForm) {
+    let mut world = World::start(form);
+    world.apply(STEADY).ok();
+    let tasks = world.wait_ready("steady", 3);
+    let before = processes(&world, &tasks);
+    Part::ALL.into_iter().for_each(|part| world.kill(part));
+    answers(&tasks);
+    Part::ALL.into_iter().for_each(|part| world.begin(part));
+    world.wait_for_node();
+    let after = world.wait_ready("steady", 3);
+    assert_eq!(processes(&world, &after), before);
+    world.ctl(&["delete", "app/steady"]).ok();
+    world.end();
+}
+
+/// An exit while the agent is away is reported with its code when it is back.
+pub fn an_exit_while_the_agent_is_away_is_reported(form: StoreForm) {
+    let mut world = World::start(form);
+    let script = "while [ ! -e go ]; do sleep 0.1; done; exit 7";
+    let manifest = STEADY
+        .replace("replicas: 3", "replicas: 1")
+        .replace("'echo steady > index.html; exec busybox httpd -f -p $PORT_HTTP'", &format!("'{script}'"));
+    let manifest =
+        manifest.lines().filter(|line| !line.contains("readinessProbe")).collect::<Vec<_>>().join("\n");
+    world.apply(&manifest).ok();
+    let task = world.wait_ready("steady", 1).remove(0);
+    let pids = processes_of_task(world.dir(), uid(&task));
+
+    world.kill(Part::Agent);
+    open_gate(&pids);
+    eventually("the container ended", SOON, || {
+        let left = processes_of_task(world.dir(), uid(&task));
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    });
+    world.begin(Part::Agent);
+    eventually("its exit is reported", SOON, || {
+        let tasks = world.tasks_of("steady")?;
+        let code =
+            |task: &Value| task["status"]["containerStatuses"][0]["lastState"]["terminated"]["exitCode"] == 7;
+        if tasks.iter().any(code) { Ok(()) } else { Err(summary(&tasks)) }
+    });
+    world.ctl(&["delete", "app/steady"]).ok();
+    world.end();
+}
+
+/// Makes the file `go` in the working directory of the container's processes.
+fn open_gate(pids: &[u32]) {
+    let pid = pids.first().expect("the container runs");
+    fs::write(format!("/proc/{pid}/cwd/go"), "").expect("the sandbox is writable");
+}

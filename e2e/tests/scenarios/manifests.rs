@@ -1,0 +1,31 @@
+//! Every example of `manifests/` is valid, applies, and becomes available.
+
+use std::fs;
+use std::process::Command;
+
+use berth_e2e::{StoreForm, World, workspace};
+
+/// Where the examples expect their image.
+const LAYOUT: &str = "/var/tmp/berth-images/web";
+
+/// Each file parses, validates, applies, and its App becomes available.
+pub fn every_manifest_runs(form: StoreForm) {
+    let made = Command::new(workspace().join("e2e/make-image"))
+        .args([LAYOUT, "v1", "hello from version 1"])
+        .status();
+    assert!(made.expect("e2e/make-image starts").success());
+    let world = World::start(form);
+    let mut files: Vec<String> = fs::read_dir(workspace().join("manifests"))
+        .expect("the folder of examples")
+        .map(|entry| entry.expect("a readable entry").path().display().to_string())
+        .collect();
+    files.sort();
+    assert!(files.len() >= 4, "{files:?}");
+    for file in &files {
+        world.ctl(&["validate", "-f", file]).ok();
+        let applied = world.ctl(&["apply", "-f", file]).ok();
+        let app = applied.split_whitespace().next().expect("apply names the object").to_string();
+        world.ctl(&["rollout", "status", &app, "--timeout", "60s"]).ok();
+    }
+    world.end();
+}

@@ -1,0 +1,62 @@
+//! `ctl up`: one command, stopped and started again; refused twice; ended by `ctl down`.
+
+use std::fs;
+use std::process::Command;
+
+use berth_e2e::leftovers::{self, processes_of_task};
+use berth_e2e::process::Process;
+use berth_e2e::wait::eventually;
+use berth_e2e::world::{SOON, uid};
+use berth_e2e::{StoreForm, World, binary};
+
+fn up(world: &World) -> Command {
+    let mut command = Command::new(binary("ctl"));
+    command.arg("up").arg("--data").arg(world.data()).arg("--run").arg(world.run());
+    if let Some(url) = world.etcd_url() {
+        command.args(["--etcd", &url, "--allow-unsupported-etcd"]);
+    }
+    command
+}
+
+fn start(world: &World) -> Process {
+    let mut process = Process::start("ctl up", up(world), &world.dir().join("up.log"));
+    eventually("`ctl up` says what to type next", SOON, || {
+        process.must_run();
+        let said = process.output();
+        if said.contains("ctl apply") { Ok(()) } else { Err(said) }
+    });
+    process
+}
+
+/// Up, apply, stop, up again: the same containers. A second `up` is refused; `down` leaves only the data.
+pub fn up_stopped_and_started_again_adopts_its_containers(form: StoreForm) {
+    let world = World::empty(form);
+    let first = start(&world);
+
+    let second = up(&world).output().expect("ctl starts");
+    let refusal = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(!second.status.success() && refusal.contains(&first.pid().to_string()), "{refusal}");
+
+    world.ctl(&["apply", "-f", "manifests/hello.yaml"]).ok();
+    let tasks = world.wait_ready("hello", 3);
+    let before: Vec<_> = tasks.iter().map(|task| processes_of_task(world.dir(), uid(task))).collect();
+    assert!(before.iter().all(|pids| !pids.is_empty()), "{before:?}");
+
+    first.stop();
+    assert_ne!(world.ctl(&["get", "apps"]).code, 0, "the control plane is gone");
+    let meanwhile: Vec<_> = tasks.iter().map(|task| processes_of_task(world.dir(), uid(task))).collect();
+    assert_eq!(meanwhile, before, "containers go on");
+
+    let again = start(&world);
+    let tasks = world.wait_ready("hello", 3);
+    let after: Vec<_> = tasks.iter().map(|task| processes_of_task(world.dir(), uid(task))).collect();
+    assert_eq!(after, before, "containers are adopted");
+
+    world.down();
+    eventually("`ctl up` has ended", SOON, || {
+        let left = leftovers::scan(world.dir());
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:#?}")) }
+    });
+    drop(again);
+    assert!(fs::exists(world.data().join("node")).expect("the data folder is readable"), "the data stays");
+}
