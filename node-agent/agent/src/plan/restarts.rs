@@ -1,0 +1,77 @@
+//! Restarting in place: how long to wait, and when it is too often.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use berth_types::Timestamp;
+
+use crate::assignment::RestartPolicy;
+
+/// When something failed lately, oldest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Restarts {
+    times: VecDeque<Timestamp>,
+}
+
+/// What a failure leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Another try, then.
+    Again(Timestamp),
+    /// No more tries here.
+    TooOften,
+}
+
+impl Restarts {
+    /// Failures as a journal remembers them.
+    pub fn remembered(times: impl IntoIterator<Item = Timestamp>) -> Self {
+        Self { times: times.into_iter().collect() }
+    }
+
+    /// Counts a failure at `now`: the wait doubles with each failure within the policy's window.
+    pub fn count(&mut self, policy: &RestartPolicy, now: Timestamp) -> Verdict {
+        self.times.retain(|&at| now.since(at) < policy.within);
+        self.times.push_back(now);
+        let earlier = self.times.len() - 1;
+        if earlier >= usize::try_from(policy.in_place).unwrap_or(usize::MAX) {
+            return Verdict::TooOften;
+        }
+        let doublings = u32::try_from(earlier).unwrap_or(u32::MAX).min(20);
+        let wait: Duration = (policy.initial * 2u32.pow(doublings)).min(policy.most);
+        Verdict::Again(now.plus(wait))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy() -> RestartPolicy {
+        RestartPolicy {
+            in_place: 5,
+            within: Duration::from_secs(600),
+            initial: Duration::from_secs(1),
+            most: Duration::from_secs(10),
+        }
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1000)
+    }
+
+    #[test]
+    fn the_wait_doubles_up_to_the_most_and_the_sixth_failure_in_a_window_is_too_often() {
+        let mut restarts = Restarts::default();
+        let waits: Vec<Verdict> = (0..6).map(|_| restarts.count(&policy(), at(100))).collect();
+        let again = |seconds| Verdict::Again(at(seconds));
+        assert_eq!(waits, [again(101), again(102), again(104), again(108), again(110), Verdict::TooOften]);
+    }
+
+    #[test]
+    fn failures_before_the_window_are_forgotten() {
+        let mut restarts = Restarts::remembered((0..5).map(at));
+        assert_eq!(restarts.count(&policy(), at(599)), Verdict::TooOften);
+        let mut restarts = Restarts::remembered((0..5).map(at));
+        assert_eq!(restarts.count(&policy(), at(604)), Verdict::Again(at(605)));
+    }
+}

@@ -1,0 +1,328 @@
+use std::time::Duration;
+
+use expect_test::{Expect, expect};
+
+use super::*;
+use crate::assignment::{ProbePlan, Program, RestartPolicy, Root};
+
+mod world;
+
+fn uid(n: u8) -> TaskUid {
+    TaskUid::parse(&format!("{n:032x}")).unwrap()
+}
+
+fn probe(failures: u32) -> ProbePlan {
+    ProbePlan {
+        check: Check::Tcp { port: 31000 },
+        initial_delay: Duration::ZERO,
+        period: Duration::from_secs(1),
+        timeout: Duration::from_secs(1),
+        successes: 1,
+        failures,
+    }
+}
+
+fn program(name: &str) -> Program {
+    Program {
+        name: name.into(),
+        root: Root::Host,
+        command: vec!["true".into()],
+        args: vec![],
+        working_dir: String::new(),
+        env: vec![],
+        user: None,
+        group: None,
+        cpu_request: None,
+        cpu_limit: None,
+        memory_limit: None,
+        pids_limit: None,
+        readiness: None,
+        liveness: None,
+    }
+}
+
+fn task(n: u8, containers: &[&str]) -> Assignment {
+    Assignment {
+        uid: uid(n),
+        namespace: "default".into(),
+        name: format!("web-{n}"),
+        containers: containers.iter().map(|name| program(name)).collect(),
+        restart: RestartPolicy {
+            in_place: 2,
+            within: Duration::from_secs(600),
+            initial: Duration::from_secs(1),
+            most: Duration::from_secs(60),
+        },
+        drain: Duration::from_secs(2),
+        grace: Duration::from_secs(30),
+        requests: Default::default(),
+    }
+}
+
+/// A state whose events are told with their time in milliseconds, and whose actions are text.
+#[derive(Default)]
+struct Story {
+    state: State,
+    told: String,
+}
+
+fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millis(millis)
+}
+
+fn attempt(n: u8, container: &str, number: u32) -> Attempt {
+    Attempt { task: uid(n), container: container.into(), number }
+}
+
+fn exit(code: i32, millis: i64) -> Exit {
+    let cause = if code == 0 { ExitCause::Completed } else { ExitCause::Error };
+    Exit { code, cause, at: at(millis), message: String::new() }
+}
+
+fn said(action: &Action) -> String {
+    let of = |a: &Attempt| format!("{}#{}", a.container, a.number);
+    match action {
+        Action::Prepare(_) => "prepare".into(),
+        Action::Start(a) => format!("start {}", of(a)),
+        Action::Terminate(a) => format!("TERM {}", of(a)),
+        Action::Kill(a) => format!("KILL {}", of(a)),
+        Action::Check { attempt, probe, .. } => format!("check {probe:?} of {}", of(attempt)),
+        Action::CleanUp { ending, .. } => format!("clean up {ending:?}"),
+        Action::Forget(_) => "forget".into(),
+        Action::TellUnknown { at, .. } => format!("tell unknown, stops at {}", at.millis()),
+    }
+}
+
+impl Story {
+    fn then(mut self, millis: i64, event: Event) -> Self {
+        let actions = step(&mut self.state, event, at(millis));
+        let said: Vec<String> = actions.iter().map(said).collect();
+        self.told += &format!("{millis}: {}\n", said.join(", "));
+        self
+    }
+
+    fn up(assignment: &Assignment) -> Self {
+        let mut story = Self::default()
+            .then(0, Event::Seen { assignment: assignment.clone(), wish: Wish::Run })
+            .then(10, Event::Prepared { task: assignment.uid.clone(), outcome: Ok(()) });
+        for container in &assignment.containers {
+            let attempt = Attempt { task: assignment.uid.clone(), container: container.name.clone(), number: 0 };
+            story = story.then(20, Event::Started { attempt, outcome: Ok(at(20)) });
+        }
+        story.told.clear();
+        story
+    }
+
+    fn is(self, expected: Expect) {
+        expected.assert_eq(&self.told);
+    }
+}
+
+fn stop(assignment: &Assignment) -> Event {
+    Event::Seen { assignment: assignment.clone(), wish: Wish::Stop { grace: assignment.grace } }
+}
+
+fn tick() -> Event {
+    Event::Tick
+}
+
+#[test]
+fn a_task_is_prepared_then_its_containers_start() {
+    let web = task(1, &["a", "b"]);
+    Story::default()
+        .then(0, Event::Seen { assignment: web.clone(), wish: Wish::Run })
+        .then(5, Event::Seen { assignment: web.clone(), wish: Wish::Run })
+        .then(10, Event::Prepared { task: uid(1), outcome: Ok(()) })
+        .then(20, Event::Started { attempt: attempt(1, "a", 0), outcome: Ok(at(20)) })
+        .is(expect![[r#"
+            0: prepare
+            5: 
+            10: start a#0, start b#0
+            20: 
+        "#]]);
+}
+
+#[test]
+fn an_ended_container_restarts_in_place_with_growing_waits_and_then_the_task_fails() {
+    let web = task(1, &["a"]);
+    Story::up(&web)
+        .then(100, Event::Exited { attempt: attempt(1, "a", 0), exit: exit(1, 100) })
+        .then(1_099, tick())
+        .then(1_100, tick())
+        .then(1_110, Event::Started { attempt: attempt(1, "a", 1), outcome: Ok(at(1_110)) })
+        .then(1_200, Event::Exited { attempt: attempt(1, "a", 1), exit: exit(1, 1_200) })
+        .then(3_199, tick())
+        .then(3_200, tick())
+        .then(3_300, Event::Exited { attempt: attempt(1, "a", 2), exit: exit(1, 3_300) })
+        .then(3_400, Event::Cleaned { task: uid(1), outcome: Ok(()) })
+        .then(3_500, Event::Seen { assignment: web, wish: Wish::Ended })
+        .is(expect![[r#"
+            100: 
+            1099: 
+            1100: start a#1
+            1110: 
+            1200: 
+            3199: 
+            3200: start a#2
+            3300: clean up Failed { reason: "TooManyRestarts", message: "container a ended more than 2 times within 600 s" }
+            3400: 
+            3500: forget
+        "#]]);
+}
+
+#[test]
+fn a_ready_task_drains_before_term_and_is_killed_after_its_grace() {
+    let web = task(1, &["a"]);
+    Story::up(&web)
+        .then(1_000, stop(&web))
+        .then(2_999, tick())
+        .then(3_000, tick())
+        .then(32_999, tick())
+        .then(33_000, tick())
+        .then(33_000, tick())
+        .then(33_010, Event::Exited { attempt: attempt(1, "a", 0), exit: exit(137, 33_010) })
+        .then(33_020, Event::Cleaned { task: uid(1), outcome: Err(Trouble { reason: "x", message: "y".into() }) })
+        .then(35_020, tick())
+        .then(35_030, Event::Cleaned { task: uid(1), outcome: Ok(()) })
+        .then(35_040, Event::Vanished(uid(1)))
+        .is(expect![[r#"
+            1000: 
+            2999: 
+            3000: TERM a#0
+            32999: 
+            33000: KILL a#0
+            33000: 
+            33010: clean up Stopped
+            33020: 
+            35020: clean up Stopped
+            35030: 
+            35040: forget
+        "#]]);
+}
+
+#[test]
+fn a_task_deleted_while_it_is_prepared_starts_nothing() {
+    let web = task(1, &["a"]);
+    Story::default()
+        .then(0, Event::Seen { assignment: web.clone(), wish: Wish::Run })
+        .then(5, stop(&web))
+        .then(10, Event::Prepared { task: uid(1), outcome: Ok(()) })
+        .then(15, Event::Cleaned { task: uid(1), outcome: Ok(()) })
+        .is(expect![[r#"
+            0: prepare
+            5: 
+            10: clean up Stopped
+            15: 
+        "#]]);
+}
+
+#[test]
+fn a_task_deleted_while_a_container_starts_waits_for_it_and_ends_it() {
+    let web = task(1, &["a"]);
+    Story::default()
+        .then(0, Event::Seen { assignment: web.clone(), wish: Wish::Run })
+        .then(10, Event::Prepared { task: uid(1), outcome: Ok(()) })
+        .then(11, stop(&web))
+        .then(20, Event::Started { attempt: attempt(1, "a", 0), outcome: Ok(at(20)) })
+        .then(30, Event::Exited { attempt: attempt(1, "a", 0), exit: exit(143, 30) })
+        .is(expect![[r#"
+            0: prepare
+            10: start a#0
+            11: 
+            20: TERM a#0
+            30: clean up Stopped
+        "#]]);
+}
+
+#[test]
+fn a_bad_liveness_probe_kills_and_the_container_restarts() {
+    let mut web = task(1, &["a"]);
+    web.containers[0].liveness = Some(probe(1));
+    let bad = || Event::Checked {
+        attempt: attempt(1, "a", 0),
+        probe: ProbeKind::Liveness,
+        finding: Finding::Bad("refused".into()),
+    };
+    let mut story = Story::up(&web);
+    for millis in [100, 200, 400, 800, 1_600, 3_000] {
+        story = story.then(millis, bad()).then(millis, tick());
+    }
+    let story = story.then(3_100, Event::Exited { attempt: attempt(1, "a", 0), exit: exit(137, 3_100) });
+    let last = story.state.task(&uid(1)).unwrap().containers[0].last.clone().unwrap();
+    assert_eq!(last.exit.cause, ExitCause::Unhealthy);
+    story.is(expect![[r#"
+        100: check Liveness of a#0
+        100: 
+        200: check Liveness of a#0
+        200: 
+        400: check Liveness of a#0
+        400: 
+        800: check Liveness of a#0
+        800: 
+        1600: check Liveness of a#0
+        1600: 
+        3000: KILL a#0
+        3000: 
+        3100: 
+    "#]]);
+}
+
+#[test]
+fn a_lost_shim_ends_what_ran_with_an_unknown_code_and_is_made_again_for_the_next_attempt() {
+    let web = task(1, &["a"]);
+    let story = Story::up(&web).then(100, Event::ShimLost(uid(1)));
+    let last = story.state.task(&uid(1)).unwrap().containers[0].last.clone().unwrap();
+    assert_eq!((last.exit.code, last.exit.cause), (137, ExitCause::Unknown));
+    story.then(1_100, tick()).then(1_200, Event::Prepared { task: uid(1), outcome: Ok(()) }).is(expect![[r#"
+        100: 
+        1100: prepare
+        1200: start a#1
+    "#]]);
+}
+
+#[test]
+fn a_task_unknown_to_the_store_is_stopped_after_a_minute_unless_it_appears() {
+    let web = task(1, &["a"]);
+    let seen = Event::Seen { assignment: web.clone(), wish: Wish::Run };
+    Story::up(&web)
+        .then(1_000, Event::Synced { known: vec![] })
+        .then(30_000, Event::Synced { known: vec![] })
+        .then(40_000, seen)
+        .then(61_000, tick())
+        .then(70_000, Event::Vanished(uid(1)))
+        .then(129_999, tick())
+        .then(130_000, tick())
+        .then(130_100, Event::Exited { attempt: attempt(1, "a", 0), exit: exit(0, 130_100) })
+        .then(130_200, Event::Cleaned { task: uid(1), outcome: Ok(()) })
+        .is(expect![[r#"
+            1000: tell unknown, stops at 61000
+            30000: 
+            40000: 
+            61000: 
+            70000: tell unknown, stops at 130000
+            129999: 
+            130000: TERM a#0
+            130100: clean up Unwanted
+            130200: forget
+        "#]]);
+}
+
+#[test]
+fn a_task_whose_end_is_not_acknowledged_yet_starts_nothing_again() {
+    let web = task(1, &["a"]);
+    Story::up(&web)
+        .then(1_000, stop(&web))
+        .then(3_000, tick())
+        .then(3_100, Event::Exited { attempt: attempt(1, "a", 0), exit: exit(0, 3_100) })
+        .then(3_200, Event::Cleaned { task: uid(1), outcome: Ok(()) })
+        .then(3_300, Event::Seen { assignment: web.clone(), wish: Wish::Run })
+        .then(3_400, stop(&web))
+        .is(expect![[r#"
+            1000: 
+            3000: TERM a#0
+            3100: clean up Stopped
+            3200: 
+            3300: 
+            3400: 
+        "#]]);
+}
