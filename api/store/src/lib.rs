@@ -1,11 +1,22 @@
 //! The store: one ordered history of key-value writes, in three forms behind one trait: etcd (production),
 //! embedded (one machine, durable) and memory (the embedded one without journal). One suite holds all to the same rules.
 
+pub mod committer;
+mod embedded;
+pub mod position;
+mod rules;
+pub mod value;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+
+pub use committer::{Author, Committer, Ended};
+pub use embedded::EmbeddedStore;
+pub use position::positions;
+pub use value::{Header, Value, WriteId};
 
 /// A revision of the store: each call of `commit` that writes anything adds one. 0 means none.
 pub type Rev = i64;
@@ -48,6 +59,23 @@ pub struct Condition {
     pub must: Must,
 }
 
+impl Condition {
+    /// There is no `key`.
+    pub fn absent(key: impl Into<Bytes>) -> Self {
+        Self { key: key.into(), must: Must::BeAbsent }
+    }
+
+    /// `key` was last written in `rev`, which is not 0.
+    pub fn unchanged(key: impl Into<Bytes>, rev: Rev) -> Self {
+        Self { key: key.into(), must: Must::BeUnchangedSince(rev) }
+    }
+
+    /// `key` is there and was not written after `rev`.
+    pub fn not_written_after(key: impl Into<Bytes>, rev: Rev) -> Self {
+        Self { key: key.into(), must: Must::ExistNotWrittenAfter(rev) }
+    }
+}
+
 /// What must hold of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Must {
@@ -79,6 +107,16 @@ pub enum Write {
 }
 
 impl Write {
+    /// Sets `key`, bound to no lease.
+    pub fn put(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
+        Self::Put { key: key.into(), value: value.into(), lease: 0 }
+    }
+
+    /// Removes `key`.
+    pub fn delete(key: impl Into<Bytes>) -> Self {
+        Self::Delete { key: key.into() }
+    }
+
     /// The key that is written.
     pub fn key(&self) -> &Bytes {
         match self {
@@ -193,12 +231,23 @@ pub struct Limits {
     pub operations: usize,
     /// Writes of the call.
     pub writes: usize,
-    /// Bytes of all keys and values.
+    /// Bytes of all keys and values as they travel: a condition's key counts twice, an operation 24 more.
     pub bytes: usize,
 }
 
 /// The limits of design: what etcd allows with its defaults.
 pub const LIMITS: Limits = Limits { operations: 128, writes: 1000, bytes: 1_400_000 };
+
+/// The end of the range of all keys that begin with `prefix`.
+pub fn prefix_end(prefix: &[u8]) -> Bytes {
+    let kept = prefix.iter().rposition(|byte| *byte != u8::MAX).map_or(0, |last| last + 1);
+    let mut end = prefix[..kept].to_vec();
+    match end.last_mut() {
+        Some(last) => *last += 1,
+        None => end = vec![u8::MAX; prefix.len() + 1],
+    }
+    end.into()
+}
 
 /// Whether and how the store works.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -223,11 +272,12 @@ pub trait Store: Send + Sync + 'static {
     /// One key, with the revision that was read.
     async fn get(&self, key: &[u8], at: At) -> Result<(Rev, Option<Kv>), StoreError>;
 
-    /// Keys from `start` up to, not including, `end`, at most `limit` (0: all).
+    /// Keys from `start` up to, not including, `end`, at most `limit` (0: all). `start` is not empty and before `end`.
     async fn range(&self, start: &[u8], end: &[u8], limit: usize, at: At) -> Result<Page, StoreError>;
 
     /// Every change of the range from revision `from` on, in order, each once, all of one revision together.
-    /// `from` may be in the future. Fails (or ends) with `Compacted` or `Lagged` when a change would be skipped.
+    /// `from` may be in the future; the first that is whole is the one after the oldest that can be read.
+    /// Fails (or ends) with `Compacted` or `Lagged` when a change would be skipped.
     async fn watch(&self, start: &[u8], end: &[u8], from: Rev) -> Result<WatchStream, StoreError>;
 
     /// Forgets what was before `rev`.

@@ -1,0 +1,128 @@
+//! The one writer of a process: many submit groups, few calls carry them. A call takes what waits, as far as the
+//! rules of `commit` allow, and is sent at once; while all places in flight are taken the queue grows and calls fill.
+//! Numbers the puts of a call, and settles unknown outcomes by sending the same call again.
+
+mod queue;
+mod settle;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use crate::value::{Header, WriteId};
+use crate::{Group, Kv, Rev, Store, StoreError, Write, rules};
+use queue::Waiting;
+
+/// Calls in flight at a time.
+const IN_FLIGHT: usize = 4;
+
+/// Who writes; stands in the header of every put.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Author {
+    /// Who it is.
+    pub name: String,
+    /// The epoch in which it leads; 0 when it does not lead.
+    pub epoch: Rev,
+}
+
+/// How a submitted group ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// It happened; or, without writes, its conditions held.
+    Applied {
+        /// The revision of its writes; without writes one at which the conditions held.
+        rev: Rev,
+        /// The position of each of its puts, in the order of the group's writes.
+        positions: Vec<u16>,
+    },
+    /// A condition did not hold and nothing was written.
+    Conflict {
+        /// A revision at which that was so.
+        rev: Rev,
+        /// The keys of the conditions, in their order.
+        current: Vec<Option<Kv>>,
+    },
+    /// A condition does not hold, but an earlier sending of the group may have happened: no key shows it any more.
+    /// The history tells, by the write id in the values of that time.
+    Unclear {
+        /// A revision at which a condition did not hold.
+        rev: Rev,
+        /// What its puts carry if it happened.
+        write_id: WriteId,
+        /// The keys of the conditions, in their order.
+        current: Vec<Option<Kv>>,
+    },
+}
+
+/// How the committer works.
+#[derive(Debug, Clone, Copy)]
+pub struct CommitterOptions {
+    /// The high half of all write ids: a number no other committer of the same store has, ever. Draw it by chance.
+    pub origin: u64,
+    /// How long an unknown outcome is pursued before the submitter is told `Unknown`.
+    pub settle_within: Duration,
+}
+
+impl CommitterOptions {
+    /// The defaults, for a committer with this origin.
+    pub fn of(origin: u64) -> Self {
+        Self { origin, settle_within: Duration::from_secs(10) }
+    }
+}
+
+/// Cheap to clone; the work stops with the last clone.
+#[derive(Clone)]
+pub struct Committer {
+    waiting: mpsc::UnboundedSender<Waiting>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    origin: u64,
+    groups: AtomicU64,
+    _worker: JoinSet<()>,
+}
+
+impl Committer {
+    /// A committer over the store; needs a tokio runtime.
+    pub fn new(store: Arc<dyn Store>, options: CommitterOptions) -> Self {
+        let (waiting, queue) = mpsc::unbounded_channel();
+        let mut worker = JoinSet::new();
+        worker.spawn(queue::work(store, queue, options.settle_within));
+        let shared = Shared { origin: options.origin, groups: AtomicU64::new(0), _worker: worker };
+        Self { waiting, shared: Arc::new(shared) }
+    }
+
+    /// Carries the group out; the values of its puts are JSON, the committer puts the header before them.
+    ///
+    /// `Unknown` means that the outcome stayed unknown; every other error that nothing of the group was done.
+    /// After an unknown outcome the group is sent again only if a condition names a key that it writes.
+    /// Dropping the future does not take the group back.
+    pub async fn submit(&self, group: Group, author: &Author) -> Result<Ended, StoreError> {
+        let number = self.shared.groups.fetch_add(1, Ordering::Relaxed);
+        let write_id = WriteId(u128::from(self.shared.origin) << 64 | u128::from(number));
+        let group = with_headers(group, write_id, author);
+        rules::check_alone(&group)?;
+        let (answer, answered) = oneshot::channel();
+        let stopped = || StoreError::Unknown("the committer was stopped".into());
+        self.waiting.send(Waiting { group, write_id, answer }).map_err(|_| stopped())?;
+        answered.await.map_err(|_| stopped())?
+    }
+}
+
+fn with_headers(mut group: Group, write_id: WriteId, author: &Author) -> Group {
+    for write in &mut group.writes {
+        match write {
+            Write::Put { value, .. } => {
+                let header =
+                    Header { position: 0, write_id, epoch: author.epoch, writer: author.name.clone() };
+                *value = header.before(value).freeze();
+            }
+            Write::Delete { .. } => {}
+        }
+    }
+    group
+}

@@ -1,0 +1,149 @@
+//! Which groups travel together: in the order they came, a group that may not join a call waits for a later one,
+//! and keeps those behind it that share its keys waiting with it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use super::{Ended, IN_FLIGHT, settle};
+use crate::rules::Call;
+use crate::value::{WriteId, stamp};
+use crate::{Group, Store, StoreError, Write};
+
+/// How far the queue is searched for groups that can join a call.
+const SEARCHED: usize = 1024;
+
+/// A group whose submitter waits.
+pub(super) struct Waiting {
+    pub(super) group: Group,
+    pub(super) write_id: WriteId,
+    pub(super) answer: oneshot::Sender<Result<Ended, StoreError>>,
+}
+
+/// A group under way.
+pub(super) struct Sent {
+    pub(super) waiting: Waiting,
+    pub(super) positions: Vec<u16>,
+}
+
+/// Sends what arrives until all submitters are gone.
+pub(super) async fn work(
+    store: Arc<dyn Store>,
+    mut arriving: mpsc::UnboundedReceiver<Waiting>,
+    settle_within: Duration,
+) {
+    let mut queue = VecDeque::new();
+    let mut in_flight = JoinSet::new();
+    loop {
+        while let Ok(waiting) = arriving.try_recv() {
+            queue.push_back(waiting);
+        }
+        if !queue.is_empty() && in_flight.len() < IN_FLIGHT {
+            in_flight.spawn(settle::settle(store.clone(), next_call(&mut queue), settle_within));
+            continue;
+        }
+        tokio::select! {
+            Some(waiting) = arriving.recv() => queue.push_back(waiting),
+            Some(_) = in_flight.join_next() => {}
+            else => return,
+        }
+    }
+}
+
+/// Takes the groups of the next call out of the queue and numbers their puts.
+fn next_call(queue: &mut VecDeque<Waiting>) -> Vec<Sent> {
+    let mut call = Call::default();
+    let mut taken = Vec::new();
+    let mut left = VecDeque::new();
+    let mut puts = 0;
+    let mut searched = 0;
+    while let Some(waiting) = queue.pop_front() {
+        searched += 1;
+        if call.admit(&waiting.group).is_ok() {
+            taken.push(number(waiting, &mut puts));
+        } else {
+            call.block(&waiting.group);
+            left.push_back(waiting);
+        }
+        if call.full() || searched == SEARCHED {
+            break;
+        }
+    }
+    left.append(queue);
+    *queue = left;
+    taken
+}
+
+/// Gives the group's puts the next positions.
+fn number(mut waiting: Waiting, puts: &mut u16) -> Sent {
+    let mut positions = Vec::new();
+    for write in &mut waiting.group.writes {
+        match write {
+            Write::Put { value, .. } => {
+                let mut stored = BytesMut::from(std::mem::take(value));
+                stamp(&mut stored, *puts);
+                *value = stored.freeze();
+                positions.push(*puts);
+                *puts += 1;
+            }
+            Write::Delete { .. } => {}
+        }
+    }
+    Sent { waiting, positions }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::{Header, Value};
+    use crate::{Condition, LIMITS};
+
+    fn waiting(asks: &[&str], puts: &[&str]) -> Waiting {
+        let header = Header { position: 0, write_id: WriteId(1), epoch: 0, writer: String::new() };
+        let put = |key: &&str| Write::put(key.as_bytes().to_vec(), header.before(b"{}"));
+        let ask = |key: &&str| Condition::absent(key.as_bytes().to_vec());
+        let group =
+            Group { conditions: asks.iter().map(ask).collect(), writes: puts.iter().map(put).collect() };
+        Waiting { group, write_id: WriteId(1), answer: oneshot::channel().0 }
+    }
+
+    fn shown(call: &[Sent]) -> Vec<String> {
+        let put = |write: &Write| match write {
+            Write::Put { key, value, .. } => {
+                let position = Value::parse(value.clone()).unwrap().position();
+                format!("{}@{position}", key.escape_ascii())
+            }
+            Write::Delete { key } => key.escape_ascii().to_string(),
+        };
+        call.iter()
+            .map(|sent| sent.waiting.group.writes.iter().map(put).collect::<Vec<_>>().join(" "))
+            .collect()
+    }
+
+    #[test]
+    fn groups_of_one_key_travel_in_their_order_one_call_each() {
+        let mut queue: VecDeque<Waiting> = [
+            waiting(&["a"], &["a", "b"]),
+            waiting(&["a"], &["c"]),
+            waiting(&[], &["c"]),
+            waiting(&[], &["d"]),
+        ]
+        .into();
+        assert_eq!(shown(&next_call(&mut queue)), ["a@0 b@1", "d@2"]);
+        assert_eq!(shown(&next_call(&mut queue)), ["c@0"]);
+        assert_eq!(shown(&next_call(&mut queue)), ["c@0"]);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn a_call_is_filled_to_the_limit_and_no_further() {
+        let keys: Vec<String> = (0..200).map(|n| format!("k{n}")).collect();
+        let mut queue: VecDeque<Waiting> = keys.iter().map(|key| waiting(&[], &[key])).collect();
+        assert_eq!(next_call(&mut queue).len(), LIMITS.operations - 1);
+        assert_eq!(next_call(&mut queue).len(), 200 - (LIMITS.operations - 1));
+    }
+}

@@ -1,0 +1,276 @@
+//! The one writer: takes jobs, makes what they changed durable at once for all that waited, then lets it be seen.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+
+use super::draft::Draft;
+use super::journal::{Entry, Journal};
+use super::state::{Place, State};
+use crate::{Committed, Group, LeaseId, Rev, StoreError};
+
+/// Jobs that become durable together.
+const TOGETHER: usize = 256;
+
+/// Versions dropped from the journal at a time: few enough that nobody waits long behind it.
+const DROPPED_AT_ONCE: usize = 2000;
+
+type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// What the writer is asked.
+pub(super) enum Job {
+    Commit { groups: Vec<Group>, answer: Answer<Committed> },
+    Compact { rev: Rev, answer: Answer<()> },
+    Grant { ttl: Duration, answer: Answer<LeaseId> },
+    Renew { lease: LeaseId, answer: Answer<()> },
+    Revoke { lease: LeaseId, answer: Answer<()> },
+    Expire { now: Instant, answer: Answer<()> },
+    Stop,
+}
+
+/// What everybody sees of the store.
+pub(super) struct Engine {
+    state: RwLock<State>,
+    steps: watch::Sender<u64>,
+    read_only: Mutex<Option<String>>,
+}
+
+impl Engine {
+    pub(super) fn new(state: State) -> Self {
+        Self { state: RwLock::new(state), steps: watch::Sender::new(0), read_only: Mutex::new(None) }
+    }
+
+    pub(super) fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes whenever there is something new to see.
+    pub(super) fn steps(&self) -> watch::Receiver<u64> {
+        self.steps.subscribe()
+    }
+
+    /// When the next lease runs out; never while nothing can be written.
+    pub(super) fn next_lease_end(&self) -> Option<Instant> {
+        if self.read_only().is_some() { None } else { self.state().next_end() }
+    }
+
+    pub(super) fn lease_is_due(&self) -> bool {
+        self.next_lease_end().is_some_and(|end| end <= Instant::now())
+    }
+
+    /// Why nothing can be written, if that is so.
+    pub(super) fn read_only(&self) -> Option<String> {
+        locked(&self.read_only).clone()
+    }
+
+    /// Ends all watches.
+    pub(super) fn close(&self) {
+        self.change(State::close);
+    }
+
+    fn change<T>(&self, how: impl FnOnce(&mut State) -> T) -> T {
+        let mut state: RwLockWriteGuard<'_, State> =
+            self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let made = how(&mut state);
+        drop(state);
+        self.steps.send_modify(|steps| *steps += 1);
+        made
+    }
+}
+
+/// The journal and what is still to be done with it. Only its holder changes the state.
+pub(super) struct Desk {
+    engine: Arc<Engine>,
+    journal: Box<dyn Journal>,
+    garbage: Vec<Place>,
+    fault: Option<StoreError>,
+}
+
+impl Desk {
+    pub(super) fn new(engine: Arc<Engine>, journal: Box<dyn Journal>, garbage: Vec<Place>) -> Self {
+        Self { engine, journal, garbage, fault: None }
+    }
+
+    /// Does the jobs in their order; commits that follow each other become durable together.
+    fn carry_out(&mut self, jobs: impl IntoIterator<Item = Job>) {
+        let mut commits = Vec::new();
+        for job in jobs {
+            match job {
+                Job::Commit { groups, answer } => commits.push((groups, answer)),
+                other => {
+                    self.commit(std::mem::take(&mut commits));
+                    self.carry_out_alone(other);
+                }
+            }
+        }
+        self.commit(commits);
+    }
+
+    fn carry_out_alone(&mut self, job: Job) {
+        match job {
+            Job::Commit { groups, answer } => self.commit(vec![(groups, answer)]),
+            Job::Compact { rev, answer } => reply(answer, self.compact(rev)),
+            Job::Grant { ttl, answer } => reply(answer, self.grant(ttl)),
+            Job::Renew { lease, answer } => {
+                reply(answer, self.engine.change(|state| state.renew(lease, Instant::now())));
+            }
+            Job::Revoke { lease, answer } => reply(answer, self.revoke(lease)),
+            Job::Expire { now, answer } => reply(answer, self.expire(now)),
+            Job::Stop => {}
+        }
+    }
+
+    fn commit(&mut self, calls: Vec<(Vec<Group>, Answer<Committed>)>) {
+        if calls.is_empty() {
+            return;
+        }
+        let state = self.engine.state();
+        let mut draft = Draft::on(&state);
+        let ended: Vec<_> =
+            calls.into_iter().map(|(groups, answer)| (answer, draft.commit(groups))).collect();
+        let changes = draft.into_changes();
+        drop(state);
+        let entries: Vec<Entry> = changes.into_iter().map(Entry::Changed).collect();
+        let kept = self.keep(&entries);
+        for (answer, outcome) in ended {
+            reply(answer, kept.clone().and(outcome));
+        }
+    }
+
+    fn compact(&mut self, rev: Rev) -> Result<(), StoreError> {
+        self.engine.state().check_compact(rev)?;
+        self.keep(&[Entry::Compacted { rev }])
+    }
+
+    fn grant(&mut self, ttl: Duration) -> Result<LeaseId, StoreError> {
+        let lease = self.engine.state().next_lease();
+        self.keep(&[Entry::Granted { lease, ttl }])?;
+        Ok(lease)
+    }
+
+    fn revoke(&mut self, lease: LeaseId) -> Result<(), StoreError> {
+        let state = self.engine.state();
+        let mut draft = Draft::on(&state);
+        draft.empty_lease(lease)?;
+        let changes = draft.into_changes();
+        drop(state);
+        let mut entries: Vec<Entry> = changes.into_iter().map(Entry::Changed).collect();
+        entries.push(Entry::Ended { lease });
+        self.keep(&entries)
+    }
+
+    fn expire(&mut self, now: Instant) -> Result<(), StoreError> {
+        let ended = self.engine.state().ended(now);
+        ended.into_iter().try_for_each(|lease| self.revoke(lease))
+    }
+
+    /// Makes the entries durable, then visible. After a failure nothing is written any more: what reached the disk
+    /// is known only when the store is opened again.
+    fn keep(&mut self, entries: &[Entry]) -> Result<(), StoreError> {
+        if let Some(fault) = &self.fault {
+            return Err(fault.clone());
+        }
+        if entries.is_empty() {
+            return Ok(());
+        }
+        if let Err(fault) = self.journal.append(entries) {
+            let why = fault.to_string();
+            *locked(&self.engine.read_only) = Some(why.clone());
+            self.fault = Some(fault);
+            return Err(StoreError::Unknown(why));
+        }
+        let gone = self.engine.change(|state| entries.iter().flat_map(|entry| show(state, entry)).collect());
+        self.garbage.extend::<Vec<Place>>(gone);
+        Ok(())
+    }
+
+    /// Drops some of what nobody can read; whether there is more. A fault is left for the next writer to be told.
+    fn sweep(&mut self) -> bool {
+        if self.garbage.is_empty() || self.fault.is_some() {
+            return false;
+        }
+        let kept = self.garbage.len().saturating_sub(DROPPED_AT_ONCE);
+        let places = self.garbage.split_off(kept);
+        self.keep(&[Entry::Dropped { places }]).is_ok()
+    }
+}
+
+/// Makes one entry visible; the places of versions that nobody can read any more.
+fn show(state: &mut State, entry: &Entry) -> Vec<Place> {
+    match entry {
+        Entry::Changed(changes) => state.apply(changes),
+        Entry::Granted { lease, ttl } => state.grant(*lease, *ttl, Instant::now()),
+        Entry::Ended { lease } => state.end_lease(*lease),
+        Entry::Compacted { rev } => return state.compact(*rev),
+        Entry::Dropped { .. } => {}
+    }
+    Vec::new()
+}
+
+/// A submitter that went away does not want its answer.
+fn reply<T>(answer: Answer<T>, outcome: Result<T, StoreError>) {
+    drop(answer.send(outcome));
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The way to the writer; cheap to clone.
+#[derive(Clone)]
+pub(super) enum Writer {
+    /// Every caller does its own job: no thread, no waiting.
+    Inline(Arc<Mutex<Desk>>),
+    /// A thread does what has gathered meanwhile.
+    Thread(mpsc::Sender<Job>),
+}
+
+impl Writer {
+    pub(super) fn inline(desk: Desk) -> Self {
+        Self::Inline(Arc::new(Mutex::new(desk)))
+    }
+
+    /// A writer with a thread of its own, which ends with `Job::Stop`.
+    pub(super) fn thread(desk: Desk) -> std::io::Result<(Self, JoinHandle<()>)> {
+        let (jobs, waiting) = mpsc::channel();
+        let thread =
+            std::thread::Builder::new().name("berth-store".into()).spawn(move || write(desk, &waiting))?;
+        Ok((Self::Thread(jobs), thread))
+    }
+
+    /// Hands a job over; its answer is dropped when the writer has stopped.
+    pub(super) fn run(&self, job: Job) {
+        match self {
+            Self::Inline(desk) => {
+                let mut desk = locked(desk);
+                desk.carry_out([job]);
+                while desk.sweep() {}
+            }
+            Self::Thread(jobs) => drop(jobs.send(job)),
+        }
+    }
+}
+
+/// Takes jobs as they gather; drops garbage while there are none.
+fn write(mut desk: Desk, waiting: &mpsc::Receiver<Job>) {
+    loop {
+        let first = match waiting.try_recv() {
+            Ok(job) => job,
+            Err(_) if desk.sweep() => continue,
+            Err(_) => match waiting.recv() {
+                Ok(job) => job,
+                Err(_) => return,
+            },
+        };
+        let mut jobs = vec![first];
+        jobs.extend(waiting.try_iter().take(TOGETHER - 1));
+        let stop = jobs.iter().any(|job| matches!(job, Job::Stop));
+        desk.carry_out(jobs);
+        if stop {
+            return;
+        }
+    }
+}
