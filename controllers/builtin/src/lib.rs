@@ -1,1 +1,3 @@
-//! x
+//! The controllers of Berth's own kinds: App, Node, and the collector of garbage.
+
+pub mod app;

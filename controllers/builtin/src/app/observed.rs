@@ -1,0 +1,344 @@
+//! What the App controller sees: an App and its Tasks, with the meaning of their fields.
+
+use std::time::Duration;
+
+use berth_types::app::{App, AppStatus, RollingUpdate, TaskTemplate};
+use berth_types::revision::Revision;
+use berth_types::task::{ContainerStatus, IntOrString, Task};
+use berth_types::{Condition, ConditionStatus, Timestamp};
+
+use super::history::revision_name;
+
+/// Annotation of a Task: how many Tasks of its ordinal and Revision failed in a row before it.
+pub const FAILED_BEFORE: &str = "berth.dev/failed-before";
+
+/// A Task that lived at least so long does not count as one more failure in a row.
+const LIVED_WELL: Duration = Duration::from_secs(600);
+
+/// What an App asks for.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Namespace of the App.
+    pub namespace: String,
+    /// Name of the App, with which the names of its Tasks begin.
+    pub name: String,
+    /// uid of the App.
+    pub uid: String,
+    /// Version of the App that was seen.
+    pub resource_version: String,
+    /// Generation of the spec that was seen.
+    pub generation: i64,
+    /// How many Tasks.
+    pub replicas: u32,
+    /// How a new Revision replaces an old one.
+    pub rollout: Rollout,
+    /// How long a Task is Ready before it is available.
+    pub min_ready: Duration,
+    /// How long a rollout may be without progress.
+    pub deadline: Duration,
+    /// How many old Revisions are kept.
+    pub history: usize,
+    /// Name of the Revision asked for.
+    pub revision: String,
+    /// Counts the restarts asked for.
+    pub restart_generation: i64,
+    /// What Tasks are made from.
+    pub template: TaskTemplate,
+    /// Whether the App is to go.
+    pub deleting: bool,
+    /// The status written last.
+    pub status: AppStatus,
+}
+
+/// How a new Revision replaces an old one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rollout {
+    /// Step by step, never fewer than `keep` available Tasks, never more than `most` Tasks.
+    Rolling {
+        /// The fewest available Tasks that a step may leave.
+        keep: u32,
+        /// The most Tasks that a step may bring about.
+        most: u32,
+    },
+    /// Every old Task is at its end before a new one is made.
+    Recreate,
+}
+
+/// One Task of the App.
+#[derive(Debug, Clone)]
+pub struct Replica {
+    /// Name of the Task.
+    pub name: String,
+    /// The number in its name.
+    pub number: u64,
+    /// uid of the Task.
+    pub uid: String,
+    /// Version of the Task that was seen.
+    pub resource_version: String,
+    /// Name of the Revision that it was made from.
+    pub revision: String,
+    /// Position among the replicas.
+    pub ordinal: u32,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Tasks of its ordinal and Revision that failed in a row before it.
+    pub failed_before: u32,
+    /// Where in its life it is.
+    pub life: Life,
+    /// Why it is not ready, for a person.
+    pub trouble: Trouble,
+}
+
+/// Where in its life a Task is, as far as its App cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// Without a node.
+    Unbound,
+    /// On a node that is away, for now.
+    Unreachable,
+    /// On a node, not ready.
+    Starting,
+    /// May get requests since then.
+    Ready(Timestamp),
+    /// Told to stop.
+    Stopping,
+    /// Lost with its node, and not yet told to stop.
+    GivenUp,
+    /// Lost with its node, and told to stop.
+    WrittenOff,
+    /// At its end, well.
+    Succeeded,
+    /// At its end since then, badly.
+    Failed(Timestamp),
+}
+
+/// Why a Task is not ready, the more telling the greater.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trouble {
+    /// Nothing is known against it.
+    None,
+    /// It is on its way.
+    OnItsWay(String),
+    /// Its node is away.
+    NodeAway(String),
+    /// It found no node.
+    Unplaced(String),
+    /// A container does not stay up.
+    Container(String),
+}
+
+impl Wanted {
+    /// Reads an App that the server validated.
+    pub fn read(app: &App) -> Self {
+        let spec = &app.spec;
+        let replicas = spec.replicas.unwrap_or(1);
+        let restart_generation = spec.restart_generation.unwrap_or(0);
+        Self {
+            namespace: app.metadata.namespace.clone(),
+            name: app.metadata.name.clone(),
+            uid: app.metadata.uid.clone(),
+            resource_version: app.metadata.resource_version.clone(),
+            generation: app.metadata.generation,
+            replicas,
+            rollout: Rollout::of(app, replicas),
+            min_ready: Duration::from_secs(spec.min_ready_seconds.unwrap_or(0).into()),
+            deadline: Duration::from_secs(spec.progress_deadline_seconds.unwrap_or(600).into()),
+            history: spec.revision_history_limit.unwrap_or(10) as usize,
+            revision: revision_name(&app.metadata.name, &spec.template, restart_generation),
+            restart_generation,
+            template: spec.template.clone(),
+            deleting: app.metadata.deleting(),
+            status: app.status.clone(),
+        }
+    }
+}
+
+impl Rollout {
+    fn of(app: &App, replicas: u32) -> Self {
+        let strategy = app.spec.strategy.clone().unwrap_or_default();
+        if strategy.type_ == "Recreate" {
+            return Self::Recreate;
+        }
+        let bounds: RollingUpdate = strategy.rolling_update.unwrap_or_default();
+        let surge = share(bounds.max_surge.as_ref(), replicas, Rounding::Up);
+        let mut missing = share(bounds.max_unavailable.as_ref(), replicas, Rounding::Down);
+        if surge == 0 && missing == 0 {
+            // Percentages can both round to nothing, and then no step would ever be allowed.
+            missing = 1;
+        }
+        Self::Rolling { keep: replicas.saturating_sub(missing), most: replicas.saturating_add(surge) }
+    }
+
+    /// The fewest available Tasks that a step may leave.
+    pub fn keep(self) -> usize {
+        match self {
+            Self::Rolling { keep, .. } => keep as usize,
+            Self::Recreate => 0,
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Rounding {
+    Up,
+    Down,
+}
+
+/// `bound` of `replicas`; 25% when absent.
+fn share(bound: Option<&IntOrString>, replicas: u32, rounding: Rounding) -> u32 {
+    let percent = match bound {
+        Some(IntOrString::Int(number)) => return u32::try_from(*number).unwrap_or(0),
+        Some(IntOrString::String(text)) => text.trim_end_matches('%').parse().unwrap_or(0),
+        None => 25u64,
+    };
+    let hundredths = u64::from(replicas).saturating_mul(percent);
+    let tasks = match rounding {
+        Rounding::Up => hundredths.div_ceil(100),
+        Rounding::Down => hundredths / 100,
+    };
+    u32::try_from(tasks).unwrap_or(u32::MAX)
+}
+
+impl Replica {
+    /// Reads a Task of an App.
+    pub fn read(task: &Task) -> Self {
+        let meta = &task.metadata;
+        Self {
+            name: meta.name.clone(),
+            number: number_of(&meta.name),
+            uid: meta.uid.clone(),
+            resource_version: meta.resource_version.clone(),
+            revision: task.spec.revision.clone(),
+            ordinal: task.spec.ordinal.unwrap_or(0),
+            created: meta.creation_timestamp.unwrap_or(Timestamp::from_millis(0)),
+            failed_before: meta.annotations.get(FAILED_BEFORE).and_then(|n| n.parse().ok()).unwrap_or(0),
+            life: Life::of(task),
+            trouble: Trouble::of(task),
+        }
+    }
+
+    /// From when on it counts as available, if it is ready.
+    pub fn available_from(&self, min_ready: Duration) -> Option<Timestamp> {
+        match self.life {
+            Life::Ready(since) => Some(since.plus(min_ready)),
+            Life::Unbound
+            | Life::Unreachable
+            | Life::Starting
+            | Life::Stopping
+            | Life::GivenUp
+            | Life::WrittenOff
+            | Life::Succeeded
+            | Life::Failed(_) => None,
+        }
+    }
+
+    /// When it failed, and how many of its ordinal and Revision have failed in a row with it.
+    pub fn failures(&self) -> Option<(Timestamp, u32)> {
+        let Life::Failed(at) = self.life else { return None };
+        if at.since(self.created) >= LIVED_WELL {
+            return Some((at, 1));
+        }
+        Some((at, self.failed_before.saturating_add(1)))
+    }
+}
+
+/// The number at the end of a Task's name; 0 when it has none.
+pub(super) fn number_of(name: &str) -> u64 {
+    name.rsplit_once('-').and_then(|(_, number)| number.parse().ok()).unwrap_or(0)
+}
+
+impl Life {
+    fn of(task: &Task) -> Self {
+        let status = &task.status;
+        let reachable = Condition::find(&status.conditions, "Reachable");
+        let away = reachable.filter(|condition| condition.status == ConditionStatus::False);
+        match status.phase.as_str() {
+            "Succeeded" => return Self::Succeeded,
+            "Failed" => return Self::Failed(ended_at(task)),
+            _ => {}
+        }
+        let given_up = away.is_some_and(|condition| condition.reason == "GivenUp");
+        match (task.metadata.deleting(), given_up) {
+            (true, true) => return Self::WrittenOff,
+            (false, true) => return Self::GivenUp,
+            (true, false) => return Self::Stopping,
+            (false, false) => {}
+        }
+        if task.spec.node_name.is_empty() {
+            return Self::Unbound;
+        }
+        if away.is_some() {
+            return Self::Unreachable;
+        }
+        match Condition::find(&status.conditions, "Ready") {
+            Some(ready) if ready.status == ConditionStatus::True && status.phase == "Running" => {
+                Self::Ready(ready.last_transition_time)
+            }
+            Some(_) | None => Self::Starting,
+        }
+    }
+}
+
+/// When a Task at its end came to it, as well as its status tells.
+fn ended_at(task: &Task) -> Timestamp {
+    let containers = task.status.container_statuses.iter();
+    let ends = containers.filter_map(|container| container.state.terminated.as_ref()?.finished_at);
+    let left = Condition::find(&task.status.conditions, "Ready").map(|ready| ready.last_transition_time);
+    ends.max().or(left).or(task.metadata.creation_timestamp).unwrap_or(Timestamp::from_millis(0))
+}
+
+impl Trouble {
+    fn of(task: &Task) -> Self {
+        let conditions = &task.status.conditions;
+        if task.spec.node_name.is_empty() {
+            return match Condition::find(conditions, "Scheduled") {
+                Some(scheduled) if scheduled.status == ConditionStatus::False => {
+                    Self::Unplaced(format!("found no node: {}", scheduled.message))
+                }
+                Some(_) | None => Self::OnItsWay("waits for the scheduler".into()),
+            };
+        }
+        let node = &task.spec.node_name;
+        if Condition::find(conditions, "Reachable").is_some_and(|c| c.status == ConditionStatus::False) {
+            return Self::NodeAway(format!("is on node {node}, which is away"));
+        }
+        if let Some(text) = task.status.container_statuses.iter().find_map(container_trouble) {
+            return Self::Container(text);
+        }
+        match Condition::find(conditions, "Ready") {
+            Some(ready) if ready.status == ConditionStatus::True => Self::None,
+            Some(ready) if !ready.message.is_empty() => Self::OnItsWay(ready.message.clone()),
+            Some(_) | None => Self::OnItsWay(format!("starts on node {node}")),
+        }
+    }
+}
+
+/// As `BackOff exit 1, next try 08:10:11Z`, for a container that waits or has ended.
+fn container_trouble(container: &ContainerStatus) -> Option<String> {
+    let waiting = container.state.waiting.as_ref().filter(|waiting| waiting.reason != "Creating")?;
+    let mut text = waiting.reason.clone();
+    if let Some(ended) = &container.last_state.terminated {
+        match ended.reason.as_str() {
+            "" | "Error" | "Completed" => text.push_str(&format!(" exit {}", ended.exit_code)),
+            reason => text.push_str(&format!(" {reason}")),
+        }
+    }
+    if !waiting.message.is_empty() {
+        text.push_str(&format!(", {}", waiting.message));
+    }
+    Some(text)
+}
+
+/// The App, its Tasks and Revisions, and the time.
+pub struct Observed<'a> {
+    /// What is asked for.
+    pub app: &'a Wanted,
+    /// Its Tasks, in any order.
+    pub tasks: &'a [Replica],
+    /// Its Revisions, in any order.
+    pub revisions: &'a [Revision],
+    /// Whether a Task of that name is there that is not this App's.
+    pub held: &'a dyn Fn(&str) -> bool,
+    /// The present time.
+    pub now: Timestamp,
+}

@@ -1,0 +1,198 @@
+//! What brings an App from what is seen to what is asked: rollout arithmetic after Kubernetes' Deployments, with
+//! Tasks that stop counted as surge, and Tasks lost with their node not.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use berth_types::Timestamp;
+use berth_types::app::AppStatus;
+
+use super::fleet::Fleet;
+use super::history::keep_history;
+use super::observed::{Life, Observed, Rollout};
+use super::status::describe;
+
+/// The most Tasks made by one Batch, so that it fits one call of the store.
+pub const MOST_CREATED: usize = 100;
+
+/// The longest time that a replacement of a failing Task waits.
+const LONGEST_DELAY: Duration = Duration::from_secs(60);
+
+/// One thing to do; the actions of a wave are independent of each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Make the Revision of the present template.
+    SaveRevision {
+        /// Its computed name.
+        name: String,
+        /// Its place in the history.
+        number: i64,
+    },
+    /// An old template is asked for again: put its Revision at the end of the history.
+    RaiseRevision {
+        /// Its name.
+        name: String,
+        /// Its new place.
+        number: i64,
+    },
+    /// Forget an old Revision.
+    DropRevision {
+        /// Its name.
+        name: String,
+    },
+    /// Make Tasks and raise the App's counter, all or nothing.
+    Create {
+        /// `status.tasksCreated` from then on.
+        counter: i64,
+        /// At most [`MOST_CREATED`].
+        tasks: Vec<NewTask>,
+    },
+    /// Stop one Task.
+    Stop {
+        /// Which.
+        task: TaskRef,
+        /// The available Tasks that make up for it; they must be unchanged when it is told to stop.
+        counting_on: Vec<TaskRef>,
+        /// Why.
+        why: StopReason,
+    },
+}
+
+/// A Task to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTask {
+    /// `<app>-<n>`.
+    pub name: String,
+    /// Position among the replicas.
+    pub ordinal: u32,
+    /// Tasks of its ordinal and Revision that failed in a row before it.
+    pub failed_before: u32,
+}
+
+/// A Task as it was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskRef {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// The version seen.
+    pub resource_version: String,
+}
+
+/// Why a Task is told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// More Tasks than asked for.
+    Surplus,
+    /// Not on the Revision asked for.
+    Outdated,
+    /// Lost with its node.
+    GivenUp,
+    /// Its App goes.
+    AppDeleted,
+}
+
+/// What to do now, what to say, and when to look again.
+#[derive(Debug)]
+pub struct Plan {
+    /// Independent actions; none at the goal.
+    pub wave: Vec<Action>,
+    /// The status as it should read; a Create carries it along.
+    pub status: AppStatus,
+    /// When time alone changes the plan.
+    pub wake: Option<Timestamp>,
+}
+
+/// What brings the App from what is seen to what is asked.
+pub fn plan(seen: &Observed) -> Plan {
+    let fleet = Fleet::sort(seen);
+    if seen.app.deleting {
+        return Plan { wave: fleet.stop_everything(), status: seen.app.status.clone(), wake: None };
+    }
+    let births = Births::allowed(seen, &fleet);
+    let mut wave = keep_history(seen);
+    wave.extend(births.action(seen));
+    wave.extend(fleet.stops());
+    let (status, deadline) = describe(seen, &fleet, &births);
+    let wake = [deadline, births.next, fleet.next_available()].into_iter().flatten().min();
+    Plan { wave, status, wake }
+}
+
+/// The Tasks that may be made now.
+#[derive(Debug, Default)]
+pub struct Births {
+    tasks: Vec<(u32, u32)>,
+    /// When the next one may be made, if a failing one has to wait.
+    pub next: Option<Timestamp>,
+    /// Failures in a row of the one that waits longest.
+    pub failed: u32,
+    /// Tasks that are missing, made now or not.
+    pub missing: usize,
+}
+
+impl Births {
+    fn allowed(seen: &Observed, fleet: &Fleet) -> Self {
+        let missing = (seen.app.replicas as usize).saturating_sub(fleet.current.len());
+        let room = room(seen.app.rollout, seen.app.replicas as usize, fleet);
+        let mut births = Self { missing, ..Self::default() };
+        for ordinal in fleet.free_ordinals().into_iter().take(missing) {
+            let failures = last_failure(seen, ordinal);
+            let ready_at = failures.map(|(at, row)| at.plus(delay(row)));
+            let row = failures.map_or(0, |(_, row)| row);
+            match ready_at.filter(|at| *at > seen.now) {
+                Some(at) => {
+                    births.next = Some(births.next.map_or(at, |next| next.min(at)));
+                    births.failed = births.failed.max(row);
+                }
+                None => births.tasks.push((ordinal, row)),
+            }
+        }
+        births.tasks.truncate(room.min(MOST_CREATED));
+        births
+    }
+
+    fn action(&self, seen: &Observed) -> Option<Action> {
+        let mut number = seen.app.status.tasks_created.max(0);
+        let own: BTreeSet<&str> = seen.tasks.iter().map(|task| task.name.as_str()).collect();
+        let mut tasks = Vec::new();
+        for (ordinal, failed_before) in &self.tasks {
+            let mut name = format!("{}-{number}", seen.app.name);
+            while own.contains(name.as_str()) || (seen.held)(&name) {
+                number += 1;
+                name = format!("{}-{number}", seen.app.name);
+            }
+            number += 1;
+            tasks.push(NewTask { name, ordinal: *ordinal, failed_before: *failed_before });
+        }
+        (!tasks.is_empty()).then_some(Action::Create { counter: number, tasks })
+    }
+}
+
+/// How many Tasks may be made before one has to end.
+fn room(rollout: Rollout, replicas: usize, fleet: &Fleet) -> usize {
+    let (most, there) = (replicas, fleet.current.len() + fleet.outdated.len() + fleet.stopping.len());
+    match rollout {
+        Rollout::Rolling { most, .. } => (most as usize).saturating_sub(there),
+        Rollout::Recreate if fleet.holds_outdated() => 0,
+        Rollout::Recreate => most.saturating_sub(there),
+    }
+}
+
+/// When the newest Task of this ordinal and Revision failed, if it did, and how many have in a row.
+fn last_failure(seen: &Observed, ordinal: u32) -> Option<(Timestamp, u32)> {
+    let same = seen.tasks.iter().filter(|task| task.ordinal == ordinal && task.revision == seen.app.revision);
+    let ended = same.filter(|task| matches!(task.life, Life::Succeeded | Life::Failed(_)));
+    ended.max_by_key(|task| task.number)?.failures()
+}
+
+/// How long after the `row`th failure in a row the next Task is made: at once, then 1 s, 2 s, 4 s, ...
+fn delay(row: u32) -> Duration {
+    match row {
+        0 | 1 => Duration::ZERO,
+        more => Duration::from_secs(1 << (more - 2).min(10)).min(LONGEST_DELAY),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+//! What an App's status says: counts, and the one reason for which it waits.
+
+use berth_types::app::AppStatus;
+use berth_types::{Condition, ConditionStatus, Timestamp};
+
+use super::fleet::Fleet;
+use super::observed::{Life, Observed, Replica, Rollout, Trouble};
+use super::plan::Births;
+
+/// The reason of `Progressing` while there is nothing to do.
+const COMPLETE: &str = "Complete";
+/// The reason of `Progressing` while there is.
+const ROLLING_OUT: &str = "RollingOut";
+/// The reason of `Progressing` when nothing moved for too long.
+const EXCEEDED: &str = "ProgressDeadlineExceeded";
+
+/// The status as it should read, and when its deadline passes.
+pub fn describe(seen: &Observed, fleet: &Fleet, births: &Births) -> (AppStatus, Option<Timestamp>) {
+    let mut status = counts(seen, fleet);
+    let waits_for = waits_for(seen, fleet, births, &status);
+    let (progressing, deadline) = progressing(seen, fleet, waits_for.as_deref());
+    let available = available(seen, &status, waits_for.as_deref());
+    put(&mut status.conditions, available);
+    put(&mut status.conditions, progressing);
+    (status, deadline)
+}
+
+/// Every count of the status, from one look at the fleet.
+fn counts(seen: &Observed, fleet: &Fleet) -> AppStatus {
+    let living = || fleet.current.iter().chain(&fleet.outdated);
+    let there = || living().chain(&fleet.stopping);
+    let current = |task: &&&Replica| task.revision == seen.app.revision;
+    AppStatus {
+        observed_generation: seen.app.generation,
+        replicas: number(there().count()),
+        updated_replicas: number(there().filter(current).count()),
+        ready_replicas: number(living().filter(|task| matches!(task.life, Life::Ready(_))).count()),
+        available_replicas: number(living().filter(|task| fleet.is_available(task)).count()),
+        current_revision: seen.app.revision.clone(),
+        ..seen.app.status.clone()
+    }
+}
+
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// The one reason for which the App is not as asked; none when it is.
+fn waits_for(seen: &Observed, fleet: &Fleet, births: &Births, status: &AppStatus) -> Option<String> {
+    let replicas = seen.app.replicas;
+    let pending = || fleet.current.iter().filter(|task| !fleet.is_available(task));
+    if let Some(worst) = pending().max_by_key(|task| (&task.trouble, std::cmp::Reverse(task.number))) {
+        let (count, (what, why)) = (pending().count(), trouble(seen, worst));
+        return Some(format!("{count} of {replicas} replicas not {what}: {} {why}", worst.name));
+    }
+    if let Some(at) = births.next {
+        let (missing, failed) = (births.missing, births.failed);
+        return Some(format!("{missing} of {replicas} replicas failed {failed} times, next try {at}"));
+    }
+    if births.missing > 0 {
+        let ends = fleet.stopping.first().map(|task| format!(", {} stops first", task.name));
+        return Some(format!(
+            "{} of {replicas} replicas to be created{}",
+            births.missing,
+            ends.unwrap_or_default()
+        ));
+    }
+    if let Some(old) = fleet.outdated.first() {
+        let count = fleet.outdated.len();
+        return Some(format!("{count} replicas of older revisions to be stopped: {} is next", old.name));
+    }
+    if let Some(stopping) = fleet.stopping.first() {
+        return Some(format!("{} replicas stopping, {} among them", fleet.stopping.len(), stopping.name));
+    }
+    (status.replicas > replicas).then(|| format!("{} replicas too many", status.replicas - replicas))
+}
+
+/// What a Task that is not available lacks, and why.
+fn trouble(seen: &Observed, task: &Replica) -> (&'static str, String) {
+    if let Some(at) = task.available_from(seen.app.min_ready) {
+        return ("available", format!("is ready, and counts as available from {at}"));
+    }
+    match &task.trouble {
+        Trouble::None => ("ready", "is not running".into()),
+        Trouble::OnItsWay(text)
+        | Trouble::NodeAway(text)
+        | Trouble::Unplaced(text)
+        | Trouble::Container(text) => ("ready", text.clone()),
+    }
+}
+
+fn available(seen: &Observed, status: &AppStatus, waits_for: Option<&str>) -> Condition {
+    let replicas = seen.app.replicas;
+    let enough = match seen.app.rollout {
+        Rollout::Rolling { keep, .. } => keep,
+        Rollout::Recreate => replicas,
+    };
+    let count = format!("{} of {replicas} replicas available", status.available_replicas);
+    let (value, reason, message) = if status.available_replicas >= enough {
+        (ConditionStatus::True, "EnoughAvailable", count)
+    } else {
+        (ConditionStatus::False, "TooFewAvailable", waits_for.map_or(count, str::to_owned))
+    };
+    let before = Condition::find(&seen.app.status.conditions, "Available");
+    let since = before.filter(|old| old.status == value).map_or(seen.now, |old| old.last_transition_time);
+    condition(seen, "Available", value, since, reason, message)
+}
+
+/// `Progressing` holds from when there is something to do until it is done, or nothing moved for too long.
+fn progressing(seen: &Observed, fleet: &Fleet, waits_for: Option<&str>) -> (Condition, Option<Timestamp>) {
+    let before = Condition::find(&seen.app.status.conditions, "Progressing");
+    let Some(why) = waits_for else {
+        let since =
+            before.filter(|old| old.reason == COMPLETE).map_or(seen.now, |old| old.last_transition_time);
+        let text = format!("all replicas are on revision {}", seen.app.revision);
+        return (condition(seen, "Progressing", ConditionStatus::False, since, COMPLETE, text), None);
+    };
+    // A new spec starts the clock anew.
+    let same_spec = seen.app.status.observed_generation == seen.app.generation;
+    let before = before.filter(|old| same_spec && old.reason != COMPLETE);
+    let moved = last_progress(fleet);
+    if let Some(stuck) = before.filter(|old| old.reason == EXCEEDED) {
+        if moved.is_none_or(|at| at <= stuck.last_transition_time) {
+            let since = stuck.last_transition_time;
+            let text = why.to_owned();
+            return (condition(seen, "Progressing", ConditionStatus::False, since, EXCEEDED, text), None);
+        }
+    }
+    let started =
+        before.filter(|old| old.reason == ROLLING_OUT).map_or(seen.now, |old| old.last_transition_time);
+    let deadline = moved.map_or(started, |at| at.max(started)).plus(seen.app.deadline);
+    if deadline <= seen.now {
+        let text = why.to_owned();
+        return (condition(seen, "Progressing", ConditionStatus::False, seen.now, EXCEEDED, text), None);
+    }
+    let rolling = condition(seen, "Progressing", ConditionStatus::True, started, ROLLING_OUT, why.to_owned());
+    (rolling, Some(deadline))
+}
+
+/// When a Task of the Revision asked for last became ready.
+fn last_progress(fleet: &Fleet) -> Option<Timestamp> {
+    let ready = fleet.current.iter().filter_map(|task| match task.life {
+        Life::Ready(since) => Some(since),
+        Life::Unbound
+        | Life::Unreachable
+        | Life::Starting
+        | Life::Stopping
+        | Life::GivenUp
+        | Life::WrittenOff
+        | Life::Succeeded
+        | Life::Failed(_) => None,
+    });
+    ready.max()
+}
+
+fn condition(
+    seen: &Observed,
+    type_: &str,
+    status: ConditionStatus,
+    since: Timestamp,
+    reason: &str,
+    message: String,
+) -> Condition {
+    Condition {
+        type_: type_.into(),
+        status,
+        observed_generation: seen.app.generation,
+        last_transition_time: since,
+        reason: reason.into(),
+        message,
+    }
+}
+
+fn put(conditions: &mut Vec<Condition>, condition: Condition) {
+    match conditions.iter_mut().find(|old| old.type_ == condition.type_) {
+        Some(old) => *old = condition,
+        None => conditions.push(condition),
+    }
+}
