@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::path::At;
 use crate::status::Cause;
 
 /// Which kind of rule an object breaks.
@@ -69,4 +70,62 @@ impl fmt::Display for Fault {
             write!(f, "{}: {}", self.path, self.message)
         }
     }
+}
+
+/// The most faults of one object that are told; more only fill the screen.
+const TOLD: usize = 100;
+
+/// Gathers the faults of one object.
+#[derive(Debug, Default)]
+pub struct Faults {
+    found: Vec<Fault>,
+    untold: usize,
+}
+
+impl Faults {
+    /// A fault at `at`.
+    pub fn add(&mut self, at: &At, rule: Rule, message: impl Into<String>) {
+        if self.found.len() == TOLD {
+            self.untold += 1;
+            return;
+        }
+        self.found.push(Fault::new(at.to_string(), rule, message));
+    }
+
+    /// Checks one text by a rule of [`crate::name`].
+    pub fn text(&mut self, at: &At, text: &str, rule: impl Fn(&str) -> Result<(), String>) {
+        if let Err(message) = rule(text) {
+            self.add(at, Rule::Invalid, message);
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// Adds what `later` found, but for places that a fault is known of already (there, above or below).
+    pub fn add_fresh(&mut self, later: Faults) {
+        let known: Vec<String> = self.found.iter().map(|fault| fault.path.clone()).collect();
+        let fresh =
+            |fault: &Fault| !known.iter().any(|path| within(path, &fault.path) || within(&fault.path, path));
+        self.found.extend(later.found.into_iter().filter(fresh));
+        self.untold += later.untold;
+    }
+
+    /// All of them in the order of their paths.
+    pub fn into_vec(mut self) -> Vec<Fault> {
+        self.found.sort();
+        self.found.dedup();
+        if self.untold > 0 {
+            let message = format!("has {} more faults, not listed here", self.untold);
+            self.found.push(Fault::new("", Rule::Invalid, message));
+        }
+        self.found
+    }
+}
+
+/// Whether the place `inner` is `outer` or below it.
+fn within(outer: &str, inner: &str) -> bool {
+    inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }

@@ -5,20 +5,31 @@ pub mod app;
 pub mod clock;
 pub mod core;
 pub mod fault;
+pub mod kinds;
 pub mod lease;
 pub mod meta;
+pub mod name;
 pub mod node;
+pub mod path;
 pub mod quantity;
 pub mod resource;
 pub mod revision;
+mod rules;
+mod scalar;
+pub mod selector;
+pub mod shape;
+pub mod spelling;
 pub mod status;
 pub mod task;
+pub mod walk;
 
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use fault::Fault;
+pub use kinds::Kind;
 pub use meta::{Condition, ConditionStatus, ObjectMeta, OwnerReference};
 pub use quantity::Quantity;
 pub use resource::Resource;
+pub use selector::Selector;
 pub use status::{Reason, Status};
 
 /// `apiVersion` of Berth's own kinds.

@@ -1,8 +1,9 @@
 //! Task: one placed unit, the containers that share a node and a network.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::BERTH_V1;
@@ -211,13 +212,26 @@ pub struct TcpSocket {
 }
 
 /// A number, or a text such as a port's name or `25%`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-#[schemars(inline)]
 #[allow(missing_docs)]
 pub enum IntOrString {
     Int(i64),
     String(String),
+}
+
+impl JsonSchema for IntOrString {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "IntOrString".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["integer", "string"], "format": "int-or-string" })
+    }
 }
 
 impl Default for IntOrString {

@@ -1,0 +1,39 @@
+//! The rules that a kind's objects keep beyond the shape of their fields.
+
+mod app;
+mod borrowed;
+mod meta;
+mod node;
+mod task;
+
+use serde_json::Value;
+
+use crate::fault::{Faults, Rule};
+use crate::path::At;
+use crate::resource::Resource;
+use crate::shape::Shape;
+use crate::walk::fitting;
+
+/// The rules of one kind.
+pub(crate) trait Rules {
+    /// What the name of an object must look like.
+    fn name(name: &str) -> Result<(), String>;
+
+    /// Adds what is wrong with the object beside its metadata.
+    fn check(&self, faults: &mut Faults);
+}
+
+/// Adds what the rules of `K` say of `tree`, of which `faults` holds already what its shape says.
+pub(crate) fn keep_rules<K: Resource + Rules>(shape: &Shape, tree: &Value, faults: &mut Faults) {
+    let read = if faults.is_empty() { K::deserialize(tree) } else { K::deserialize(&fitting(shape, tree)) };
+    let mut found = Faults::default();
+    match read {
+        Ok(object) => {
+            meta::kind_words::<K>(tree, &mut found);
+            meta::check::<K>(object.meta(), &mut found);
+            object.check(&mut found);
+        }
+        Err(why) => found.add(&At::ROOT, Rule::Type, format!("does not read as {}: {why}", K::KIND)),
+    }
+    faults.add_fresh(found);
+}

@@ -1,0 +1,219 @@
+//! Compares an object with the shape of its kind and finds every fault at once: unknown fields, wrong types, words
+//! that are no choice, amounts and times that do not read, missing keys, doubles, and sizes beyond reason.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::fault::{Faults, Rule};
+use crate::path::At;
+use crate::scalar::{self, shown};
+use crate::shape::{Fields, ListType, Shape};
+use crate::spelling;
+
+/// The deepest nesting of an object.
+pub const DEPTH: usize = 64;
+/// The most entries of one map.
+pub const MAP_ENTRIES: usize = 1000;
+/// The most items of one list.
+pub const LIST_ITEMS: usize = 10_000;
+/// The most bytes of one text.
+pub const TEXT_BYTES: usize = 256 << 10;
+
+/// Adds every fault of `tree` against `shape`.
+pub fn walk(shape: &Shape, tree: &Value, faults: &mut Faults) {
+    Walk { root: shape, faults }.place(shape, tree, &At::ROOT, 0);
+}
+
+struct Walk<'a> {
+    root: &'a Shape,
+    faults: &'a mut Faults,
+}
+
+impl Walk<'_> {
+    fn place(&mut self, shape: &Shape, value: &Value, at: &At, depth: usize) {
+        if depth > DEPTH {
+            return self.faults.add(at, Rule::Invalid, format!("must not be nested deeper than {DEPTH}"));
+        }
+        self.size(value, at);
+        match (shape, value) {
+            (Shape::Scalar(scalar), value) => {
+                if let Err((rule, message)) = scalar::judge(scalar, value) {
+                    self.faults.add(at, rule, message);
+                }
+            }
+            (_, Value::Null) => self.faults.add(at, Rule::Type, scalar::NO_VALUE),
+            (Shape::Any, value) => self.anything(value, at, depth),
+            (Shape::Object(fields), Value::Object(entries)) => self.object(fields, entries, at, depth),
+            (Shape::Map(inner), Value::Object(entries)) => {
+                for (key, entry) in entries {
+                    self.place(inner, entry, &at.entry(key), depth + 1);
+                }
+            }
+            (Shape::List(inner, list_type), Value::Array(items)) => {
+                for (index, item) in items.iter().enumerate() {
+                    self.place(inner, item, &at.item(index), depth + 1);
+                }
+                self.told_apart(list_type, items, at);
+            }
+            (Shape::Object(_) | Shape::Map(_), other) => {
+                let message = format!("must be a map of `name: value` lines, got {}", shown(other));
+                self.faults.add(at, Rule::Type, message);
+            }
+            (Shape::List(..), other) => {
+                let message = format!("must be a list (each item begins with `- `), got {}", shown(other));
+                self.faults.add(at, Rule::Type, message);
+            }
+        }
+    }
+
+    fn object(&mut self, fields: &Fields, entries: &serde_json::Map<String, Value>, at: &At, depth: usize) {
+        for (name, value) in entries {
+            let here = at.field(name);
+            match fields.known.get(name) {
+                Some(_) if value.is_null() && name == "creationTimestamp" => {}
+                Some(shape) => self.place(shape, value, &here, depth + 1),
+                None => {
+                    let message = self.unknown(fields, name);
+                    self.faults.add(&here, Rule::Unknown, message);
+                }
+            }
+        }
+        for name in fields.required.iter().filter(|name| !entries.contains_key(*name)) {
+            self.faults.add(&at.field(name), Rule::Required, "is needed");
+        }
+    }
+
+    /// Under `Any` only sizes are looked at.
+    fn anything(&mut self, value: &Value, at: &At, depth: usize) {
+        match value {
+            Value::Object(entries) => {
+                for (key, entry) in entries.iter().filter(|(_, entry)| !entry.is_null()) {
+                    self.place(&Shape::Any, entry, &at.entry(key), depth + 1);
+                }
+            }
+            Value::Array(items) => {
+                for (index, item) in items.iter().enumerate().filter(|(_, item)| !item.is_null()) {
+                    self.place(&Shape::Any, item, &at.item(index), depth + 1);
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+
+    fn size(&mut self, value: &Value, at: &At) {
+        let (length, most, unit) = match value {
+            Value::Object(entries) => (entries.len(), MAP_ENTRIES, "entries"),
+            Value::Array(items) => (items.len(), LIST_ITEMS, "items"),
+            Value::String(text) => (text.len(), TEXT_BYTES, "bytes"),
+            Value::Null | Value::Bool(_) | Value::Number(_) => return,
+        };
+        if length > most {
+            self.faults.add(at, Rule::Invalid, format!("must have at most {most} {unit}, got {length}"));
+        }
+    }
+
+    /// Finds doubles in a set, and missing or double keys in a keyed list.
+    fn told_apart(&mut self, list_type: &ListType, items: &[Value], at: &At) {
+        let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+        for (index, item) in items.iter().enumerate() {
+            let here = at.item(index);
+            let (key, at_key) = match list_type {
+                ListType::Atomic => return,
+                ListType::Set => (item.to_string(), here),
+                ListType::Keyed(names) => {
+                    let Some(key) = self.key(names, item, &here) else { continue };
+                    (key, here.field(&names[0]))
+                }
+            };
+            if let Some(first) = seen.get(&key) {
+                let first = at.item(*first).to_string();
+                self.faults.add(&at_key, Rule::Duplicate, format!("is already used by `{first}`"));
+                continue;
+            }
+            seen.insert(key, index);
+        }
+    }
+
+    fn key(&mut self, names: &[String], item: &Value, at: &At) -> Option<String> {
+        let entries = item.as_object()?;
+        let mut key = String::new();
+        for name in names {
+            match entries.get(name) {
+                Some(value) => key.push_str(&format!("{value},")),
+                None => {
+                    let message = format!("is needed: the items of this list are told apart by their {name}");
+                    self.faults.add(&at.field(name), Rule::Required, message);
+                    return None;
+                }
+            }
+        }
+        Some(key)
+    }
+
+    /// What to say of the field `name` that `fields` does not have.
+    fn unknown(&self, fields: &Fields, name: &str) -> String {
+        let known = || fields.known.keys().map(String::as_str);
+        if let Some(same) = known().find(|known| known.eq_ignore_ascii_case(name)) {
+            return format!("unknown field `{name}`, did you mean `{same}`?");
+        }
+        if let Some(place) = place_of(self.root, name) {
+            return format!("unknown field `{name}` here, it belongs in `{place}`");
+        }
+        let hint = spelling::hint(name, known());
+        if hint.is_empty() && !fields.known.is_empty() && fields.known.len() <= 12 {
+            return format!("unknown field `{name}`, known here: {}", known().collect::<Vec<_>>().join(", "));
+        }
+        format!("unknown field `{name}`{hint}")
+    }
+}
+
+/// The shallowest place under `spec` whose object has a field `name`, as `spec.template.spec.containers[]`.
+fn place_of(root: &Shape, name: &str) -> Option<String> {
+    let mut level = vec![("spec".to_string(), root.field("spec")?)];
+    while !level.is_empty() {
+        let mut below = Vec::new();
+        for (path, shape) in level {
+            match shape {
+                Shape::Object(fields) if fields.known.contains_key(name) => return Some(path),
+                Shape::Object(fields) => {
+                    below
+                        .extend(fields.known.iter().map(|(field, shape)| (format!("{path}.{field}"), shape)));
+                }
+                Shape::List(inner, _) => below.push((format!("{path}[]"), inner)),
+                Shape::Any | Shape::Scalar(_) | Shape::Map(_) => {}
+            }
+        }
+        level = below;
+    }
+    None
+}
+
+/// A copy of `tree` without what does not fit `shape`, so that it reads as the kind's type.
+pub fn fitting(shape: &Shape, tree: &Value) -> Value {
+    match (shape, tree) {
+        (Shape::Any, value) => value.clone(),
+        (Shape::Scalar(scalar), value) if scalar::judge(scalar, value).is_ok() => value.clone(),
+        (Shape::Scalar(scalar), _) => scalar::neutral(scalar),
+        (Shape::Map(inner), value) => {
+            let entries = value.as_object().into_iter().flatten();
+            Value::Object(entries.map(|(key, entry)| (key.clone(), fitting(inner, entry))).collect())
+        }
+        (Shape::List(inner, _), value) => {
+            value.as_array().into_iter().flatten().map(|item| fitting(inner, item)).collect()
+        }
+        (Shape::Object(fields), value) => {
+            let mut out = serde_json::Map::new();
+            for (name, shape) in &fields.known {
+                match value.get(name) {
+                    Some(value) if !value.is_null() => out.insert(name.clone(), fitting(shape, value)),
+                    _ if fields.required.contains(name) => {
+                        out.insert(name.clone(), fitting(shape, &Value::Null))
+                    }
+                    _ => None,
+                };
+            }
+            Value::Object(out)
+        }
+    }
+}
