@@ -37,3 +37,6 @@ pub const BERTH_V1: &str = "berth.dev/v1";
 
 /// The finalizer that `Bind` puts on a Task: only its agent's acknowledgement or its Node's deletion takes it off.
 pub const NODE_FINALIZER: &str = "berth.dev/node";
+
+/// The finalizer that every Namespace has from the start: whoever emptied a dying Namespace takes it off.
+pub const NAMESPACE_FINALIZER: &str = "berth.dev/namespace";
