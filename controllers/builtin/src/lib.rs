@@ -1,3 +1,4 @@
 //! The controllers of Berth's own kinds: App, Node, and the collector of garbage.
 
 pub mod app;
+pub mod node;

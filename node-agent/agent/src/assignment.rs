@@ -170,8 +170,7 @@ impl TryFrom<&Task> for Assignment {
         let uid = TaskUid::parse(&task.metadata.uid)
             .ok_or_else(|| bad("metadata.uid", "must be 32 lower-case hex digits"))?;
         let ports = host_ports(task)?;
-        let containers =
-            spec.containers.iter().map(|c| program(c, &ports)).collect::<Result<Vec<_>, _>>()?;
+        let containers = spec.containers.iter().map(|c| program(c, &ports)).collect::<Result<Vec<_>, _>>()?;
         if containers.is_empty() {
             return Err(bad("spec.containers", "must have at least one entry"));
         }
@@ -359,9 +358,8 @@ mod tests {
 
     #[test]
     fn an_image_is_a_layout_folder_with_or_without_tag() {
-        let layout = |dir: &str, tag: Option<&str>| {
-            Ok(Root::Layout { dir: dir.into(), tag: tag.map(str::to_owned) })
-        };
+        let layout =
+            |dir: &str, tag: Option<&str>| Ok(Root::Layout { dir: dir.into(), tag: tag.map(str::to_owned) });
         assert_eq!(root_of(""), Ok(Root::Host));
         assert_eq!(root_of("oci:/srv/web"), layout("/srv/web", None));
         assert_eq!(root_of("oci:/srv/web:v1"), layout("/srv/web", Some("v1")));

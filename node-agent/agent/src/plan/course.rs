@@ -116,7 +116,12 @@ impl TaskRun {
     }
 
     /// A Task that an earlier agent ended and did not see acknowledged; what is left of it goes again.
-    pub fn ended(uid: TaskUid, assignment: Option<Assignment>, containers: Vec<ContainerRun>, ending: Ending) -> Self {
+    pub fn ended(
+        uid: TaskUid,
+        assignment: Option<Assignment>,
+        containers: Vec<ContainerRun>,
+        ending: Ending,
+    ) -> Self {
         let course = Course::Cleaning { ending, next: Some(Timestamp::from_millis(0)) };
         Self::of(uid, assignment, containers, course)
     }
@@ -182,7 +187,9 @@ impl TaskRun {
     }
 
     fn may_be_killed(&self) -> bool {
-        self.containers.iter().any(|c| matches!(&c.state, RunState::Running(live) if live.fate != Fate::Killed))
+        self.containers
+            .iter()
+            .any(|c| matches!(&c.state, RunState::Running(live) if live.fate != Fate::Killed))
     }
 
     fn policy(&self) -> Option<RestartPolicy> {
@@ -190,7 +197,9 @@ impl TaskRun {
     }
 
     fn container(&mut self, attempt: &Attempt) -> Option<&mut ContainerRun> {
-        self.containers.iter_mut().find(|c| c.program.name == attempt.container && c.attempt == attempt.number)
+        self.containers
+            .iter_mut()
+            .find(|c| c.program.name == attempt.container && c.attempt == attempt.number)
     }
 
     // What happens.
@@ -253,7 +262,8 @@ impl TaskRun {
         match outcome {
             Ok(since) => container.state = RunState::Running(Live::new(since, &container.program)),
             Err(trouble) => {
-                let exit = Exit { code: 128, cause: ExitCause::NotStarted, at: now, message: trouble.message };
+                let exit =
+                    Exit { code: 128, cause: ExitCause::NotStarted, at: now, message: trouble.message };
                 self.exited(attempt, exit, now);
             }
         }

@@ -106,7 +106,8 @@ impl Story {
             .then(0, Event::Seen { assignment: assignment.clone(), wish: Wish::Run })
             .then(10, Event::Prepared { task: assignment.uid.clone(), outcome: Ok(()) });
         for container in &assignment.containers {
-            let attempt = Attempt { task: assignment.uid.clone(), container: container.name.clone(), number: 0 };
+            let attempt =
+                Attempt { task: assignment.uid.clone(), container: container.name.clone(), number: 0 };
             story = story.then(20, Event::Started { attempt, outcome: Ok(at(20)) });
         }
         story.told.clear();
@@ -181,7 +182,10 @@ fn a_ready_task_drains_before_term_and_is_killed_after_its_grace() {
         .then(33_000, tick())
         .then(33_000, tick())
         .then(33_010, Event::Exited { attempt: attempt(1, "a", 0), exit: exit(137, 33_010) })
-        .then(33_020, Event::Cleaned { task: uid(1), outcome: Err(Trouble { reason: "x", message: "y".into() }) })
+        .then(
+            33_020,
+            Event::Cleaned { task: uid(1), outcome: Err(Trouble { reason: "x", message: "y".into() }) },
+        )
         .then(35_020, tick())
         .then(35_030, Event::Cleaned { task: uid(1), outcome: Ok(()) })
         .then(35_040, Event::Vanished(uid(1)))
@@ -273,11 +277,13 @@ fn a_lost_shim_ends_what_ran_with_an_unknown_code_and_is_made_again_for_the_next
     let story = Story::up(&web).then(100, Event::ShimLost(uid(1)));
     let last = story.state.task(&uid(1)).unwrap().containers[0].last.clone().unwrap();
     assert_eq!((last.exit.code, last.exit.cause), (137, ExitCause::Unknown));
-    story.then(1_100, tick()).then(1_200, Event::Prepared { task: uid(1), outcome: Ok(()) }).is(expect![[r#"
+    story.then(1_100, tick()).then(1_200, Event::Prepared { task: uid(1), outcome: Ok(()) }).is(expect![[
+        r#"
         100: 
         1100: prepare
         1200: start a#1
-    "#]]);
+    "#
+    ]]);
 }
 
 #[test]

@@ -1,0 +1,126 @@
+//! What the Node controller sees: a Node, whether its agent is present, and the Tasks bound to it.
+
+use std::time::Duration;
+
+use berth_types::node::Node;
+use berth_types::task::Task;
+use berth_types::{Condition, ConditionStatus, Timestamp};
+
+/// Seconds after its node became NotReady until a Task that says nothing else is replaced.
+const REPLACE_AFTER: u32 = 15;
+
+/// What a server that may be judged by says of a node's agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    /// It has a session.
+    Present,
+    /// It has had none since then.
+    Away(Timestamp),
+    /// Nobody who may be believed says anything.
+    Unseen,
+}
+
+/// A Node as far as its readiness goes.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// Name of the Node.
+    pub name: String,
+    /// Its condition `Ready`, if it has one yet.
+    pub ready: Option<Condition>,
+    /// What is known of its agent.
+    pub sight: Sight,
+}
+
+/// A Task on the node, not at its end.
+#[derive(Debug, Clone)]
+pub struct Guest {
+    /// Namespace of the Task.
+    pub namespace: String,
+    /// Name of the Task.
+    pub name: String,
+    /// How long after its node became NotReady it is replaced.
+    pub replace_after: Duration,
+    /// Its condition `Reachable`, if it has one.
+    pub reachable: Option<Condition>,
+}
+
+/// One node of the cluster, as seen from the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Neighbour {
+    /// It is there.
+    There,
+    /// It is away since then.
+    Away(Timestamp),
+}
+
+/// When so many nodes vanish at once that rather we than they are at fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MassVanish {
+    /// More than this many.
+    pub nodes: usize,
+    /// And more than this part of those that were there, in percent.
+    pub percent: usize,
+    /// Within this time of each other.
+    pub within: Duration,
+}
+
+impl Default for MassVanish {
+    fn default() -> Self {
+        Self { nodes: 3, percent: 50, within: Duration::from_secs(60) }
+    }
+}
+
+/// One Node, its Tasks, its neighbours, and the time.
+pub struct Observed<'a> {
+    /// The Node.
+    pub node: &'a Machine,
+    /// The Tasks bound to it that are not at their end.
+    pub tasks: &'a [Guest],
+    /// Every node of the cluster, this one too.
+    pub neighbours: &'a [Neighbour],
+    /// When nothing is replaced.
+    pub mass_vanish: MassVanish,
+    /// The present time.
+    pub now: Timestamp,
+}
+
+impl Machine {
+    /// Reads a Node, with what is known of its agent.
+    pub fn read(node: &Node, sight: Sight) -> Self {
+        let ready = Condition::find(&node.status.conditions, "Ready").cloned();
+        Self { name: node.metadata.name.clone(), ready, sight }
+    }
+
+    /// Since when the Node is said not to be Ready.
+    pub fn not_ready_since(&self) -> Option<Timestamp> {
+        let ready = self.ready.as_ref()?;
+        (ready.status == ConditionStatus::False).then_some(ready.last_transition_time)
+    }
+
+    /// The Node as the others see it.
+    pub fn as_neighbour(&self) -> Neighbour {
+        match (self.sight, self.not_ready_since()) {
+            (Sight::Present, _) | (Sight::Unseen, None) => Neighbour::There,
+            (Sight::Away(_) | Sight::Unseen, Some(since)) | (Sight::Away(since), None) => {
+                Neighbour::Away(since)
+            }
+        }
+    }
+}
+
+impl Guest {
+    /// Reads a Task; none when it is at its end.
+    pub fn read(task: &Task) -> Option<Self> {
+        if matches!(task.status.phase.as_str(), "Succeeded" | "Failed") {
+            return None;
+        }
+        let policy = task.spec.unreachable.as_ref();
+        let seconds = policy.and_then(|policy| policy.replace_after_seconds).unwrap_or(REPLACE_AFTER);
+        Some(Self {
+            namespace: task.metadata.namespace.clone(),
+            name: task.metadata.name.clone(),
+            replace_after: Duration::from_secs(seconds.into()),
+            reachable: Condition::find(&task.status.conditions, "Reachable").cloned(),
+        })
+    }
+}

@@ -1,0 +1,145 @@
+//! Who is Ready, whose Tasks are out of reach, and which of them are given up.
+
+use berth_types::{ConditionStatus, Timestamp};
+
+use super::observed::{Guest, MassVanish, Neighbour, Observed, Sight};
+
+/// The reason of a Task that is lost with its node.
+pub const GIVEN_UP: &str = "GivenUp";
+/// The reason of a Task whose node is away for now.
+pub const NODE_NOT_READY: &str = "NodeNotReady";
+
+/// One thing to write; the actions of a wave are independent of each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// The Node's condition `Ready`.
+    SetReady(Verdict),
+    /// The condition `Reachable` of one of its Tasks.
+    SetReachable {
+        /// Namespace of the Task.
+        namespace: String,
+        /// Name of the Task.
+        task: String,
+        /// What it says.
+        verdict: Verdict,
+    },
+}
+
+/// What a condition is to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether it holds.
+    pub status: ConditionStatus,
+    /// In one word.
+    pub reason: &'static str,
+    /// For a person.
+    pub message: String,
+}
+
+/// What to write now, and when to look again.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Independent actions; none when everything is said.
+    pub wave: Vec<Action>,
+    /// When time alone changes the plan.
+    pub wake: Option<Timestamp>,
+}
+
+/// What is to be said of a Node and its Tasks. Of a node that nobody sees, nothing new.
+pub fn plan(seen: &Observed) -> Plan {
+    match seen.node.sight {
+        Sight::Unseen => Plan { wave: Vec::new(), wake: None },
+        Sight::Present => welcome(seen),
+        Sight::Away(_) => judge(seen),
+    }
+}
+
+/// The node is there: it is Ready, and so are in reach all of its Tasks that were not given up.
+fn welcome(seen: &Observed) -> Plan {
+    let ready = verdict(ConditionStatus::True, "AgentPresent", "its agent has a session".into());
+    let mut wave = Vec::new();
+    if !seen.node.ready.as_ref().is_some_and(|condition| condition.status == ConditionStatus::True) {
+        wave.push(Action::SetReady(ready));
+    }
+    let lost = seen.tasks.iter().filter(|task| is_out_of_reach(task) && !is_given_up(task));
+    wave.extend(lost.map(|task| {
+        let text = format!("node {} is back", seen.node.name);
+        reachable(task, verdict(ConditionStatus::True, "NodeReady", text))
+    }));
+    Plan { wave, wake: None }
+}
+
+/// The node is away: it is NotReady, its Tasks are out of reach, and given up once they have waited long enough.
+fn judge(seen: &Observed) -> Plan {
+    let since = seen.node.not_ready_since().unwrap_or(seen.now);
+    let mut plan = Plan { wave: Vec::new(), wake: None };
+    if seen.node.not_ready_since().is_none() {
+        let text = "its agent has no session".into();
+        plan.wave.push(Action::SetReady(verdict(ConditionStatus::False, "AgentAway", text)));
+    }
+    let vanished = vanished_together(seen, since);
+    for task in seen.tasks.iter().filter(|task| !is_given_up(task)) {
+        let due = since.plus(task.replace_after);
+        let away = format!("node {} is away since {since}", seen.node.name);
+        let verdict = match &vanished {
+            Some(many) => {
+                verdict(ConditionStatus::False, NODE_NOT_READY, format!("{away}, and not replaced: {many}"))
+            }
+            None if due <= seen.now => verdict(ConditionStatus::False, GIVEN_UP, format!("{away}: given up")),
+            None => {
+                plan.wake = Some(plan.wake.map_or(due, |wake| wake.min(due)));
+                verdict(ConditionStatus::False, NODE_NOT_READY, format!("{away}: given up from {due}"))
+            }
+        };
+        if !says(task, &verdict) {
+            plan.wave.push(reachable(task, verdict));
+        }
+    }
+    plan
+}
+
+/// Why nothing is replaced, when too many nodes vanished together with this one.
+fn vanished_together(seen: &Observed, since: Timestamp) -> Option<String> {
+    let MassVanish { nodes, percent, within } = seen.mass_vanish;
+    let together = |at: &Timestamp| at.since(since) <= within && since.since(*at) <= within;
+    let (mut there, mut vanished) = (0, 0);
+    for neighbour in seen.neighbours {
+        match neighbour {
+            Neighbour::There => there += 1,
+            Neighbour::Away(at) if together(at) => vanished += 1,
+            Neighbour::Away(_) => {}
+        }
+    }
+    let before = there + vanished;
+    (vanished > nodes && vanished * 100 > before * percent)
+        .then(|| format!("{vanished} of {before} nodes vanished at once"))
+}
+
+fn is_out_of_reach(task: &Guest) -> bool {
+    task.reachable.as_ref().is_some_and(|condition| condition.status == ConditionStatus::False)
+}
+
+fn is_given_up(task: &Guest) -> bool {
+    task.reachable
+        .as_ref()
+        .is_some_and(|condition| condition.status == ConditionStatus::False && condition.reason == GIVEN_UP)
+}
+
+fn says(task: &Guest, verdict: &Verdict) -> bool {
+    task.reachable.as_ref().is_some_and(|condition| {
+        condition.status == verdict.status
+            && condition.reason == verdict.reason
+            && condition.message == verdict.message
+    })
+}
+
+fn verdict(status: ConditionStatus, reason: &'static str, message: String) -> Verdict {
+    Verdict { status, reason, message }
+}
+
+fn reachable(task: &Guest, verdict: Verdict) -> Action {
+    Action::SetReachable { namespace: task.namespace.clone(), task: task.name.clone(), verdict }
+}
+
+#[cfg(test)]
+mod tests;
