@@ -3,11 +3,16 @@
 
 mod draft;
 mod engine;
+mod folder;
 mod journal;
+mod record;
+mod redb;
 mod state;
 mod watch;
 
+use std::path::Path;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,7 +22,9 @@ use tokio::time::Instant;
 
 use crate::{At, Committed, Group, Health, Kv, LeaseId, Page, Rev, Store, StoreError, WatchStream, rules};
 use engine::{Desk, Engine, Job, Writer};
+use folder::Folder;
 use journal::NoJournal;
+use redb::RedbJournal;
 use state::State;
 use watch::Cursor;
 
@@ -25,7 +32,13 @@ use watch::Cursor;
 pub struct EmbeddedStore {
     engine: Arc<Engine>,
     writer: Writer,
-    form: &'static str,
+    durable: Option<Durable>,
+}
+
+/// What a store with a journal holds besides.
+struct Durable {
+    thread: Option<JoinHandle<()>>,
+    _held: Folder,
 }
 
 impl EmbeddedStore {
@@ -33,7 +46,19 @@ impl EmbeddedStore {
     pub fn memory() -> Self {
         let engine = Arc::new(Engine::new(State::empty()));
         let writer = Writer::inline(Desk::new(engine.clone(), Box::new(NoJournal), Vec::new()));
-        Self { engine, writer, form: "memory" }
+        Self { engine, writer, durable: None }
+    }
+
+    /// The store of a data folder, which is made when it is missing. `Unavailable` while another process holds it,
+    /// `Damaged` when its journal cannot be read. Reads the whole journal: it blocks.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        let held = Folder::hold(dir)?;
+        let (journal, state, garbage) = RedbJournal::open(dir)?;
+        let engine = Arc::new(Engine::new(state));
+        let desk = Desk::new(engine.clone(), Box::new(journal), garbage);
+        let (writer, thread) =
+            Writer::thread(desk).map_err(|error| StoreError::Unavailable(format!("no thread: {error}")))?;
+        Ok(Self { engine, writer, durable: Some(Durable { thread: Some(thread), _held: held }) })
     }
 
     async fn run<T>(
@@ -57,6 +82,10 @@ impl EmbeddedStore {
 
 impl Drop for EmbeddedStore {
     fn drop(&mut self) {
+        if let Some(thread) = self.durable.as_mut().and_then(|durable| durable.thread.take()) {
+            self.writer.run(Job::Stop);
+            drop(thread.join());
+        }
         self.engine.close();
     }
 }
@@ -115,7 +144,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn health(&self) -> Result<Health, StoreError> {
-        let state = self.engine.state();
-        Ok(Health { form: self.form.into(), rev: state.rev(), read_only: self.engine.read_only() })
+        let form = if self.durable.is_some() { "embedded" } else { "memory" };
+        Ok(Health { form: form.into(), rev: self.engine.state().rev(), read_only: self.engine.read_only() })
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::{At, Changes, Kv, LeaseId, Page, Rev, StoreError};
+use crate::{At, Change, Changes, Kv, LeaseId, Page, Rev, StoreError};
 
 /// The revision of an empty store; the first write is the next.
 const EMPTY: Rev = 1;
@@ -162,6 +162,39 @@ impl State {
             !versions.is_empty()
         });
         gone
+    }
+
+    /// Takes in a version from the journal; they come in their order.
+    pub(super) fn recall(&mut self, (rev, place): Place, key: Bytes, kv: Option<Kv>) {
+        let versions = self.keys.entry(key.clone()).or_default();
+        let before = versions.last().and_then(|version| version.kv.clone());
+        versions.push(Version { rev, place, kv: kv.clone() });
+        let change = Change { now: kv, before, key };
+        match self.log.back_mut().filter(|changes| changes.rev == rev) {
+            Some(changes) => Arc::make_mut(changes).changes.push(change),
+            None => self.log.push_back(Arc::new(Changes { rev, changes: vec![change] })),
+        }
+    }
+
+    /// All versions are recalled; the places of those that nobody can read.
+    pub(super) fn recalled(&mut self, rev: Rev, compacted: Rev) -> Vec<Place> {
+        self.rev = rev;
+        self.compact(compacted)
+    }
+
+    /// Takes in a lease from the journal; it gets all its time again.
+    pub(super) fn recall_lease(&mut self, id: LeaseId, ttl: Duration) {
+        self.grant(id, ttl, Instant::now());
+    }
+
+    /// All leases are recalled: binds the keys to them.
+    pub(super) fn recalled_leases(&mut self, last: LeaseId) {
+        self.last_lease = self.last_lease.max(last);
+        for kv in self.keys.values().filter_map(|versions| versions.last()?.kv.as_ref()) {
+            if let Some(lease) = self.leases.get_mut(&kv.lease) {
+                lease.keys.insert(kv.key.clone());
+            }
+        }
     }
 
     pub(super) fn lease(&self, lease: LeaseId) -> Option<&Lease> {

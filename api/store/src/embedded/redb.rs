@@ -1,0 +1,157 @@
+//! The journal on disk: one redb file, one durable transaction per append.
+//!
+//! Tables: `log` holds every version that can still be read, by revision and place in it; `lease` the leases with
+//! their time to live; `meta` the newest and the oldest readable revision, the last lease's id, the format. The
+//! newest value of each key is its last version: there is no second copy of it. A version dropped by no crash is
+//! found superseded on load.
+
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
+
+use super::journal::{Entry, Journal};
+use super::record;
+use super::state::{Place, State};
+use crate::{LeaseId, Rev, StoreError};
+
+const LOG: TableDefinition<'_, (Rev, u32), &[u8]> = TableDefinition::new("log");
+const LEASE: TableDefinition<'_, LeaseId, u64> = TableDefinition::new("lease");
+const META: TableDefinition<'_, &str, i64> = TableDefinition::new("meta");
+
+const FORMAT: i64 = 1;
+const FILE: &str = "journal.redb";
+const CACHE_BYTES: usize = 32 << 20;
+
+/// An open journal.
+pub(super) struct RedbJournal {
+    database: Database,
+}
+
+impl RedbJournal {
+    /// Opens or makes the journal of a data folder that nobody else holds, and reads it; with the places of versions
+    /// that nobody can read any more.
+    pub(super) fn open(dir: &Path) -> Result<(Self, State, Vec<Place>), StoreError> {
+        let path = dir.join(FILE);
+        let database = Database::builder().set_cache_size(CACHE_BYTES).create(&path).map_err(damaged)?;
+        let made = database.begin_write().map_err(damaged)?;
+        prepare(&made)?;
+        made.commit().map_err(damaged)?;
+        File::open(dir).and_then(|folder| folder.sync_all()).map_err(damaged)?;
+        let journal = Self { database };
+        let (state, gone) = journal.load()?;
+        Ok((journal, state, gone))
+    }
+
+    fn load(&self) -> Result<(State, Vec<Place>), StoreError> {
+        let read = self.database.begin_read().map_err(damaged)?;
+        let meta = read.open_table(META).map_err(damaged)?;
+        let number = |name: &str| -> Result<i64, StoreError> {
+            Ok(meta.get(name).map_err(damaged)?.map_or(0, |value| value.value()))
+        };
+        let mut state = State::empty();
+        for row in read.open_table(LOG).map_err(damaged)?.iter().map_err(damaged)? {
+            let (place, version) = row.map_err(damaged)?;
+            let (rev, place) = place.value();
+            let (key, kv) = record::read(rev, version.value())?;
+            state.recall((rev, place), key, kv);
+        }
+        let gone = state.recalled(number("rev")?, number("compacted")?);
+        for row in read.open_table(LEASE).map_err(damaged)?.iter().map_err(damaged)? {
+            let (lease, ttl) = row.map_err(damaged)?;
+            state.recall_lease(lease.value(), Duration::from_millis(ttl.value()));
+        }
+        state.recalled_leases(number("last lease")?);
+        Ok((state, gone))
+    }
+}
+
+impl Journal for RedbJournal {
+    fn append(&mut self, entries: &[Entry]) -> Result<(), StoreError> {
+        self.write(entries).map_err(|error| read_only(&error))
+    }
+}
+
+impl RedbJournal {
+    fn write(&self, entries: &[Entry]) -> Result<(), redb::Error> {
+        let written = self.database.begin_write()?;
+        {
+            let mut log = written.open_table(LOG)?;
+            let mut lease = written.open_table(LEASE)?;
+            let mut meta = written.open_table(META)?;
+            for entry in entries {
+                add(&mut log, &mut lease, &mut meta, entry)?;
+            }
+        }
+        written.commit()?;
+        Ok(())
+    }
+}
+
+fn prepare(made: &WriteTransaction) -> Result<(), StoreError> {
+    made.open_table(LOG).map_err(damaged)?;
+    made.open_table(LEASE).map_err(damaged)?;
+    let mut meta = made.open_table(META).map_err(damaged)?;
+    let found = meta.get("format").map_err(damaged)?.map(|format| format.value());
+    match found {
+        Some(FORMAT) => Ok(()),
+        Some(other) => Err(StoreError::Damaged(format!("the journal has format {other}, known is {FORMAT}"))),
+        None => {
+            meta.insert("format", FORMAT).map_err(damaged)?;
+            meta.insert("rev", State::empty().rev()).map_err(damaged)?;
+            Ok(())
+        }
+    }
+}
+
+fn add(
+    log: &mut Table<'_, (Rev, u32), &[u8]>,
+    leases: &mut Table<'_, LeaseId, u64>,
+    meta: &mut Table<'_, &str, i64>,
+    entry: &Entry,
+) -> Result<(), redb::Error> {
+    match entry {
+        Entry::Changed(changes) => {
+            for (place, change) in (0..).zip(&changes.changes) {
+                log.insert((changes.rev, place), record::made_of(change).as_slice())?;
+            }
+            meta.insert("rev", changes.rev)?;
+        }
+        Entry::Granted { lease, ttl } => {
+            leases.insert(lease, u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX))?;
+            meta.insert("last lease", lease)?;
+        }
+        Entry::Ended { lease } => drop(leases.remove(lease)?),
+        Entry::Compacted { rev } => drop(meta.insert("compacted", rev)?),
+        Entry::Dropped { places } => {
+            for place in places {
+                log.remove(place)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn damaged(error: impl Into<JournalError>) -> StoreError {
+    StoreError::Damaged(error.into().0)
+}
+
+/// What went wrong while the journal was opened or read.
+struct JournalError(String);
+
+impl<E: std::error::Error> From<E> for JournalError {
+    fn from(error: E) -> Self {
+        Self(format!("the journal cannot be read: {error}"))
+    }
+}
+
+fn read_only(error: &redb::Error) -> StoreError {
+    let why = format!(
+        "the journal cannot be written: {error}; only reads are served until the process starts anew"
+    );
+    match error {
+        redb::Error::Io(io) if io.kind() == std::io::ErrorKind::StorageFull => StoreError::Full(why),
+        _ => StoreError::Unavailable(why),
+    }
+}
