@@ -1,0 +1,5 @@
+//! The store's laws, held against all its forms.
+#![allow(missing_docs)]
+
+mod conformance;
+mod suite;
