@@ -2,15 +2,21 @@
 //! validation and time. No I/O and no async: everything here is a value or a pure function.
 
 pub mod app;
+pub mod availability;
 pub mod clock;
 pub mod core;
+pub mod defaults;
+pub mod demand;
 pub mod fault;
+pub mod image;
 pub mod kinds;
 pub mod lease;
 pub mod meta;
 pub mod name;
 pub mod node;
 pub mod path;
+pub mod phase;
+pub mod portion;
 pub mod quantity;
 pub mod resource;
 pub mod revision;
@@ -23,10 +29,13 @@ pub mod status;
 pub mod task;
 pub mod walk;
 
+pub use availability::{Availability, Reach};
 pub use clock::{Clock, SystemClock, Timestamp};
+pub use demand::Room;
 pub use fault::Fault;
 pub use kinds::Kind;
 pub use meta::{Condition, ConditionStatus, ObjectMeta, OwnerReference};
+pub use phase::Phase;
 pub use quantity::Quantity;
 pub use resource::Resource;
 pub use selector::Selector;

@@ -1,0 +1,156 @@
+//! What an absent field means. Nothing is filled in when an object is stored: a default that changes later reaches
+//! every object that left the choice to us, and an apply owns only what was written.
+
+use std::time::Duration;
+
+use crate::app::{AppSpec, Strategy};
+use crate::task::{Probe, Restart, TaskSpec};
+
+impl AppSpec {
+    /// How many Tasks are asked for.
+    pub fn replicas(&self) -> u32 {
+        self.replicas.unwrap_or(1)
+    }
+
+    /// How long a Task must be Ready before it counts as available.
+    pub fn min_ready(&self) -> Duration {
+        seconds(self.min_ready_seconds.unwrap_or(0))
+    }
+
+    /// How long a rollout may stand still before it is said to be stuck.
+    pub fn progress_deadline(&self) -> Duration {
+        seconds(self.progress_deadline_seconds.unwrap_or(600))
+    }
+
+    /// How many old Revisions are kept.
+    pub fn revisions_kept(&self) -> usize {
+        usize::try_from(self.revision_history_limit.unwrap_or(10)).unwrap_or(usize::MAX)
+    }
+
+    /// How a new template replaces the old one.
+    pub fn update(&self) -> Update {
+        match &self.strategy {
+            Some(Strategy { type_, .. }) if type_ == Update::Recreate.as_str() => Update::Recreate,
+            Some(_) | None => Update::Rolling,
+        }
+    }
+}
+
+/// How a new template replaces the old one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Update {
+    /// The new are started while the old still run, within bounds.
+    Rolling,
+    /// All old ones end before the first new one starts.
+    Recreate,
+}
+
+impl Update {
+    /// Both, in the order in which messages list them.
+    pub const ALL: [Update; 2] = [Update::Rolling, Update::Recreate];
+
+    /// As it is written in `strategy.type`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Update::Rolling => "RollingUpdate",
+            Update::Recreate => "Recreate",
+        }
+    }
+}
+
+impl TaskSpec {
+    /// How long its containers have between TERM and KILL.
+    pub fn grace(&self) -> Duration {
+        whole_seconds(self.termination_grace_period_seconds, 30)
+    }
+
+    /// How long it goes on answering, already out of the available ones, before TERM.
+    pub fn drain_delay(&self) -> Duration {
+        whole_seconds(self.drain_delay_seconds, 2)
+    }
+
+    /// How long after its node became NotReady it is replaced.
+    pub fn replace_after(&self) -> Duration {
+        seconds(self.unreachable.as_ref().and_then(|policy| policy.replace_after_seconds).unwrap_or(15))
+    }
+
+    /// How its containers restart in place.
+    pub fn restarts(&self) -> Restarts {
+        let given = self.restart.clone().unwrap_or_default();
+        let Restart { in_place, within_seconds, initial_delay_seconds, max_delay_seconds } = given;
+        Restarts {
+            in_place: in_place.unwrap_or(5),
+            within: seconds(within_seconds.unwrap_or(600)),
+            initial_delay: seconds(initial_delay_seconds.unwrap_or(1)),
+            max_delay: seconds(max_delay_seconds.unwrap_or(60)),
+        }
+    }
+}
+
+/// How containers restart in place, with every number given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Restarts {
+    /// Restarts within `within` before the Task fails.
+    pub in_place: u32,
+    /// The window for `in_place`.
+    pub within: Duration,
+    /// Before the first restart; doubled with each.
+    pub initial_delay: Duration,
+    /// The most between restarts.
+    pub max_delay: Duration,
+}
+
+impl Restarts {
+    /// How long to wait before restart number `number`, counted from 0.
+    pub fn delay(&self, number: u32) -> Duration {
+        let factor = 2u32.checked_pow(number).unwrap_or(u32::MAX);
+        self.initial_delay.saturating_mul(factor).min(self.max_delay)
+    }
+}
+
+impl Probe {
+    /// Before the first check.
+    pub fn initial_delay(&self) -> Duration {
+        seconds(self.initial_delay_seconds.unwrap_or(0))
+    }
+
+    /// Between checks.
+    pub fn period(&self) -> Duration {
+        seconds(self.period_seconds.unwrap_or(1))
+    }
+
+    /// How long a check may take.
+    pub fn timeout(&self) -> Duration {
+        seconds(self.timeout_seconds.unwrap_or(1))
+    }
+
+    /// Good checks in a row that turn it good.
+    pub fn successes(&self) -> u32 {
+        self.success_threshold.unwrap_or(1)
+    }
+
+    /// Bad checks in a row that turn it bad.
+    pub fn failures(&self) -> u32 {
+        self.failure_threshold.unwrap_or(3)
+    }
+}
+
+fn seconds(count: u32) -> Duration {
+    Duration::from_secs(count.into())
+}
+
+fn whole_seconds(given: Option<i64>, default: u64) -> Duration {
+    Duration::from_secs(given.map_or(default, |count| u64::try_from(count).unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn restarts_wait_twice_as_long_each_time_up_to_a_limit() {
+        let restarts = TaskSpec::default().restarts();
+        let waits: Vec<u64> = [0, 1, 2, 5, 6, 40].map(|number| restarts.delay(number).as_secs()).to_vec();
+        assert_eq!(waits, [1, 2, 4, 32, 60, 60]);
+    }
+}
