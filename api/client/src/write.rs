@@ -166,6 +166,11 @@ impl Write {
         self
     }
 
+    /// In the name of this manager, unless the write names one.
+    pub fn by_default(self, manager: &str) -> Self {
+        if self.0.field_manager.is_empty() { self.by(manager) } else { self }
+    }
+
     /// An apply takes every conflicting field over.
     pub fn forced(mut self) -> Self {
         self.0.force = true;
@@ -205,6 +210,11 @@ impl Write {
             namespace: key.namespace,
             name: key.name,
         }
+    }
+
+    /// Whether it removes the object.
+    pub fn is_delete(&self) -> bool {
+        self.0.verb() == Verb::Delete
     }
 
     /// Whether it may be sent again when its outcome is unknown.

@@ -1,0 +1,166 @@
+//! Sends deeds in the name of one leader.
+
+use std::collections::BTreeMap;
+
+use berth_client::{Atomicity, BindItem, Client, Error, Fence, KindName, Object, Write};
+
+use crate::deed::{Deed, Wave};
+use crate::key::ResourceVersion;
+
+/// Sends writes in the name of a controller; each carries its epoch while it leads by a Lease.
+#[derive(Debug, Clone)]
+pub struct Writer {
+    client: Client,
+    manager: &'static str,
+    fence: Option<Fence>,
+}
+
+/// How one deed ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done; or, for a deletion, there was nothing left to delete.
+    Done,
+    /// Our view was old: look again, there is nothing wrong.
+    Stale,
+    /// Refused or not carried out.
+    Failed(Error),
+}
+
+impl Outcome {
+    /// The worse of two.
+    pub fn or(self, other: Outcome) -> Outcome {
+        match (self, other) {
+            (failed @ Self::Failed(_), _) | (_, failed @ Self::Failed(_)) => failed,
+            (Self::Stale, _) | (_, Self::Stale) => Self::Stale,
+            (Self::Done, Self::Done) => Self::Done,
+        }
+    }
+}
+
+/// For each kind, the latest version that was written.
+pub(crate) type Written = BTreeMap<KindName, ResourceVersion>;
+
+/// The action of a deed that only writes a status: no event worth a line at info.
+pub(crate) const STATUS: &str = "status";
+
+/// Writes of one Batch; the server spreads them over calls of the store.
+const BATCH: usize = 200;
+
+impl Writer {
+    /// A writer in the name of `manager`.
+    pub fn new(client: Client, manager: &'static str, fence: Option<Fence>) -> Self {
+        Self { client, manager, fence }
+    }
+
+    /// The client, for reads.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Sends one write.
+    pub async fn write(&self, write: Write) -> Result<Object, Error> {
+        self.client.send(&self.signed(write)).await
+    }
+
+    /// Places Tasks on Nodes.
+    pub async fn bind(&self, items: &[BindItem]) -> Result<Vec<Result<Object, Error>>, Error> {
+        self.client.bind(items, self.fence.as_ref()).await
+    }
+
+    /// Sends the deeds of one wave; an outcome for each, in order.
+    pub async fn send(&self, wave: Wave) -> Vec<Outcome> {
+        self.send_noting(wave, &mut Written::new()).await
+    }
+
+    pub(crate) async fn send_noting(&self, wave: Wave, written: &mut Written) -> Vec<Outcome> {
+        let singles: Vec<&Deed> = wave.iter().filter(|deed| deed.writes.len() == 1).collect();
+        let mut batches = Vec::new();
+        for part in singles.chunks(BATCH) {
+            let writes = part.iter().map(|deed| deed.writes[0].clone()).collect();
+            batches.push(self.batch(writes, Atomicity::Each));
+        }
+        let groups = wave.iter().filter(|deed| deed.writes.len() != 1);
+        let groups = groups.map(|deed| self.batch(deed.writes.clone(), Atomicity::All));
+        let (singles, groups) =
+            futures::join!(futures::future::join_all(batches), futures::future::join_all(groups));
+        let mut singles = singles.into_iter().flatten();
+        let mut groups = groups.into_iter();
+        wave.iter()
+            .map(|deed| {
+                let results: Vec<_> = match deed.writes.len() {
+                    1 => singles.by_ref().take(1).collect(),
+                    _ => groups.next().unwrap_or_default(),
+                };
+                let outcome = judge(deed, &results);
+                tell(deed, &outcome);
+                note(&results, written);
+                outcome
+            })
+            .collect()
+    }
+
+    /// A result for each write, whatever happened to the call.
+    async fn batch(
+        &self,
+        writes: Vec<Write>,
+        atomicity: Atomicity,
+    ) -> Vec<(KindName, Result<Object, Error>)> {
+        let kinds: Vec<KindName> = writes.iter().map(|write| write.key().kind).collect();
+        if kinds.is_empty() {
+            return Vec::new();
+        }
+        let signed: Vec<Write> = writes.into_iter().map(|write| self.signed(write)).collect();
+        let results = match &signed[..] {
+            [single] => vec![self.client.send(single).await],
+            several => match self.client.batch(several, atomicity).await {
+                Ok(results) => results,
+                Err(error) => vec![Err(error); several.len()],
+            },
+        };
+        kinds.into_iter().zip(results).collect()
+    }
+
+    fn signed(&self, write: Write) -> Write {
+        let write = write.by_default(self.manager);
+        match &self.fence {
+            Some(fence) => write.fenced(fence),
+            None => write,
+        }
+    }
+}
+
+fn judge(deed: &Deed, results: &[(KindName, Result<Object, Error>)]) -> Outcome {
+    let mut worst = Outcome::Done;
+    for (write, (_, result)) in deed.writes.iter().zip(results) {
+        match result {
+            Ok(_) => {}
+            Err(Error::NotFound(_)) if write.is_delete() && deed.writes.len() == 1 => {}
+            Err(Error::Conflict(_) | Error::AlreadyExists(_) | Error::NotFound(_)) => {
+                if worst == Outcome::Done {
+                    worst = Outcome::Stale;
+                }
+            }
+            Err(error) => return Outcome::Failed(error.clone()),
+        }
+    }
+    worst
+}
+
+fn tell(deed: &Deed, outcome: &Outcome) {
+    let (object, action, why) = (&deed.object, deed.action, &deed.why);
+    match outcome {
+        Outcome::Done if deed.action == STATUS => tracing::debug!(object, action, "acted"),
+        Outcome::Done => tracing::info!(object, action, why, "acted"),
+        Outcome::Stale => tracing::debug!(object, action, why, "view was old"),
+        Outcome::Failed(error) => tracing::warn!(object, action, why, %error, "could not act"),
+    }
+}
+
+fn note(results: &[(KindName, Result<Object, Error>)], written: &mut Written) {
+    for (kind, result) in results {
+        let Ok(object) = result else { continue };
+        let Ok(version) = object.version() else { continue };
+        let latest = written.entry(kind.clone()).or_default();
+        *latest = (*latest).max(ResourceVersion::parse(&version));
+    }
+}
