@@ -22,6 +22,6 @@ pub use bundle::{Access, BundleError, LogRotation, Mount, TaskBundle, TaskContai
 pub use client::{Client, ClientError};
 pub use exit::{End, ExitRecord};
 pub use launch::{LaunchError, SealedShim};
-pub use log_entry::{Completeness, LogEntry, LogStream, rotated_name};
+pub use log_entry::{Completeness, LogEntry, LogStamp, LogStream, rotated_name};
 pub use message::VERSION;
 pub use process::ProcessId;

@@ -54,17 +54,7 @@ impl<'a> LogEntry<'a> {
 
     /// Appends the entry with its newline to `out`.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let tag = match self.completeness {
-            Completeness::Full => "F",
-            Completeness::Partial => "P",
-        };
-        // Always with milliseconds: `Timestamp` alone leaves them out at whole seconds, and columns would jump.
-        let time = self.time.to_string();
-        let (seconds, fraction) =
-            time.trim_end_matches('Z').split_once('.').unwrap_or((time.trim_end_matches('Z'), "000"));
-        out.extend_from_slice(format!("{seconds}.{fraction}Z {} {tag} ", self.stream.name()).as_bytes());
-        out.extend_from_slice(self.text);
-        out.push(b'\n');
+        LogStamp::new(self.time).write(self.stream, self.completeness, self.text, out);
     }
 
     /// Reads a line without its newline; `None` when it is no entry (a torn one after a full disk).
@@ -82,6 +72,37 @@ impl<'a> LogEntry<'a> {
             _ => return None,
         };
         Some(Self { time, stream, completeness, text: parts.next()? })
+    }
+}
+
+/// A time made ready for many entries, for a flood of them costs mostly their times.
+#[derive(Debug, Clone)]
+pub struct LogStamp {
+    text: String,
+}
+
+impl LogStamp {
+    /// Entries read at `time`.
+    pub fn new(time: Timestamp) -> Self {
+        // Always with milliseconds: `Timestamp` alone leaves them out at whole seconds, and columns would jump.
+        let text = time.to_string();
+        match text.strip_suffix('Z') {
+            Some(seconds) if !text.contains('.') => Self { text: format!("{seconds}.000Z") },
+            _ => Self { text },
+        }
+    }
+
+    /// Appends an entry with its newline to `out`.
+    pub fn write(&self, stream: LogStream, completeness: Completeness, text: &[u8], out: &mut Vec<u8>) {
+        let tag = match completeness {
+            Completeness::Full => " F ",
+            Completeness::Partial => " P ",
+        };
+        for part in [self.text.as_str(), " ", stream.name(), tag] {
+            out.extend_from_slice(part.as_bytes());
+        }
+        out.extend_from_slice(text);
+        out.push(b'\n');
     }
 }
 
