@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use berth_types::app::{App, AppStatus, RollingUpdate, TaskTemplate};
+use berth_types::app::{App, AppStatus, TaskTemplate};
+use berth_types::availability::{READY, Reach, SCHEDULED};
+use berth_types::defaults::Update;
+use berth_types::portion::{BadPortion, Bounds};
 use berth_types::revision::Revision;
-use berth_types::task::{ContainerStatus, IntOrString, Task};
-use berth_types::{Condition, ConditionStatus, Timestamp};
+use berth_types::task::{ContainerStatus, Task};
+use berth_types::{Condition, ConditionStatus, Phase, Timestamp};
 
 use super::history::revision_name;
 
@@ -128,45 +131,41 @@ pub enum Trouble {
 }
 
 impl Wanted {
-    /// Reads an App that the server validated.
-    pub fn read(app: &App) -> Self {
+    /// Reads an App; fails on bounds that the server would not have let in.
+    pub fn read(app: &App) -> Result<Self, BadPortion> {
         let spec = &app.spec;
-        let replicas = spec.replicas.unwrap_or(1);
         let restart_generation = spec.restart_generation.unwrap_or(0);
-        Self {
+        Ok(Self {
             namespace: app.metadata.namespace.clone(),
             name: app.metadata.name.clone(),
             uid: app.metadata.uid.clone(),
             resource_version: app.metadata.resource_version.clone(),
             generation: app.metadata.generation,
-            replicas,
-            rollout: Rollout::of(app, replicas),
-            min_ready: Duration::from_secs(spec.min_ready_seconds.unwrap_or(0).into()),
-            deadline: Duration::from_secs(spec.progress_deadline_seconds.unwrap_or(600).into()),
-            history: spec.revision_history_limit.unwrap_or(10) as usize,
+            replicas: spec.replicas(),
+            rollout: Rollout::of(app)?,
+            min_ready: spec.min_ready(),
+            deadline: spec.progress_deadline(),
+            history: spec.revisions_kept(),
             revision: revision_name(&app.metadata.name, &spec.template, restart_generation),
             restart_generation,
             template: spec.template.clone(),
             deleting: app.metadata.deleting(),
             status: app.status.clone(),
-        }
+        })
     }
 }
 
 impl Rollout {
-    fn of(app: &App, replicas: u32) -> Self {
-        let strategy = app.spec.strategy.clone().unwrap_or_default();
-        if strategy.type_ == "Recreate" {
-            return Self::Recreate;
+    fn of(app: &App) -> Result<Self, BadPortion> {
+        let replicas = app.spec.replicas();
+        match app.spec.update() {
+            Update::Recreate => Ok(Self::Recreate),
+            Update::Rolling => {
+                let Bounds { surge, unavailable } = Bounds::of(&app.spec)?;
+                let (keep, most) = (replicas.saturating_sub(unavailable), replicas.saturating_add(surge));
+                Ok(Self::Rolling { keep, most })
+            }
         }
-        let bounds: RollingUpdate = strategy.rolling_update.unwrap_or_default();
-        let surge = share(bounds.max_surge.as_ref(), replicas, Rounding::Up);
-        let mut missing = share(bounds.max_unavailable.as_ref(), replicas, Rounding::Down);
-        if surge == 0 && missing == 0 {
-            // Percentages can both round to nothing, and then no step would ever be allowed.
-            missing = 1;
-        }
-        Self::Rolling { keep: replicas.saturating_sub(missing), most: replicas.saturating_add(surge) }
     }
 
     /// The fewest available Tasks that a step may leave.
@@ -176,27 +175,6 @@ impl Rollout {
             Self::Recreate => 0,
         }
     }
-}
-
-#[derive(Clone, Copy)]
-enum Rounding {
-    Up,
-    Down,
-}
-
-/// `bound` of `replicas`; 25% when absent.
-fn share(bound: Option<&IntOrString>, replicas: u32, rounding: Rounding) -> u32 {
-    let percent = match bound {
-        Some(IntOrString::Int(number)) => return u32::try_from(*number).unwrap_or(0),
-        Some(IntOrString::String(text)) => text.trim_end_matches('%').parse().unwrap_or(0),
-        None => 25u64,
-    };
-    let hundredths = u64::from(replicas).saturating_mul(percent);
-    let tasks = match rounding {
-        Rounding::Up => hundredths.div_ceil(100),
-        Rounding::Down => hundredths / 100,
-    };
-    u32::try_from(tasks).unwrap_or(u32::MAX)
 }
 
 impl Replica {
@@ -249,29 +227,22 @@ pub(super) fn number_of(name: &str) -> u64 {
 
 impl Life {
     fn of(task: &Task) -> Self {
-        let status = &task.status;
-        let reachable = Condition::find(&status.conditions, "Reachable");
-        let away = reachable.filter(|condition| condition.status == ConditionStatus::False);
-        match status.phase.as_str() {
-            "Succeeded" => return Self::Succeeded,
-            "Failed" => return Self::Failed(ended_at(task)),
-            _ => {}
+        let phase = Phase::of(task);
+        match phase {
+            Ok(Phase::Succeeded) => return Self::Succeeded,
+            Ok(Phase::Failed) => return Self::Failed(ended_at(task)),
+            Ok(Phase::Pending | Phase::Starting | Phase::Running | Phase::Stopping) | Err(_) => {}
         }
-        let given_up = away.is_some_and(|condition| condition.reason == "GivenUp");
-        match (task.metadata.deleting(), given_up) {
-            (true, true) => return Self::WrittenOff,
-            (false, true) => return Self::GivenUp,
-            (true, false) => return Self::Stopping,
-            (false, false) => {}
+        match (Reach::of(task), task.metadata.deleting()) {
+            (Reach::GivenUp, true) => return Self::WrittenOff,
+            (Reach::GivenUp, false) => return Self::GivenUp,
+            (Reach::Here | Reach::Away(_), true) => return Self::Stopping,
+            (Reach::Away(_), false) => return Self::Unreachable,
+            (Reach::Here, false) if task.spec.node_name.is_empty() => return Self::Unbound,
+            (Reach::Here, false) => {}
         }
-        if task.spec.node_name.is_empty() {
-            return Self::Unbound;
-        }
-        if away.is_some() {
-            return Self::Unreachable;
-        }
-        match Condition::find(&status.conditions, "Ready") {
-            Some(ready) if ready.status == ConditionStatus::True && status.phase == "Running" => {
+        match Condition::find(&task.status.conditions, READY) {
+            Some(ready) if ready.status == ConditionStatus::True && phase == Ok(Phase::Running) => {
                 Self::Ready(ready.last_transition_time)
             }
             Some(_) | None => Self::Starting,
@@ -283,7 +254,7 @@ impl Life {
 fn ended_at(task: &Task) -> Timestamp {
     let containers = task.status.container_statuses.iter();
     let ends = containers.filter_map(|container| container.state.terminated.as_ref()?.finished_at);
-    let left = Condition::find(&task.status.conditions, "Ready").map(|ready| ready.last_transition_time);
+    let left = Condition::find(&task.status.conditions, READY).map(|ready| ready.last_transition_time);
     ends.max().or(left).or(task.metadata.creation_timestamp).unwrap_or(Timestamp::from_millis(0))
 }
 
@@ -291,7 +262,7 @@ impl Trouble {
     fn of(task: &Task) -> Self {
         let conditions = &task.status.conditions;
         if task.spec.node_name.is_empty() {
-            return match Condition::find(conditions, "Scheduled") {
+            return match Condition::find(conditions, SCHEDULED) {
                 Some(scheduled) if scheduled.status == ConditionStatus::False => {
                     Self::Unplaced(format!("found no node: {}", scheduled.message))
                 }
@@ -299,13 +270,13 @@ impl Trouble {
             };
         }
         let node = &task.spec.node_name;
-        if Condition::find(conditions, "Reachable").is_some_and(|c| c.status == ConditionStatus::False) {
+        if Reach::of(task) != Reach::Here {
             return Self::NodeAway(format!("is on node {node}, which is away"));
         }
         if let Some(text) = task.status.container_statuses.iter().find_map(container_trouble) {
             return Self::Container(text);
         }
-        match Condition::find(conditions, "Ready") {
+        match Condition::find(conditions, READY) {
             Some(ready) if ready.status == ConditionStatus::True => Self::None,
             Some(ready) if !ready.message.is_empty() => Self::OnItsWay(ready.message.clone()),
             Some(_) | None => Self::OnItsWay(format!("starts on node {node}")),

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
+use berth_types::availability::{REACHABLE, READY};
 use berth_types::node::Node;
 use berth_types::task::Task;
-use berth_types::{Condition, ConditionStatus, Timestamp};
-
-/// Seconds after its node became NotReady until a Task that says nothing else is replaced.
-const REPLACE_AFTER: u32 = 15;
+use berth_types::{Condition, ConditionStatus, Phase, Timestamp};
 
 /// What a server that may be judged by says of a node's agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +85,7 @@ pub struct Observed<'a> {
 impl Machine {
     /// Reads a Node, with what is known of its agent.
     pub fn read(node: &Node, sight: Sight) -> Self {
-        let ready = Condition::find(&node.status.conditions, "Ready").cloned();
+        let ready = Condition::find(&node.status.conditions, READY).cloned();
         Self { name: node.metadata.name.clone(), ready, sight }
     }
 
@@ -111,16 +109,14 @@ impl Machine {
 impl Guest {
     /// Reads a Task; none when it is at its end.
     pub fn read(task: &Task) -> Option<Self> {
-        if matches!(task.status.phase.as_str(), "Succeeded" | "Failed") {
+        if Phase::of(task).is_ok_and(Phase::is_final) {
             return None;
         }
-        let policy = task.spec.unreachable.as_ref();
-        let seconds = policy.and_then(|policy| policy.replace_after_seconds).unwrap_or(REPLACE_AFTER);
         Some(Self {
             namespace: task.metadata.namespace.clone(),
             name: task.metadata.name.clone(),
-            replace_after: Duration::from_secs(seconds.into()),
-            reachable: Condition::find(&task.status.conditions, "Reachable").cloned(),
+            replace_after: task.spec.replace_after(),
+            reachable: Condition::find(&task.status.conditions, REACHABLE).cloned(),
         })
     }
 }

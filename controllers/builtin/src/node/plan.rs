@@ -1,13 +1,9 @@
 //! Who is Ready, whose Tasks are out of reach, and which of them are given up.
 
+use berth_types::availability::{GIVEN_UP, NODE_NOT_READY};
 use berth_types::{ConditionStatus, Timestamp};
 
 use super::observed::{Guest, MassVanish, Neighbour, Observed, Sight};
-
-/// The reason of a Task that is lost with its node.
-pub const GIVEN_UP: &str = "GivenUp";
-/// The reason of a Task whose node is away for now.
-pub const NODE_NOT_READY: &str = "NodeNotReady";
 
 /// One thing to write; the actions of a wave are independent of each other.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,7 +13,7 @@ fn web(replicas: u32) -> Wanted {
     app.metadata.name = "web".into();
     app.metadata.generation = 1;
     app.spec.replicas = Some(replicas);
-    let mut wanted = Wanted::read(&app);
+    let mut wanted = Wanted::read(&app).unwrap();
     wanted.revision = "web-new".into();
     wanted.status.tasks_created = 10;
     wanted
@@ -350,7 +350,7 @@ fn bounds_round_in_favour_of_a_rollout_that_can_move() {
                 max_unavailable: text(missing),
             }),
         });
-        match Wanted::read(&app).rollout {
+        match Wanted::read(&app).unwrap().rollout {
             Rollout::Rolling { keep, most } => (keep, most),
             Rollout::Recreate => panic!("it rolls"),
         }

@@ -1,0 +1,445 @@
+//! Which objects have to go, from everything that was seen.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use berth_types::{NAMESPACE_FINALIZER, NODE_FINALIZER, Timestamp};
+
+use super::observed::{Concern, Identity, Item, Kind, Owner};
+
+/// How long things are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The newest finished Tasks of an owner that are kept.
+    pub finished_tasks: usize,
+    /// How long a finished Task beyond them is kept: its App looks at it when it makes the next one.
+    pub finished_at_least: Duration,
+    /// How long any finished Task is kept.
+    pub finished_at_most: Duration,
+    /// How long an Event is kept.
+    pub events_for: Duration,
+    /// How many Events are kept.
+    pub events: usize,
+    /// How long an owner that was never seen may take to show up.
+    pub owner_shows_up: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            finished_tasks: 5,
+            finished_at_least: Duration::from_secs(120),
+            finished_at_most: Duration::from_secs(24 * 3600),
+            events_for: Duration::from_secs(3600),
+            events: 10_000,
+            owner_shows_up: Duration::from_secs(2),
+        }
+    }
+}
+
+/// What happens to the collector.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// An object came to be or changed.
+    Seen(Box<Item>),
+    /// An object is gone.
+    Gone(Identity),
+    /// Every cache has shown its first whole state: what was not seen is not there.
+    Synced,
+    /// Time passed.
+    Tick,
+    /// An action was carried out.
+    Done(Identity),
+    /// An action turned out not to be called for: the server knows more.
+    NotCalledFor(Identity),
+    /// An action could not be carried out.
+    Failed(Identity),
+}
+
+/// One thing to do; all are independent of each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Action {
+    /// The object.
+    pub object: Identity,
+    /// The version that was decided on.
+    pub version: String,
+    /// What is done to it.
+    pub deed: Deed,
+}
+
+/// What is done to an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deed {
+    /// Delete it, if the server too knows none of these any more.
+    DeleteWithout(Vec<Identity>),
+    /// Delete it.
+    Delete(Why),
+    /// Take a finalizer off and leave these.
+    Release {
+        /// The one to take off.
+        finalizer: &'static str,
+        /// The others.
+        left: Vec<String>,
+    },
+}
+
+/// Why an object is deleted whose owners may be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// It is a Task at its end, and old.
+    Finished,
+    /// It is an Event, and old or one of too many.
+    Expired,
+    /// Its Namespace goes.
+    NamespaceGoes,
+}
+
+/// Everything that was seen.
+#[derive(Debug, Default)]
+pub struct State {
+    limits: Limits,
+    synced: bool,
+    items: HashMap<String, Item>,
+    /// Items by what they hang on: the uids of their owners, and of the Node that a Task is bound to.
+    hanging: HashMap<String, BTreeSet<String>>,
+    /// Items by their Namespace.
+    within: HashMap<String, BTreeSet<String>>,
+    /// Finished Tasks by the uid of their first owner (empty without one), oldest first.
+    finished: BTreeMap<String, BTreeSet<(Timestamp, String)>>,
+    /// Events, oldest first.
+    events: BTreeSet<(Timestamp, String)>,
+    /// When to look at an item again.
+    due: BTreeSet<(Timestamp, String)>,
+    /// Items on which an action was taken.
+    asked: HashMap<String, Asked>,
+}
+
+/// What became of the action on an item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Asked {
+    /// It is under way, after so many failures.
+    UnderWay { version: String, failures: u32 },
+    /// It was carried out on this version: the next one shows it.
+    Done { version: String },
+    /// It could not be carried out, so many times in a row.
+    Failed { failures: u32 },
+}
+
+enum Judgement {
+    Act(Deed),
+    LookAgain(Timestamp),
+    Fine,
+}
+
+impl State {
+    /// Nothing seen yet.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
+    /// When time alone leads to an action.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    fn put(&mut self, item: Item) {
+        self.remove(&item.uid);
+        let uid = item.uid.clone();
+        for other in hangs_on(&item) {
+            self.hanging.entry(other.into()).or_default().insert(uid.clone());
+        }
+        if item.place.kind.namespaced() {
+            self.within.entry(item.place.namespace.clone()).or_default().insert(uid.clone());
+        }
+        match &item.concern {
+            Concern::None | Concern::Bound(_) => {}
+            Concern::Finished(at) => {
+                self.finished.entry(first_owner(&item)).or_default().insert((*at, uid.clone()));
+            }
+            Concern::Seen(at) => {
+                self.events.insert((*at, uid.clone()));
+            }
+        }
+        self.items.insert(uid, item);
+    }
+
+    fn remove(&mut self, uid: &str) -> Option<Item> {
+        let item = self.items.remove(uid)?;
+        for other in hangs_on(&item) {
+            drop_from(&mut self.hanging, other, uid);
+        }
+        drop_from(&mut self.within, &item.place.namespace, uid);
+        match &item.concern {
+            Concern::None | Concern::Bound(_) => {}
+            Concern::Finished(at) => {
+                let owner = first_owner(&item);
+                if let Some(of_owner) = self.finished.get_mut(&owner) {
+                    of_owner.remove(&(*at, uid.to_owned()));
+                    if of_owner.is_empty() {
+                        self.finished.remove(&owner);
+                    }
+                }
+            }
+            Concern::Seen(at) => {
+                self.events.remove(&(*at, uid.to_owned()));
+            }
+        }
+        Some(item)
+    }
+
+    fn is_there(&self, identity: &Identity) -> bool {
+        self.items.get(&identity.uid).is_some_and(|item| item.place == identity.place)
+    }
+
+    /// Whether any Namespace of that name is going.
+    fn is_dying(&self, namespace: &str) -> bool {
+        let objects = self.hanging.get(&dying(namespace));
+        objects.is_some_and(|namespaces| !namespaces.is_empty())
+    }
+
+    fn judge(&self, item: &Item, fresh: bool, now: Timestamp) -> Judgement {
+        if item.place.kind == Kind::Namespace {
+            return self.judge_namespace(item);
+        }
+        if item.deleting {
+            return self.judge_leaving(item);
+        }
+        if self.is_dying(&item.place.namespace) {
+            return Judgement::Act(Deed::Delete(Why::NamespaceGoes));
+        }
+        if let Some(judgement) = self.judge_owners(item, fresh, now) {
+            return judgement;
+        }
+        match &item.concern {
+            Concern::None => Judgement::Fine,
+            Concern::Bound(node) if self.is_there(node) => Judgement::Fine,
+            Concern::Bound(node) => Judgement::Act(Deed::DeleteWithout(vec![node.clone()])),
+            Concern::Finished(at) => self.keep_until(self.finished_until(item, *at), Why::Finished, now),
+            Concern::Seen(at) => self.keep_until(self.event_until(item, *at), Why::Expired, now),
+        }
+    }
+
+    fn judge_namespace(&self, item: &Item) -> Judgement {
+        let is_empty = self.within.get(&item.place.name).is_none_or(BTreeSet::is_empty);
+        if item.deleting && is_empty && item.finalizers.iter().any(|one| one == NAMESPACE_FINALIZER) {
+            return Judgement::Act(release(item, NAMESPACE_FINALIZER));
+        }
+        Judgement::Fine
+    }
+
+    /// An object on its way out waits for its finalizers; the one of a Node that is gone has nobody else.
+    fn judge_leaving(&self, item: &Item) -> Judgement {
+        match &item.concern {
+            Concern::Bound(node)
+                if !self.is_there(node) && item.finalizers.iter().any(|one| one == NODE_FINALIZER) =>
+            {
+                Judgement::Act(release(item, NODE_FINALIZER))
+            }
+            Concern::None | Concern::Bound(_) | Concern::Finished(_) | Concern::Seen(_) => Judgement::Fine,
+        }
+    }
+
+    /// Something to do or wait for when all of its owners are gone.
+    fn judge_owners(&self, item: &Item, fresh: bool, now: Timestamp) -> Option<Judgement> {
+        let mut gone = Vec::new();
+        for owner in &item.owners {
+            match owner {
+                Owner::Foreign => return None,
+                Owner::Known(owner) if self.is_there(owner) => return None,
+                Owner::Known(owner) => gone.push(owner.clone()),
+            }
+        }
+        if gone.is_empty() {
+            return None;
+        }
+        if fresh {
+            // Caches of different kinds do not keep step: the owner may be just behind.
+            return Some(Judgement::LookAgain(now.plus(self.limits.owner_shows_up)));
+        }
+        Some(Judgement::Act(Deed::DeleteWithout(gone)))
+    }
+
+    fn keep_until(&self, until: Timestamp, why: Why, now: Timestamp) -> Judgement {
+        if until <= now { Judgement::Act(Deed::Delete(why)) } else { Judgement::LookAgain(until) }
+    }
+
+    fn finished_until(&self, item: &Item, at: Timestamp) -> Timestamp {
+        let of_owner = self.finished.get(&first_owner(item));
+        let newer = of_owner.map_or(0, |all| all.range((at, item.uid.clone())..).count().saturating_sub(1));
+        let kept = newer < self.limits.finished_tasks;
+        at.plus(if kept { self.limits.finished_at_most } else { self.limits.finished_at_least })
+    }
+
+    fn event_until(&self, item: &Item, at: Timestamp) -> Timestamp {
+        let surplus = self.events.len().saturating_sub(self.limits.events);
+        let is_surplus = self.events.iter().take(surplus).any(|(_, uid)| *uid == item.uid);
+        if is_surplus { Timestamp::from_millis(0) } else { at.plus(self.limits.events_for) }
+    }
+
+    /// The items whose fate may change when this one came, changed or went.
+    fn concerned(&self, item: &Item) -> Vec<String> {
+        let mut concerned: Vec<String> = self.hanging.get(&item.uid).into_iter().flatten().cloned().collect();
+        if item.place.kind == Kind::Namespace {
+            concerned.extend(self.within.get(&item.place.name).into_iter().flatten().cloned());
+        } else {
+            let dying = self.hanging.get(&dying(&item.place.namespace));
+            concerned.extend(dying.into_iter().flatten().cloned());
+        }
+        match item.concern {
+            Concern::None | Concern::Bound(_) => {}
+            Concern::Finished(_) => {
+                let of_owner = self.finished.get(&first_owner(item)).into_iter().flatten();
+                concerned.extend(of_owner.map(|(_, uid)| uid.clone()));
+            }
+            Concern::Seen(_) => {
+                let surplus = self.events.len().saturating_sub(self.limits.events);
+                concerned.extend(self.events.iter().take(surplus).map(|(_, uid)| uid.clone()));
+            }
+        }
+        concerned
+    }
+
+    /// Looks at an item, and says what to do to it.
+    fn look(&mut self, uid: &str, fresh: bool, now: Timestamp) -> Option<Action> {
+        let item = self.items.get(uid).filter(|_| self.synced)?;
+        let failures = match self.asked.get(uid) {
+            Some(Asked::UnderWay { .. }) => return None,
+            Some(Asked::Done { version }) if *version == item.version => return None,
+            Some(Asked::Done { .. }) | None => 0,
+            Some(Asked::Failed { failures }) => *failures,
+        };
+        match self.judge(item, fresh, now) {
+            Judgement::Fine => None,
+            Judgement::LookAgain(at) => {
+                self.due.insert((at, uid.to_owned()));
+                None
+            }
+            Judgement::Act(deed) => {
+                let action = Action { object: item.identity(), version: item.version.clone(), deed };
+                self.asked
+                    .insert(uid.to_owned(), Asked::UnderWay { version: item.version.clone(), failures });
+                Some(action)
+            }
+        }
+    }
+
+    /// An action was carried out; the item may have changed already.
+    fn done(&mut self, uid: &str, now: Timestamp) -> Option<Action> {
+        if let Some(Asked::UnderWay { version, .. }) = self.asked.remove(uid) {
+            self.asked.insert(uid.to_owned(), Asked::Done { version });
+        }
+        self.look(uid, false, now)
+    }
+
+    /// An action could not be carried out: it is tried again, later and later.
+    fn failed(&mut self, uid: String, now: Timestamp) {
+        let Some(Asked::UnderWay { failures, .. }) = self.asked.remove(&uid) else { return };
+        let pause = Duration::from_millis(100 << failures.min(9));
+        self.asked.insert(uid.clone(), Asked::Failed { failures: failures.saturating_add(1) });
+        self.due.insert((now.plus(pause), uid));
+    }
+
+    fn due_by(&mut self, now: Timestamp) -> Vec<String> {
+        let mut due = Vec::new();
+        while self.due.first().is_some_and(|(at, _)| *at <= now) {
+            due.extend(self.due.pop_first().map(|(_, uid)| uid));
+        }
+        due
+    }
+
+    fn seen(&mut self, item: Item, now: Timestamp) -> Vec<Action> {
+        let (uid, before) = (item.uid.clone(), self.items.get(&item.uid));
+        let is_new = before.is_none();
+        let mut concerned: BTreeSet<String> =
+            before.map(|old| self.concerned(old)).unwrap_or_default().into_iter().collect();
+        self.put(item);
+        concerned.extend(self.items.get(&uid).map(|new| self.concerned(new)).unwrap_or_default());
+        concerned.remove(&uid);
+        let own = self.look(&uid, is_new, now);
+        own.into_iter().chain(self.look_at(concerned, now)).collect()
+    }
+
+    fn gone(&mut self, uid: &str, now: Timestamp) -> Vec<Action> {
+        self.asked.remove(uid);
+        let Some(item) = self.remove(uid) else { return Vec::new() };
+        let concerned = self.concerned(&item);
+        self.look_at(concerned, now)
+    }
+
+    fn synced(&mut self, now: Timestamp) -> Vec<Action> {
+        self.synced = true;
+        let mut all: Vec<String> = self.items.keys().cloned().collect();
+        all.sort();
+        self.look_at(all, now)
+    }
+
+    fn look_at(&mut self, uids: impl IntoIterator<Item = String>, now: Timestamp) -> Vec<Action> {
+        uids.into_iter().filter_map(|uid| self.look(&uid, false, now)).collect()
+    }
+}
+
+/// Takes `event` in, and says what to do about it.
+pub fn step(state: &mut State, event: Event, now: Timestamp) -> Vec<Action> {
+    match event {
+        Event::Seen(item) => state.seen(*item, now),
+        Event::Gone(identity) => state.gone(&identity.uid, now),
+        Event::Synced => state.synced(now),
+        Event::Tick => {
+            let due = state.due_by(now);
+            state.look_at(due, now)
+        }
+        Event::Done(identity) => state.done(&identity.uid, now).into_iter().collect(),
+        Event::NotCalledFor(identity) => {
+            state.asked.remove(&identity.uid);
+            Vec::new()
+        }
+        Event::Failed(identity) => {
+            state.failed(identity.uid, now);
+            Vec::new()
+        }
+    }
+}
+
+fn release(item: &Item, finalizer: &'static str) -> Deed {
+    let left = item.finalizers.iter().filter(|one| *one != finalizer).cloned().collect();
+    Deed::Release { finalizer, left }
+}
+
+fn first_owner(item: &Item) -> String {
+    let known = item.owners.iter().find_map(|owner| match owner {
+        Owner::Known(owner) => Some(owner.uid.clone()),
+        Owner::Foreign => None,
+    });
+    known.unwrap_or_default()
+}
+
+/// What the item hangs on, by uid; a Namespace that goes is found by its name.
+fn hangs_on(item: &Item) -> Vec<String> {
+    let owners = item.owners.iter().filter_map(|owner| match owner {
+        Owner::Known(owner) => Some(owner.uid.clone()),
+        Owner::Foreign => None,
+    });
+    let mut on: Vec<String> = owners.collect();
+    if let Concern::Bound(node) = &item.concern {
+        on.push(node.uid.clone());
+    }
+    if item.place.kind == Kind::Namespace && item.deleting {
+        on.push(dying(&item.place.name));
+    }
+    on
+}
+
+fn dying(namespace: &str) -> String {
+    format!("dying namespace {namespace}")
+}
+
+fn drop_from(sets: &mut HashMap<String, BTreeSet<String>>, key: impl AsRef<str>, uid: &str) {
+    let Some(set) = sets.get_mut(key.as_ref()) else { return };
+    set.remove(uid);
+    if set.is_empty() {
+        sets.remove(key.as_ref());
+    }
+}
+
+#[cfg(test)]
+mod tests;
