@@ -3,6 +3,7 @@
 
 pub mod committer;
 mod embedded;
+mod etcd;
 pub mod position;
 mod rules;
 pub mod value;
@@ -13,8 +14,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-pub use committer::{Author, Committer, Ended};
+pub use committer::{Author, Committer, CommitterOptions, Ended};
 pub use embedded::EmbeddedStore;
+pub use etcd::{EtcdOptions, EtcdStore, Unsupported};
 pub use position::positions;
 pub use value::{Header, Value, WriteId};
 

@@ -1,0 +1,203 @@
+//! The members of the etcd cluster: which one is asked, for how long, and who is asked instead.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use etcd_client::{Channel, Client, ConnectOptions, KvClient, LeaseClient, MaintenanceClient, WatchClient};
+use tokio::time::Instant;
+use tonic::transport::Endpoint;
+
+use super::EtcdOptions;
+use super::failure::{Failure, Refused, judge};
+use crate::StoreError;
+
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+/// etcd refuses pings that come more often than every 5 s.
+const PING_EVERY: Duration = Duration::from_secs(6);
+const PONG_WITHIN: Duration = Duration::from_secs(3);
+/// How long a member that failed is asked last.
+const SHUNNED: Duration = Duration::from_secs(15);
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// The largest message that is taken in; pages are far smaller, one revision's changes at most 1.4 MB, twice.
+const LARGEST_MESSAGE: usize = 64 << 20;
+
+/// Whether a request may be sent again after one that may have been carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repeat {
+    /// A second one does no harm.
+    Safe,
+    /// Only the caller can tell.
+    Unsafe,
+}
+
+/// One member. Its leases have a connection of their own, so that large answers do not delay a renewal; so has
+/// every watch.
+pub(super) struct Member {
+    endpoint: Endpoint,
+    url: String,
+    calls: Client,
+    leases: Client,
+    shunned_until: Mutex<Option<Instant>>,
+}
+
+impl Member {
+    fn new(url: &str) -> Result<Self, StoreError> {
+        let bad = |why: String| StoreError::BadCall(format!("etcd endpoint `{url}`: {why}"));
+        if !url.starts_with("http://") {
+            return Err(bad("must be http://HOST:PORT".into()));
+        }
+        let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|error| bad(error.to_string()))?;
+        let endpoint = endpoint
+            .connect_timeout(CONNECT_WITHIN)
+            .http2_keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PONG_WITHIN)
+            .keep_alive_while_idle(true);
+        let calls = client(&endpoint)?;
+        let leases = client(&endpoint)?;
+        Ok(Self { endpoint, url: url.to_owned(), calls, leases, shunned_until: Mutex::new(None) })
+    }
+
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(super) fn kv(&self) -> KvClient {
+        self.calls.kv_client().max_decoding_message_size(LARGEST_MESSAGE)
+    }
+
+    pub(super) fn maintenance(&self) -> MaintenanceClient {
+        self.calls.maintenance_client()
+    }
+
+    pub(super) fn lease(&self) -> LeaseClient {
+        self.leases.lease_client()
+    }
+
+    /// A watch client on a connection of its own: a slow watcher holds up nobody else.
+    pub(super) fn watch(&self) -> Result<WatchClient, StoreError> {
+        Ok(client(&self.endpoint)?.watch_client().max_decoding_message_size(LARGEST_MESSAGE))
+    }
+
+    /// Asks this member last for a while.
+    pub(super) fn shun(&self) {
+        *self.shunned_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + SHUNNED);
+    }
+
+    fn is_shunned(&self) -> bool {
+        let until = *self.shunned_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| Instant::now() < until)
+    }
+}
+
+/// A client on a new connection, which comes about with its first request.
+fn client(endpoint: &Endpoint) -> Result<Client, StoreError> {
+    let channel = Channel::Tonic(endpoint.connect_lazy());
+    let options = ConnectOptions::new().with_require_leader(true);
+    let made = futures::FutureExt::now_or_never(Client::from_channel(channel, Some(options)));
+    match made.expect("without a user nothing is sent") {
+        Ok(client) => Ok(client),
+        Err(error) => Err(StoreError::BadCall(error.to_string())),
+    }
+}
+
+/// All members, and the one that is asked first.
+pub(super) struct Members {
+    members: Vec<Arc<Member>>,
+    first: AtomicUsize,
+    deadline: Duration,
+    patience: Duration,
+}
+
+impl Members {
+    pub(super) fn new(endpoints: &[String], options: &EtcdOptions) -> Result<Self, StoreError> {
+        let members: Vec<_> =
+            endpoints.iter().map(|url| Member::new(url).map(Arc::new)).collect::<Result<_, _>>()?;
+        if members.is_empty() {
+            return Err(StoreError::BadCall("no etcd endpoint is given".into()));
+        }
+        let EtcdOptions { deadline, patience, .. } = *options;
+        Ok(Self { members, first: AtomicUsize::new(0), deadline, patience })
+    }
+
+    /// How long a call may take.
+    pub(super) fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    pub(super) fn all(&self) -> &[Arc<Member>] {
+        &self.members
+    }
+
+    /// The members in the order in which they are asked: the one that answered last, shunned ones at the end.
+    pub(super) fn in_order(&self) -> Vec<Arc<Member>> {
+        let first = self.first.load(Ordering::Relaxed);
+        let mut order: Vec<_> =
+            (0..self.members.len()).map(|n| self.members[(first + n) % self.members.len()].clone()).collect();
+        order.sort_by_key(|member| member.is_shunned());
+        order
+    }
+
+    fn prefer(&self, member: &Arc<Member>) {
+        if let Some(place) = self.members.iter().position(|other| Arc::ptr_eq(other, member)) {
+            self.first.store(place, Ordering::Relaxed);
+        }
+    }
+
+    /// Asks one member after the other until one answers, the outcome is unknown, or the deadline has passed.
+    pub(super) async fn call<T, F>(
+        &self,
+        repeat: Repeat,
+        ask: impl Fn(Arc<Member>) -> F + Send + Sync,
+    ) -> Result<T, Refused>
+    where
+        F: Future<Output = Result<T, etcd_client::Error>> + Send,
+        T: Send,
+    {
+        let give_up = Instant::now() + self.deadline;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let mut last = String::new();
+            for member in self.in_order() {
+                match self.attempt(&ask, &member, give_up).await {
+                    Ok(answer) => {
+                        self.prefer(&member);
+                        return Ok(answer);
+                    }
+                    Err(Failure::Refused(refused)) => return Err(refused),
+                    Err(Failure::Unclear(why)) if repeat == Repeat::Unsafe => {
+                        member.shun();
+                        return Err(Refused::Other(StoreError::Unknown(format!("{}: {why}", member.url()))));
+                    }
+                    Err(Failure::Unclear(why) | Failure::NotDone(why)) => {
+                        member.shun();
+                        last = format!("{}: {why}", member.url());
+                    }
+                }
+            }
+            if Instant::now() + pause >= give_up {
+                return Err(Refused::Other(StoreError::Unavailable(last)));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn attempt<T, F>(
+        &self,
+        ask: &(impl Fn(Arc<Member>) -> F + Send + Sync),
+        member: &Arc<Member>,
+        give_up: Instant,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, etcd_client::Error>> + Send,
+    {
+        let until = give_up.min(Instant::now() + self.patience);
+        match tokio::time::timeout_at(until, ask(member.clone())).await {
+            Ok(answer) => answer.map_err(|error| judge(&error)),
+            Err(_) => Err(Failure::Unclear("no answer".into())),
+        }
+    }
+}

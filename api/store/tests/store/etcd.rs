@@ -1,0 +1,113 @@
+//! A real etcd of one member, or of several, on loopback.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use berth_store::{EtcdOptions, EtcdStore, Unsupported};
+use tempfile::TempDir;
+
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// Running members of one cluster; killed when dropped.
+pub struct Etcd {
+    members: Vec<Member>,
+    _data: TempDir,
+}
+
+struct Member {
+    command: Vec<String>,
+    url: String,
+    process: Option<Child>,
+}
+
+impl Etcd {
+    pub fn start(version: &str) -> Self {
+        Self::cluster(version, 1)
+    }
+
+    pub fn cluster(version: &str, size: usize) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let addresses: Vec<(String, String)> = (0..size).map(|_| (free_url(), free_url())).collect();
+        let named = |(n, (_, peer)): (usize, &(String, String))| format!("m{n}={peer}");
+        let cluster = addresses.iter().enumerate().map(named).collect::<Vec<_>>().join(",");
+        let member = |(n, (client, peer)): (usize, &(String, String))| {
+            let flags = [
+                ("name", format!("m{n}")),
+                ("data-dir", data.path().join(n.to_string()).display().to_string()),
+                ("listen-client-urls", client.clone()),
+                ("advertise-client-urls", client.clone()),
+                ("listen-peer-urls", peer.clone()),
+                ("initial-advertise-peer-urls", peer.clone()),
+                ("initial-cluster", cluster.clone()),
+                ("log-level", "error".into()),
+                ("logger", "zap".into()),
+            ];
+            let flags = flags.map(|(name, value)| format!("--{name}={value}"));
+            let command = [vec![binary(version).display().to_string()], flags.to_vec()].concat();
+            Member { command, url: client.clone(), process: None }
+        };
+        let members = addresses.iter().enumerate().map(member).collect();
+        let mut etcd = Self { members, _data: data };
+        (0..size).for_each(|n| etcd.start_member(n));
+        etcd
+    }
+
+    pub fn start_member(&mut self, n: usize) {
+        let member = &mut self.members[n];
+        // setpriv: the member dies with the test, however that ends.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]).args(&member.command);
+        let started = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        member.process = Some(started.expect("setpriv (util-linux) starts etcd"));
+    }
+
+    pub fn kill_member(&mut self, n: usize) {
+        if let Some(mut process) = self.members[n].process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    pub fn urls(&self) -> Vec<String> {
+        self.members.iter().map(|member| member.url.clone()).collect()
+    }
+
+    /// The store over all members, once they answer.
+    pub async fn store(&self) -> EtcdStore {
+        self.store_with(EtcdOptions { unsupported: Unsupported::Allow, ..EtcdOptions::default() }).await
+    }
+
+    pub async fn store_with(&self, options: EtcdOptions) -> EtcdStore {
+        let give_up = Instant::now() + READY_WITHIN;
+        loop {
+            match EtcdStore::connect(&self.urls(), options).await {
+                Ok(store) => return store,
+                Err(error) => assert!(Instant::now() < give_up, "etcd does not answer: {error}"),
+            }
+        }
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        (0..self.members.len()).for_each(|n| self.kill_member(n));
+    }
+}
+
+fn binary(version: &str) -> PathBuf {
+    let tools = match std::env::var_os("BERTH_TOOLS") {
+        Some(tools) => PathBuf::from(tools),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../e2e/.tools"),
+    };
+    let binary = tools.join(format!("etcd-{version}/etcd"));
+    assert!(binary.exists(), "{} is missing: run e2e/fetch-tools", binary.display());
+    binary
+}
+
+/// A URL of a port that was free just now.
+fn free_url() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
