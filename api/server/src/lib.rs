@@ -1,1 +1,3 @@
-//! x
+//! The API server.
+
+pub mod apply;

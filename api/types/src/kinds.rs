@@ -17,7 +17,7 @@ use crate::scalar::shown;
 use crate::shape::{Shape, schema_of};
 use crate::spelling;
 use crate::task::Task;
-use crate::walk::walk;
+use crate::walk::{Extent, walk};
 
 /// A built-in kind.
 pub struct Kind {
@@ -136,7 +136,7 @@ impl Kind {
     /// Every fault of an object of this kind: what its schema and the kind's rules say.
     pub fn validate(&self, tree: &Value) -> Vec<Fault> {
         let mut faults = Faults::default();
-        walk(&self.shape, tree, &mut faults);
+        walk(&self.shape, tree, Extent::Whole, &mut faults);
         (self.rules)(&self.shape, tree, &mut faults);
         faults.into_vec()
     }

@@ -20,13 +20,23 @@ pub const LIST_ITEMS: usize = 10_000;
 /// The most bytes of one text.
 pub const TEXT_BYTES: usize = 256 << 10;
 
+/// How much of an object a tree holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it.
+    Whole,
+    /// What one manager applies: fields that must be there may be somebody else's.
+    Part,
+}
+
 /// Adds every fault of `tree` against `shape`.
-pub fn walk(shape: &Shape, tree: &Value, faults: &mut Faults) {
-    Walk { root: shape, faults }.place(shape, tree, &At::ROOT, 0);
+pub fn walk(shape: &Shape, tree: &Value, extent: Extent, faults: &mut Faults) {
+    Walk { root: shape, extent, faults }.place(shape, tree, &At::ROOT, 0);
 }
 
 struct Walk<'a> {
     root: &'a Shape,
+    extent: Extent,
     faults: &'a mut Faults,
 }
 
@@ -78,6 +88,9 @@ impl Walk<'_> {
                     self.faults.add(&here, Rule::Unknown, message);
                 }
             }
+        }
+        if self.extent == Extent::Part {
+            return;
         }
         for name in fields.required.iter().filter(|name| !entries.contains_key(*name)) {
             self.faults.add(&at.field(name), Rule::Required, "is needed");
