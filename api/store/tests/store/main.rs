@@ -2,5 +2,6 @@
 #![allow(missing_docs)]
 
 mod conformance;
+mod differential;
 mod etcd;
 mod suite;
