@@ -1,2 +1,129 @@
-//! x
-fn main() {}
+//! bin `apiserver`: reads its configuration, opens the store, serves until it is told to end.
+
+mod config;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_proto::v1::resources_server::ResourcesServer;
+use berth_server::listen::{self, Listener};
+use berth_server::{ResourcesFace, Server};
+use berth_store::{EmbeddedStore, EtcdOptions, EtcdStore, Store};
+use berth_types::SystemClock;
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tonic::transport::server::Router;
+
+use crate::config::{Config, Flags, StorePlace};
+
+/// How long open calls may take to end.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// The most bytes of one message from a client.
+const MOST_BYTES: usize = 3 << 20;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let config = match Config::read(Flags::parse()) {
+        Ok(config) => config,
+        Err(faults) => {
+            for fault in faults {
+                eprintln!("error: {fault}");
+            }
+            return ExitCode::from(2);
+        }
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("BERTH_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run(config).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{}", chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+async fn run(config: Config) -> Result<(), AnyError> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let store = open_store(&config).await?;
+    let mut tasks = JoinSet::new();
+    let server = Server::start(store, Arc::new(SystemClock), config.options, &mut tasks).await?;
+    let mut faces = JoinSet::new();
+    for place in &config.listen {
+        let listener = listen::open(place).await.map_err(|why| format!("could not listen at {place}: {why}"))?;
+        faces.spawn(serve(router(&server), listener, server.ending()));
+        tracing::info!("apiserver listens on {place}");
+    }
+    let broken = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        Some(ended) = tasks.join_next() => Some(ended_early(ended)),
+        Some(ended) = faces.join_next() => Some(ended_early(ended)),
+    };
+    server.end();
+    let farewell = async { while faces.join_next().await.is_some() {} };
+    if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
+        tracing::debug!("some calls did not end in time");
+    }
+    tracing::info!("apiserver ends");
+    broken.map_or(Ok(()), Err)
+}
+
+fn ended_early<E: Into<AnyError>>(ended: Result<Result<(), E>, tokio::task::JoinError>) -> AnyError {
+    match ended {
+        Ok(Ok(())) => "a part of the server ended by itself".into(),
+        Ok(Err(error)) => error.into(),
+        Err(panicked) => panicked.into(),
+    }
+}
+
+async fn open_store(config: &Config) -> Result<Arc<dyn Store>, AnyError> {
+    Ok(match &config.store {
+        StorePlace::Memory => Arc::new(EmbeddedStore::memory()),
+        StorePlace::Embedded(folder) => Arc::new(EmbeddedStore::open(folder)?),
+        StorePlace::Etcd(endpoints) => {
+            Arc::new(EtcdStore::connect(endpoints, EtcdOptions { unsupported: config.unsupported, ..EtcdOptions::default() }).await?)
+        }
+    })
+}
+
+fn router(server: &Arc<Server>) -> Router {
+    let resources = ResourcesServer::new(ResourcesFace(server.clone()))
+        .max_decoding_message_size(MOST_BYTES)
+        .max_encoding_message_size(usize::MAX);
+    tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_secs(10)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .add_service(resources)
+}
+
+async fn serve(
+    router: Router,
+    listener: Listener,
+    mut ending: tokio::sync::watch::Receiver<bool>,
+) -> Result<(), tonic::transport::Error> {
+    let ended = async move {
+        // An error means that the server itself is gone, which ends this too.
+        let _ = ending.wait_for(|ending| *ending).await;
+    };
+    match listener {
+        Listener::Unix(listener) => {
+            router.serve_with_incoming_shutdown(UnixListenerStream::new(listener), ended).await
+        }
+        Listener::Tcp(listener) => {
+            router.serve_with_incoming_shutdown(TcpListenerStream::new(listener), ended).await
+        }
+    }
+}
+
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

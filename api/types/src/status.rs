@@ -71,6 +71,24 @@ pub struct Status {
     /// About which object, and which fields.
     #[serde(default, skip_serializing_if = "Details::is_empty")]
     pub details: Details,
+    /// Where a list that expired may go on.
+    #[serde(default, skip_serializing_if = "ListMeta::is_empty")]
+    pub metadata: ListMeta,
+}
+
+/// Metadata of a refused list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ListMeta {
+    /// Goes on at the newest state, which is no longer one snapshot; empty when the list cannot go on.
+    #[serde(rename = "continue", skip_serializing_if = "String::is_empty")]
+    pub continue_token: String,
+}
+
+impl ListMeta {
+    fn is_empty(&self) -> bool {
+        self.continue_token.is_empty()
+    }
 }
 
 /// What a refusal is about.
@@ -127,6 +145,7 @@ impl Status {
             reason,
             code: reason.code(),
             details: Details::default(),
+            metadata: ListMeta::default(),
         }
     }
 

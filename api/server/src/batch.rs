@@ -1,0 +1,80 @@
+//! Many writes in one call: each with its own outcome, or all or none.
+
+use berth_proto::v1::{self as wire, outcome::Result as Ended};
+use berth_types::{Reason, Status};
+use bytes::Bytes;
+use futures::future::join_all;
+
+use crate::refuse::{Answer, bad_request};
+use crate::write::{Refused, Request, Writer};
+
+/// The most writes of one batch.
+const MOST: usize = 1000;
+
+/// Carries a batch out; the outcomes are in the order of the writes.
+pub async fn batch(writer: &Writer, batch: wire::BatchRequest) -> Answer<Vec<wire::Outcome>> {
+    if batch.writes.len() > MOST {
+        return Err(bad_request(format!("batch has {} writes, at most {MOST} are carried out", batch.writes.len())));
+    }
+    let requests: Vec<_> =
+        batch.writes.into_iter().map(|write| Request::read(&writer.table, write, None)).collect();
+    if batch.atomic {
+        return Ok(atomic(writer, requests).await);
+    }
+    let each = requests.into_iter().map(|request| async {
+        match request {
+            Ok(request) => outcome(writer.write(&request).await),
+            Err(refusal) => outcome(Err(refusal)),
+        }
+    });
+    Ok(join_all(each).await)
+}
+
+async fn atomic(writer: &Writer, requests: Vec<Answer<Request>>) -> Vec<wire::Outcome> {
+    let number = requests.len();
+    if number == 0 {
+        return Vec::new();
+    }
+    let read: Result<Vec<Request>, Refused> =
+        requests.into_iter().enumerate().map(|(at, read)| read.map_err(|why| Refused { at, why })).collect();
+    let ended = match read {
+        Ok(requests) => match differing(&requests) {
+            Some(refused) => Err(refused),
+            None => writer.together(&requests).await,
+        },
+        Err(refused) => Err(refused),
+    };
+    match ended {
+        Ok(objects) => objects.into_iter().map(|json| outcome(Ok(json))).collect(),
+        Err(refused) => (0..number).map(|at| outcome(Err(why_not(at, &refused)))).collect(),
+    }
+}
+
+/// One group has one author, and is written or not: so its writes agree on both.
+fn differing(requests: &[Request]) -> Option<Refused> {
+    let first = &requests[0];
+    let at = requests.iter().position(|r| r.author != first.author || r.dry_run != first.dry_run)?;
+    let message = "writes of an atomic batch must have one field manager, one fence and one dry_run";
+    Some(Refused { at, why: bad_request(message) })
+}
+
+fn why_not(at: usize, refused: &Refused) -> Box<Status> {
+    if at == refused.at {
+        return refused.why.clone();
+    }
+    let message = format!("not written, for write {} of the atomic batch was refused: {}", refused.at, refused.why);
+    let reason = match refused.why.reason {
+        Reason::Unavailable | Reason::Timeout | Reason::StorageFull => refused.why.reason,
+        _ => Reason::Conflict,
+    };
+    Box::new(Status::new(reason, message))
+}
+
+/// The outcome of one write on the wire.
+pub fn outcome(ended: Answer<Bytes>) -> wire::Outcome {
+    let result = match ended {
+        Ok(json) => Ended::Json(json),
+        Err(status) => Ended::Status(serde_json::to_vec(&*status).expect("a Status is always JSON").into()),
+    };
+    wire::Outcome { result: Some(result) }
+}

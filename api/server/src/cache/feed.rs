@@ -1,0 +1,137 @@
+//! Keeps the cache at the store: reads what is there, follows one watch, and starts anew when events were lost.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use berth_store::{At, Rev, Store, StoreError};
+use futures::StreamExt;
+
+use crate::cache::Cache;
+use crate::cache::state::{State, prepare};
+use crate::keys;
+use crate::table::Table;
+
+/// Keys read in one page.
+const PAGE: usize = 1000;
+/// The most revisions that are replayed at the start.
+const MOST_REPLAYED: Rev = 20_000;
+/// Waited before the watch is opened again.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long a revision outside our prefix may hold a reader up before we write one of our own.
+const SYNC_AFTER: Duration = Duration::from_millis(100);
+
+/// The oldest state that the store can still show, so that the replay from there fills the windows.
+pub(super) async fn load_oldest(store: &dyn Store, table: &Table, window: usize) -> Result<State, StoreError> {
+    let mut at = (store.current_rev().await? - MOST_REPLAYED).max(1);
+    loop {
+        match load(store, table, window, At::Rev(at)).await {
+            Err(StoreError::Compacted { oldest }) => at = oldest.max(at + 1),
+            read => return read,
+        }
+    }
+}
+
+async fn load(store: &dyn Store, table: &Table, window: usize, at: At) -> Result<State, StoreError> {
+    let mut start = keys::START.to_vec();
+    let mut page = store.range(&start, keys::END, PAGE, at).await?;
+    let rev = match at {
+        At::Latest => page.rev,
+        At::Rev(rev) => rev,
+    };
+    let mut state = State::empty(table, window, rev);
+    loop {
+        let last = page.kvs.last().map(|kv| kv.key.clone());
+        for kv in page.kvs {
+            state.load(table, kv);
+        }
+        let (Some(last), true) = (last, page.more) else { return Ok(state) };
+        start = [&last[..], &[0]].concat();
+        page = store.range(&start, keys::END, PAGE, At::Rev(rev)).await?;
+    }
+}
+
+/// Follows the store for ever; ends with an error only when its history went back.
+pub(super) async fn run(cache: Arc<Cache>) -> Result<(), StoreError> {
+    loop {
+        match follow(&cache).await {
+            StoreError::Compacted { .. } => {
+                tracing::warn!(rev = cache.rev(), "events were compacted before the cache saw them: reading all anew");
+                rebuild(&cache).await?;
+            }
+            StoreError::Damaged(why) => return Err(StoreError::Damaged(why)),
+            error => tracing::warn!(%error, rev = cache.rev(), "the watch on the store broke: opening it again"),
+        }
+        tokio::time::sleep(PAUSE).await;
+        refuse_a_past(&cache).await?;
+    }
+}
+
+/// Applies revision after revision until the watch breaks.
+async fn follow(cache: &Cache) -> StoreError {
+    let mut watch = match cache.store.watch(keys::START, keys::END, cache.rev() + 1).await {
+        Ok(watch) => watch,
+        Err(error) => return error,
+    };
+    while let Some(changes) = watch.next().await {
+        let applied = changes.and_then(|changes| {
+            let rev = changes.rev;
+            Ok((rev, prepare(&cache.table, changes)?))
+        });
+        let (rev, prepared) = match applied {
+            Ok(prepared) => prepared,
+            Err(error) => return error,
+        };
+        cache.state.write().unwrap_or_else(PoisonError::into_inner).apply(&cache.table, rev, prepared);
+        cache.reached.send_replace(rev);
+    }
+    StoreError::Unavailable("the watch ended".into())
+}
+
+async fn rebuild(cache: &Cache) -> Result<(), StoreError> {
+    loop {
+        match load(&*cache.store, &cache.table, cache.window, At::Latest).await {
+            Ok(fresh) => {
+                let rev = fresh.rev();
+                cache.state.write().unwrap_or_else(PoisonError::into_inner).replace(fresh);
+                cache.reached.send_replace(rev);
+                return Ok(());
+            }
+            Err(StoreError::Damaged(why)) => return Err(StoreError::Damaged(why)),
+            Err(error) => tracing::warn!(%error, "the store could not be read: trying again"),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// A store that is behind what it told us was restored from a backup under us: nothing served from here is true.
+async fn refuse_a_past(cache: &Cache) -> Result<(), StoreError> {
+    let Ok(newest) = cache.store.current_rev().await else { return Ok(()) };
+    if newest >= cache.rev() {
+        return Ok(());
+    }
+    Err(StoreError::Damaged(format!(
+        "its newest revision is {newest}, but it had told of {}; after a restore start every apiserver again",
+        cache.rev()
+    )))
+}
+
+impl Cache {
+    /// Waits for a revision that the store has; writes one of ours when it lies outside our prefix.
+    pub(super) async fn catch_up(&self, rev: Rev) -> Result<(), StoreError> {
+        while self.rev() < rev && !self.wait(rev, SYNC_AFTER).await {
+            self.touch(rev).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes the sync key unless the cache has just got there.
+    async fn touch(&self, rev: Rev) -> Result<(), StoreError> {
+        if self.rev() >= rev {
+            return Ok(());
+        }
+        let author = berth_store::Author::default();
+        let put = berth_store::Write::put(keys::SYNC, "{}");
+        let group = berth_store::Group { conditions: Vec::new(), writes: vec![put] };
+        self.committer.submit(group, &author).await.map(|_| ())
+    }
+}

@@ -1,0 +1,212 @@
+//! The watch cache: every object of every kind, kept at a known revision by one watch over the whole prefix.
+//!
+//! - Its revision moves only when a whole revision is applied, so a reader sees states of the store, never parts.
+//! - A read that must be current waits for the store's newest revision. If the store moved outside our prefix, a
+//!   write to `/berth/-/sync` makes the cache catch up.
+//! - The last events of each kind are kept in a window bounded by bytes; at the start it is filled by replay from the
+//!   last compaction, so that a restart costs no watcher a new list.
+//! - A watcher has a bounded queue and loses its own stream when that runs over.
+//! - When the store's watch lost events, everything is read anew and every watcher is told to list again.
+
+mod entry;
+mod feed;
+mod freshness;
+mod state;
+mod watcher;
+mod window;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use berth_store::{Committer, Rev, Store, StoreError, WriteId};
+use bytes::Bytes;
+use berth_types::Reason;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::refuse::{self, Answer, because, expired};
+use crate::selection::Selection;
+use crate::table::{KindId, Table};
+use crate::version::Version;
+
+pub use entry::Entry;
+pub use state::{Kind, State};
+pub use watcher::{Cut, Delivery};
+use watcher::Queue;
+
+/// How long a read waits for a revision that the cache has not reached.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The watch cache.
+pub struct Cache {
+    table: Arc<Table>,
+    store: Arc<dyn Store>,
+    committer: Committer,
+    state: RwLock<State>,
+    reached: watch::Sender<Rev>,
+    freshness: freshness::Freshness,
+    window: usize,
+}
+
+/// A watcher's place in the fan-out; leaves it when dropped.
+pub struct Subscription {
+    cache: Arc<Cache>,
+    kind: KindId,
+    id: u64,
+    hot: Option<String>,
+    queue: Arc<Queue>,
+}
+
+/// How a watch begins.
+pub struct Beginning {
+    /// What is sent first: the present objects, or the events since the version asked for.
+    pub first: VecDeque<Delivery>,
+    /// The revision up to which `first` goes.
+    pub rev: Rev,
+    /// What follows.
+    pub subscription: Subscription,
+}
+
+impl Cache {
+    /// Reads the store and follows it; `window` is how many bytes of events are kept for each kind.
+    /// The cache is followed by a task of `tasks`, which ends with an error when the store's history went back.
+    pub async fn follow(
+        store: Arc<dyn Store>,
+        committer: Committer,
+        table: Arc<Table>,
+        window: usize,
+        tasks: &mut JoinSet<Result<(), StoreError>>,
+    ) -> Result<Arc<Self>, StoreError> {
+        let state = feed::load_oldest(&*store, &table, window).await?;
+        let cache = Arc::new(Self {
+            reached: watch::Sender::new(state.rev()),
+            state: RwLock::new(state),
+            freshness: freshness::Freshness::default(),
+            table,
+            store,
+            committer,
+            window,
+        });
+        tasks.spawn(feed::run(cache.clone()));
+        let newest = cache.store.current_rev().await?;
+        cache.catch_up(newest).await?;
+        Ok(cache)
+    }
+
+    /// Looks at one state of the store.
+    pub fn look<T>(&self, at: impl FnOnce(&State) -> T) -> T {
+        at(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// One object, as the cache has it.
+    pub fn get(&self, kind: KindId, path: &str) -> Option<Arc<Entry>> {
+        self.look(|state| state.kind(kind).get(path).cloned())
+    }
+
+    /// An object as a group wrote it, as far as the window goes back.
+    pub fn written_by(&self, kind: KindId, path: &str, write_id: WriteId) -> Option<Bytes> {
+        self.look(|state| {
+            state.kind(kind).window.written_by(path, write_id).map(|entry| entry.served.json().clone())
+        })
+    }
+
+    /// The revision that is wholly applied.
+    pub fn rev(&self) -> Rev {
+        *self.reached.borrow()
+    }
+
+    /// Waits until the cache has what was newest in the store when this was called.
+    pub async fn refresh(&self) -> Answer<()> {
+        let newest = self.freshness.newest(&*self.store).await.map_err(|error| refuse::store(&error))?;
+        self.reach(newest).await
+    }
+
+    /// Waits for a revision that the store has.
+    async fn reach(&self, rev: Rev) -> Answer<()> {
+        match tokio::time::timeout(PATIENCE, self.catch_up(rev)).await {
+            Ok(done) => done.map_err(|error| refuse::store(&error)),
+            Err(_) => Err(because(
+                Reason::Unavailable,
+                format!("the cache has not reached revision {rev} of the store; try again"),
+            )),
+        }
+    }
+
+    /// Waits up to 3 s for a revision that a caller speaks of; it may be one that never happened.
+    pub async fn await_rev(&self, rev: Rev) -> Answer<()> {
+        if self.rev() >= rev || self.wait(rev, PATIENCE).await {
+            return Ok(());
+        }
+        let newest = self.store.current_rev().await.map_err(|error| refuse::store(&error))?;
+        if newest < rev {
+            return Err(expired(format!("version of revision {rev} has not happened, the newest is {newest}; list again")));
+        }
+        self.reach(rev).await
+    }
+
+    /// Waits for `rev`; false when the time is over.
+    pub async fn wait(&self, rev: Rev, patience: Duration) -> bool {
+        let mut reached = self.reached.subscribe();
+        let arrived = tokio::time::timeout(patience, reached.wait_for(|reached| *reached >= rev)).await;
+        matches!(arrived, Ok(Ok(_)))
+    }
+
+    /// Begins a watch: from the present objects, or after a version that the window still has.
+    pub fn subscribe(
+        self: &Arc<Self>,
+        kind: KindId,
+        selection: Selection,
+        after: Option<Version>,
+    ) -> Answer<Beginning> {
+        let row = self.table.row(kind);
+        let hot = selection.hot_value(row).map(str::to_owned);
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let rev = state.rev();
+        let of_kind = state.kind_mut(kind);
+        let first = match after {
+            None => present(of_kind, &selection, hot.as_deref()),
+            Some(version) => of_kind
+                .window
+                .after(version)
+                .ok_or_else(|| expired(format!("version {version} is too old to resume from; list again")))?
+                .filter_map(|event| Delivery::of(event, &selection))
+                .collect(),
+        };
+        let (id, queue) = of_kind.watchers.add(selection, hot.as_deref());
+        let subscription = Subscription { cache: self.clone(), kind, id, hot, queue };
+        Ok(Beginning { first, rev, subscription })
+    }
+}
+
+fn present(kind: &Kind, selection: &Selection, hot: Option<&str>) -> VecDeque<Delivery> {
+    let added = |entry: &Arc<Entry>| Delivery {
+        version: entry.version,
+        kind: berth_proto::v1::watch_event::Type::Added,
+        json: entry.served.json().clone(),
+    };
+    match hot {
+        Some(value) => kind.with_hot(value).filter(|entry| selection.takes(entry)).map(added).collect(),
+        None => kind.range(selection.namespace(), None).filter(|entry| selection.takes(entry)).map(added).collect(),
+    }
+}
+
+impl Subscription {
+    /// What waits for this watcher, and the revision up to which that is all there is for it. Never a part of a
+    /// revision: a revision reaches the queues while the state is locked.
+    pub fn take(&self) -> Result<(Rev, VecDeque<Delivery>), Cut> {
+        self.cache.look(|state| Ok((state.rev(), self.queue.take()?)))
+    }
+
+    /// Returns when something may wait that was not taken yet.
+    pub async fn rung(&self) {
+        self.queue.bell.notified().await;
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let mut state = self.cache.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.kind_mut(self.kind).watchers.remove(self.id, self.hot.as_deref());
+    }
+}

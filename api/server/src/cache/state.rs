@@ -1,0 +1,208 @@
+//! What the cache holds at one revision of the store: every object of every kind, and the system's own keys.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use berth_store::{Changes, Kv, Rev, StoreError, positions};
+use bytes::Bytes;
+
+use crate::cache::entry::Entry;
+use crate::cache::watcher::{Cut, Watchers};
+use crate::cache::window::{Event, Now, Window};
+use crate::keys;
+use crate::table::{KindId, Row, Table};
+use crate::version::Version;
+
+/// The objects of one kind.
+#[derive(Debug)]
+pub struct Kind {
+    objects: BTreeMap<Arc<str>, Arc<Entry>>,
+    /// By the value of the hot field.
+    by_hot: HashMap<Box<str>, BTreeMap<Arc<str>, Arc<Entry>>>,
+    pub(super) window: Window,
+    pub(super) watchers: Watchers,
+}
+
+/// Everything at one revision.
+pub struct State {
+    rev: Rev,
+    kinds: Vec<Kind>,
+    system: BTreeMap<Bytes, Kv>,
+}
+
+/// One change, read before the state is locked.
+pub(super) enum Prepared {
+    Object { kind: KindId, path: Arc<str>, version: Version, now: Option<Arc<Entry>> },
+    System { key: Bytes, now: Option<Kv> },
+}
+
+impl Kind {
+    fn new(window: usize, start: Version) -> Self {
+        Self {
+            objects: BTreeMap::new(),
+            by_hot: HashMap::new(),
+            window: Window::new(window, start),
+            watchers: Watchers::default(),
+        }
+    }
+
+    /// One object.
+    pub fn get(&self, path: &str) -> Option<&Arc<Entry>> {
+        self.objects.get(path)
+    }
+
+    /// The objects after `after`, in the order of their keys; all of them or those of one namespace.
+    pub fn range<'s>(
+        &'s self,
+        namespace: Option<&str>,
+        after: Option<&str>,
+    ) -> impl Iterator<Item = &'s Arc<Entry>> {
+        let prefix = namespace.map(|namespace| format!("{namespace}/")).unwrap_or_default();
+        let from = after.filter(|after| *after >= prefix.as_str()).unwrap_or(&prefix);
+        let bound = if after == Some(from) { Bound::Excluded(from) } else { Bound::Included(from) };
+        let range = self.objects.range::<str, _>((bound, Bound::Unbounded));
+        range.map(|(_, entry)| entry).take_while(move |entry| entry.path.starts_with(&prefix))
+    }
+
+    /// The objects whose hot field has a value.
+    pub fn with_hot(&self, value: &str) -> impl Iterator<Item = &Arc<Entry>> {
+        self.by_hot.get(value).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// How many objects there are.
+    pub fn len(&self) -> usize {
+        self.objects.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty()
+    }
+
+    fn put(&mut self, row: &Row, entry: Arc<Entry>) -> Option<Arc<Entry>> {
+        let before = self.remove(row, &entry.path);
+        if let Some(hot) = row.hot_field {
+            let set = self.by_hot.entry(entry.fields[hot].clone()).or_default();
+            set.insert(entry.path.clone(), entry.clone());
+        }
+        self.objects.insert(entry.path.clone(), entry);
+        before
+    }
+
+    fn remove(&mut self, row: &Row, path: &str) -> Option<Arc<Entry>> {
+        let before = self.objects.remove(path)?;
+        if let Some(hot) = row.hot_field
+            && let Some(set) = self.by_hot.get_mut(&before.fields[hot])
+        {
+            set.remove(path);
+            if set.is_empty() {
+                self.by_hot.remove(&before.fields[hot]);
+            }
+        }
+        Some(before)
+    }
+}
+
+impl State {
+    /// Nothing at all, at revision `rev`.
+    pub(super) fn empty(table: &Table, window: usize, rev: Rev) -> Self {
+        let start = Version::all_of(rev);
+        let kinds = table.rows().map(|_| Kind::new(window, start)).collect();
+        Self { rev, kinds, system: BTreeMap::new() }
+    }
+
+    /// The revision that is wholly applied.
+    pub fn rev(&self) -> Rev {
+        self.rev
+    }
+
+    /// The objects of one kind.
+    pub fn kind(&self, id: KindId) -> &Kind {
+        &self.kinds[id]
+    }
+
+    pub(super) fn kind_mut(&mut self, id: KindId) -> &mut Kind {
+        &mut self.kinds[id]
+    }
+
+    /// One of the system's own keys.
+    pub fn system(&self, key: &[u8]) -> Option<&Kv> {
+        self.system.get(key)
+    }
+
+    /// Takes over what was read at the revision of this state, without telling anybody.
+    pub(super) fn load(&mut self, table: &Table, kv: Kv) {
+        if keys::is_system(&kv.key) {
+            self.system.insert(kv.key.clone(), kv);
+            return;
+        }
+        let Some((kind, _)) = table.of_key(&kv.key) else { return };
+        let Some(entry) = Entry::read(table.row(kind), &kv).or_else(|| unreadable(&kv.key)) else { return };
+        self.kinds[kind].put(table.row(kind), Arc::new(entry));
+    }
+
+    /// Applies one whole revision and tells the watchers.
+    pub(super) fn apply(&mut self, table: &Table, rev: Rev, prepared: Vec<Prepared>) {
+        for change in prepared {
+            match change {
+                Prepared::System { key, now: Some(kv) } => {
+                    self.system.insert(key, kv);
+                }
+                Prepared::System { key, now: None } => {
+                    self.system.remove(&key);
+                }
+                Prepared::Object { kind, path, version, now } => {
+                    self.apply_object(table.row(kind), kind, &path, version, now);
+                }
+            }
+        }
+        self.rev = rev;
+    }
+
+    fn apply_object(&mut self, row: &Row, id: KindId, path: &str, version: Version, now: Option<Arc<Entry>>) {
+        let kind = &mut self.kinds[id];
+        let (before, now) = match now {
+            Some(entry) => (kind.put(row, entry.clone()), Now::There(entry)),
+            None => {
+                let Some(before) = kind.remove(row, path) else { return };
+                let gone = before.served.at(version);
+                (Some(before), Now::Gone(gone))
+            }
+        };
+        let event = Arc::new(Event { version, before, now });
+        kind.watchers.tell(&event, row.hot_field);
+        kind.window.push(event);
+    }
+
+    /// Replaces everything by `fresh`, and ends every stream: what happened between is not known.
+    pub(super) fn replace(&mut self, mut fresh: State) {
+        for (old, new) in self.kinds.iter_mut().zip(&mut fresh.kinds) {
+            new.watchers = std::mem::take(&mut old.watchers).after_all_are_cut(Cut::Rebuilt);
+        }
+        *self = fresh;
+    }
+}
+
+/// Reads the changes of one revision.
+pub(super) fn prepare(table: &Table, changes: Changes) -> Result<Vec<Prepared>, StoreError> {
+    let positions = positions(&changes)?;
+    let rev = changes.rev;
+    let read = changes.changes.into_iter().zip(positions).filter_map(|(change, position)| {
+        if keys::is_system(&change.key) {
+            return Some(Prepared::System { key: change.key, now: change.now });
+        }
+        let (kind, path) = table.of_key(&change.key)?;
+        let now = match &change.now {
+            Some(kv) => Some(Arc::new(Entry::read(table.row(kind), kv).or_else(|| unreadable(&change.key))?)),
+            None => None,
+        };
+        Some(Prepared::Object { kind, path: path.into(), version: Version::of_write(rev, position), now })
+    });
+    Ok(read.collect())
+}
+
+fn unreadable<T>(key: &[u8]) -> Option<T> {
+    tracing::error!(key = %String::from_utf8_lossy(key), "an object in the store cannot be read, and is left out");
+    None
+}

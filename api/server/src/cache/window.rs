@@ -1,0 +1,93 @@
+//! The last events of one kind, bounded by bytes: what a watch resumes from.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use berth_store::WriteId;
+use bytes::Bytes;
+
+use crate::cache::entry::Entry;
+use crate::version::Version;
+
+/// What happened to one object in one write.
+#[derive(Debug)]
+pub struct Event {
+    /// The write.
+    pub version: Version,
+    /// The object before; none when it came to be.
+    pub before: Option<Arc<Entry>>,
+    /// The object now.
+    pub now: Now,
+}
+
+/// The object after a write.
+#[derive(Debug)]
+pub enum Now {
+    /// It is there.
+    There(Arc<Entry>),
+    /// It is gone: the bytes of its last state under the version of its removal.
+    Gone(Bytes),
+}
+
+impl Event {
+    /// The object, or what it was when it went.
+    pub fn entry(&self) -> &Arc<Entry> {
+        match (&self.now, &self.before) {
+            (Now::There(entry), _) | (Now::Gone(_), Some(entry)) => entry,
+            (Now::Gone(_), None) => unreachable!("what goes was there"),
+        }
+    }
+
+    fn weight(&self) -> usize {
+        let before = self.before.as_ref().map_or(0, |entry| entry.weight());
+        match &self.now {
+            Now::There(entry) => entry.weight() + before,
+            Now::Gone(bytes) => bytes.len() + before,
+        }
+    }
+}
+
+/// Events of one kind, oldest first.
+#[derive(Debug)]
+pub struct Window {
+    events: VecDeque<Arc<Event>>,
+    weight: usize,
+    most: usize,
+    /// Every event after this version is in the window.
+    complete_after: Version,
+}
+
+impl Window {
+    /// An empty window that keeps at most `most` bytes of what happens after `start`.
+    pub fn new(most: usize, start: Version) -> Self {
+        Self { events: VecDeque::new(), weight: 0, most, complete_after: start }
+    }
+
+    /// Adds the newest event, and lets go of the oldest ones that no longer fit.
+    pub fn push(&mut self, event: Arc<Event>) {
+        self.weight += event.weight();
+        self.events.push_back(event);
+        while self.weight > self.most {
+            let Some(oldest) = self.events.pop_front() else { return };
+            self.weight -= oldest.weight();
+            self.complete_after = oldest.version;
+        }
+    }
+
+    /// All events after `version`, oldest first; none when some of them are no longer here.
+    pub fn after(&self, version: Version) -> Option<impl Iterator<Item = &Arc<Event>>> {
+        if version < self.complete_after {
+            return None;
+        }
+        let first = self.events.partition_point(|event| event.version <= version);
+        Some(self.events.range(first..))
+    }
+
+    /// The object at `path` as a group wrote it; none when the window does not show that.
+    pub fn written_by(&self, path: &str, write_id: WriteId) -> Option<&Arc<Entry>> {
+        self.events.iter().rev().find_map(|event| match &event.now {
+            Now::There(entry) => (*entry.path == *path && entry.write_id == write_id).then_some(entry),
+            Now::Gone(_) => None,
+        })
+    }
+}

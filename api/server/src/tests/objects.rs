@@ -1,0 +1,181 @@
+//! Laws of single objects: create, change, delete.
+
+use berth_proto::v1::write::Verb;
+use berth_types::Reason;
+use serde_json::{Value, json};
+
+use super::{api, app, task, version, write};
+
+#[tokio::test]
+async fn a_created_object_has_what_the_server_gives_it_and_reads_back() {
+    let api = api().await;
+    let mut body = app(2);
+    body["metadata"] = json!({"uid": "mine", "generation": 9, "labels": {"a": "b"}});
+    body["status"] = json!({"replicas": 7});
+    let made = api.create("App", "web", body).await.unwrap();
+    let meta = &made["metadata"];
+    assert_eq!((meta["name"].as_str(), meta["namespace"].as_str()), (Some("web"), Some("default")));
+    assert_eq!((&meta["generation"], &meta["labels"]["a"]), (&json!(1), &json!("b")));
+    assert_eq!(meta["uid"].as_str().map(str::len), Some(32));
+    assert_eq!(made.get("status"), None);
+    assert_eq!(api.get("App", "default/web").await.unwrap(), made);
+    assert_eq!(api.create("App", "web", app(2)).await.unwrap_err().reason, Reason::AlreadyExists);
+    assert_eq!(api.get("App", "default/none").await.unwrap_err().reason, Reason::NotFound);
+}
+
+#[tokio::test]
+async fn a_write_that_changes_nothing_makes_no_revision() {
+    let api = api().await;
+    let made = api.create("App", "web", app(2)).await.unwrap();
+    let before = api.server.store.current_rev().await.unwrap();
+    assert_eq!(api.patch("App", "web", json!({"spec": {"replicas": 2}})).await.unwrap(), made);
+    assert_eq!(api.send(write(Verb::Update, "App", "web", made.clone())).await.unwrap(), made);
+    assert_eq!(api.server.store.current_rev().await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn the_generation_counts_specs_and_nothing_else() {
+    let api = api().await;
+    api.create("App", "web", app(2)).await.unwrap();
+    let generation = |object: Value| object["metadata"]["generation"].as_i64().unwrap();
+    let labelled = api.patch("App", "web", json!({"metadata": {"labels": {"a": "b"}}})).await.unwrap();
+    assert_eq!(generation(labelled), 1);
+    assert_eq!(generation(api.patch_status("App", "web", json!({"replicas": 1})).await.unwrap()), 1);
+    assert_eq!(generation(api.patch("App", "web", json!({"spec": {"replicas": 3}})).await.unwrap()), 2);
+}
+
+#[tokio::test]
+async fn status_and_the_rest_are_written_apart() {
+    let api = api().await;
+    api.create("App", "web", app(2)).await.unwrap();
+    let both = json!({"spec": {"replicas": 5}, "status": {"replicas": 4}});
+    let status = api.send(write(Verb::PatchStatus, "App", "web", both.clone())).await.unwrap();
+    assert_eq!((&status["spec"]["replicas"], &status["status"]["replicas"]), (&json!(2), &json!(4)));
+    let both = json!({"spec": {"replicas": 5}, "status": {"replicas": 9}});
+    let rest = api.patch("App", "web", both).await.unwrap();
+    assert_eq!((&rest["spec"]["replicas"], &rest["status"]["replicas"]), (&json!(5), &json!(4)));
+}
+
+#[tokio::test]
+async fn a_stale_version_or_another_uid_is_refused() {
+    let api = api().await;
+    let made = api.create("App", "web", app(2)).await.unwrap();
+    let now = api.patch("App", "web", json!({"spec": {"replicas": 3}})).await.unwrap();
+    let mut stale = made.clone();
+    stale["spec"]["replicas"] = json!(4);
+    let refusal = api.send(write(Verb::Update, "App", "web", stale)).await.unwrap_err();
+    assert_eq!(refusal.reason, Reason::Conflict);
+    expect_test::expect!["App `web` has been modified; read it again and decide anew"].assert_eq(&refusal.message);
+    let mut by_uid = write(Verb::Patch, "App", "web", json!({"spec": {"replicas": 5}}));
+    by_uid.uid = "0".repeat(32);
+    assert_eq!(api.send(by_uid).await.unwrap_err().reason, Reason::Conflict);
+    assert_eq!(version(&api.get("App", "default/web").await.unwrap()), version(&now));
+}
+
+#[tokio::test]
+async fn every_fault_of_an_object_is_told_at_once() {
+    let api = api().await;
+    let mut body = app(2);
+    body["spec"]["replcas"] = json!(1);
+    body["spec"]["replicas"] = json!(-1);
+    let refusal = api.create("App", "web", body).await.unwrap_err();
+    assert_eq!(refusal.reason, Reason::Invalid);
+    let fields: Vec<&str> = refusal.details.causes.iter().map(|cause| cause.field.as_str()).collect();
+    assert_eq!(fields, ["spec.replcas", "spec.replicas"]);
+}
+
+#[tokio::test]
+async fn a_namespace_must_be_there_and_goes_only_when_it_is_empty() {
+    let api = api().await;
+    let refusal = api.create("App", "shop/web", app(1)).await.unwrap_err();
+    expect_test::expect!["Namespace `shop` was not found; create it first"].assert_eq(&refusal.message);
+    api.create("Namespace", "shop", json!({})).await.unwrap();
+    api.create("App", "shop/web", app(1)).await.unwrap();
+    let dying = api.delete("Namespace", "shop").await.unwrap();
+    assert_eq!(dying["status"]["phase"], "Terminating");
+    assert_eq!(api.create("App", "shop/other", app(1)).await.unwrap_err().reason, Reason::Forbidden);
+    let empty = json!({"metadata": {"finalizers": null}});
+    assert_eq!(api.patch("Namespace", "shop", empty.clone()).await.unwrap_err().reason, Reason::Invalid);
+    api.delete("App", "shop/web").await.unwrap();
+    api.patch("Namespace", "shop", empty).await.unwrap();
+    assert_eq!(api.get("Namespace", "shop").await.unwrap_err().reason, Reason::NotFound);
+    assert_eq!(api.delete("Namespace", "default").await.unwrap_err().reason, Reason::Forbidden);
+}
+
+#[tokio::test]
+async fn an_object_goes_when_its_last_finalizer_does() {
+    let api = api().await;
+    let mut body = app(1);
+    body["metadata"] = json!({"finalizers": ["a/b"]});
+    api.create("App", "web", body).await.unwrap();
+    let dying = api.delete("App", "web").await.unwrap();
+    assert!(dying["metadata"]["deletionTimestamp"].is_string());
+    assert_eq!(api.delete("App", "web").await.unwrap(), dying);
+    let late = api.patch("App", "web", json!({"metadata": {"finalizers": ["a/b", "c/d"]}})).await.unwrap_err();
+    assert_eq!(late.reason, Reason::Invalid);
+    api.patch("App", "web", json!({"metadata": {"finalizers": null}})).await.unwrap();
+    assert_eq!(api.get("App", "default/web").await.unwrap_err().reason, Reason::NotFound);
+}
+
+#[tokio::test]
+async fn a_task_is_created_without_a_node_and_never_changes() {
+    let api = api().await;
+    let mut placed = task();
+    placed["spec"]["nodeName"] = json!("n1");
+    assert_eq!(api.create("Task", "web-0", placed).await.unwrap_err().reason, Reason::Invalid);
+    let made = api.create("Task", "web-0", task()).await.unwrap();
+    assert_eq!(made["status"]["phase"], "Pending");
+    let refusal = api.patch("Task", "web-0", json!({"spec": {"drainDelaySeconds": 9}})).await.unwrap_err();
+    assert_eq!(refusal.reason, Reason::Invalid);
+    api.patch_status("Task", "web-0", json!({"phase": "Failed"})).await.unwrap();
+    let back = api.patch_status("Task", "web-0", json!({"phase": "Running"})).await.unwrap_err();
+    assert_eq!(back.details.causes[0].field, "status.phase");
+    api.delete("Task", "web-0").await.unwrap();
+    assert_eq!(api.get("Task", "default/web-0").await.unwrap_err().reason, Reason::NotFound);
+}
+
+#[tokio::test]
+async fn the_number_of_created_tasks_only_grows() {
+    let api = api().await;
+    api.create("App", "web", app(1)).await.unwrap();
+    api.patch_status("App", "web", json!({"tasksCreated": 3})).await.unwrap();
+    let refusal = api.patch_status("App", "web", json!({"tasksCreated": 2})).await.unwrap_err();
+    assert_eq!(refusal.details.causes[0].message, "must not go below 3, got 2");
+}
+
+#[tokio::test]
+async fn a_dry_run_answers_and_writes_nothing() {
+    let api = api().await;
+    let mut create = write(Verb::Create, "App", "web", app(1));
+    create.dry_run = true;
+    api.send(create).await.unwrap();
+    assert_eq!(api.get("App", "default/web").await.unwrap_err().reason, Reason::NotFound);
+}
+
+#[tokio::test]
+async fn an_apply_makes_the_object_takes_away_what_it_no_longer_names_and_leaves_others_alone() {
+    let api = api().await;
+    let mut manifest = app(2);
+    manifest["metadata"] = json!({"labels": {"a": "1", "b": "2"}});
+    let made = api.send(write(Verb::Apply, "App", "web", manifest.clone())).await.unwrap();
+    assert_eq!(made["metadata"]["managedFields"][0]["operation"], "Apply");
+    assert_eq!(api.send(write(Verb::Apply, "App", "web", manifest.clone())).await.unwrap(), made);
+
+    let mut scale = write(Verb::Patch, "App", "web", json!({"spec": {"replicas": 5}}));
+    scale.field_manager = "ctl-scale".into();
+    api.send(scale).await.unwrap();
+    manifest["metadata"]["labels"] = json!({"a": "1"});
+    let conflict = api.send(write(Verb::Apply, "App", "web", manifest.clone())).await.unwrap_err();
+    assert_eq!((conflict.reason, conflict.details.causes[0].field.as_str()), (Reason::Conflict, "spec.replicas"));
+    let mut apply = write(Verb::Apply, "App", "web", manifest);
+    apply.take_from = vec!["ctl-scale".into()];
+    let applied = api.send(apply).await.unwrap();
+    assert_eq!((&applied["metadata"]["labels"], &applied["spec"]["replicas"]), (&json!({"a": "1"}), &json!(2)));
+}
+
+#[tokio::test]
+async fn tasks_carry_no_owners_of_fields() {
+    let api = api().await;
+    let made = api.send(write(Verb::Apply, "Task", "web-0", task())).await.unwrap();
+    assert_eq!(made["metadata"].get("managedFields"), None);
+}

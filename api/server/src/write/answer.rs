@@ -1,0 +1,72 @@
+//! What the caller of a write is told: the object as it is now.
+
+use berth_store::{Rev, Write, WriteId};
+use bytes::Bytes;
+
+use super::plan::{After, Plan};
+use super::{Joint, Request, Writer};
+use crate::encoded::Served;
+use crate::refuse::Answer;
+use crate::version::Version;
+
+impl Writer {
+    /// The answers after the group happened in `rev`; `positions` are those of its puts.
+    pub(super) fn answers(&self, requests: &[Request], joint: Joint, rev: Rev, positions: &[u16]) -> Vec<Bytes> {
+        let mut puts = positions.iter();
+        let each = requests.iter().zip(joint.plans);
+        each.map(|(request, plan)| {
+            let position = position_of_own(&plan, &mut puts);
+            answer(request, plan, rev, position)
+        })
+        .collect()
+    }
+
+    /// After an outcome that no key shows any more: whether the history tells that the group happened.
+    pub(super) async fn happened(
+        &self,
+        requests: &[Request],
+        joint: &Joint,
+        rev: Rev,
+        write_id: WriteId,
+    ) -> Answer<Option<Vec<Bytes>>> {
+        self.cache.await_rev(rev).await?;
+        let found = requests.iter().zip(&joint.plans).map(|(request, plan)| match &plan.after {
+            After::Stored(_) => self.cache.written_by(request.kind, &request.path, write_id),
+            // A removal leaves no mark of who made it; that it is gone is what was asked.
+            After::Gone(entry) => {
+                let here = self.cache.get(request.kind, &request.path);
+                here.is_none_or(|here| here.uid != entry.uid).then(|| entry.served.json().clone())
+            }
+            After::Unchanged(entry) => Some(entry.served.json().clone()),
+        });
+        Ok(found.collect())
+    }
+}
+
+/// The position of the object's own put, the first of its plan; takes all puts of the plan off `puts`.
+fn position_of_own<'p>(plan: &Plan, puts: &mut impl Iterator<Item = &'p u16>) -> u16 {
+    let mut own = None;
+    for write in &plan.writes {
+        match write {
+            Write::Put { .. } => {
+                let position = puts.next().copied();
+                own = own.or(position);
+            }
+            Write::Delete { .. } => {}
+        }
+    }
+    own.unwrap_or(0)
+}
+
+fn answer(request: &Request, plan: Plan, rev: Rev, position: u16) -> Bytes {
+    let version = if request.dry_run { Version::default() } else { Version::of_write(rev, position) };
+    match plan.after {
+        After::Stored(json) => {
+            let served = Served::new(&json, version).expect("an encoded object has metadata");
+            served.json().clone()
+        }
+        After::Unchanged(entry) => entry.served.json().clone(),
+        After::Gone(entry) if request.dry_run => entry.served.json().clone(),
+        After::Gone(entry) => entry.served.at(Version::all_of(rev)),
+    }
+}
