@@ -1,0 +1,83 @@
+//! What lies where in the data and the run folder.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The two folders of a cluster on one machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home {
+    /// What lasts: the store, the agent's journal and images, logs.
+    pub data: PathBuf,
+    /// What does not outlive a boot: sockets and locks.
+    pub run: PathBuf,
+}
+
+impl Home {
+    /// The folders at these paths, made absolute.
+    pub fn new(data: &Path, run: &Path) -> io::Result<Self> {
+        Ok(Self { data: std::path::absolute(data)?, run: std::path::absolute(run)? })
+    }
+
+    /// Makes both folders and those of the parts, closed to other users.
+    pub fn make(&self) -> io::Result<()> {
+        use std::os::unix::fs::DirBuilderExt;
+        for folder in [&self.data, &self.run, &self.agent_data(), &self.agent_run(), &self.logs()] {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        }
+        Ok(())
+    }
+
+    /// Socket of the API.
+    pub fn socket(&self) -> PathBuf {
+        self.run.join("api.sock")
+    }
+
+    /// The API as `--server` names it.
+    pub fn server(&self) -> String {
+        format!("unix:{}", self.socket().display())
+    }
+
+    /// Held by the one `ctl up` of this cluster.
+    pub fn lock(&self) -> PathBuf {
+        self.run.join("up.lock")
+    }
+
+    /// The embedded store.
+    pub fn store(&self) -> PathBuf {
+        self.data.join("store")
+    }
+
+    /// The node agent's lasting folder.
+    pub fn agent_data(&self) -> PathBuf {
+        self.data.join("node")
+    }
+
+    /// The node agent's sockets and container state.
+    pub fn agent_run(&self) -> PathBuf {
+        self.run.join("node")
+    }
+
+    /// Logs of the parts.
+    pub fn logs(&self) -> PathBuf {
+        self.data.join("log")
+    }
+
+    /// uid of the cluster that the data folder belongs to.
+    pub fn cluster(&self) -> Option<String> {
+        [self.data.join("cluster"), self.agent_data().join("cluster")].iter().find_map(|file| {
+            let uid = fs::read_to_string(file).ok()?.trim().to_owned();
+            (uid.len() == 32 && uid.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(uid)
+        })
+    }
+
+    /// Says that the data folder belongs to the cluster `uid`.
+    pub fn claim(&self, uid: &str) -> io::Result<()> {
+        fs::write(self.data.join("cluster"), format!("{uid}\n"))
+    }
+}
+
+/// Name of the cgroup that holds all Tasks of a cluster, in every hierarchy.
+pub fn cgroup_of(cluster: &str) -> String {
+    format!("berth-{}", &cluster[..8])
+}

@@ -1,0 +1,81 @@
+//! The lock that lets one `ctl up` run per cluster, and names it to the second.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use berth_types::{Clock, SystemClock, Timestamp};
+use rustix::fs::{FlockOperation, flock};
+
+use super::processes::Process;
+
+/// The lock, held until dropped.
+#[derive(Debug)]
+pub struct UpLock {
+    file: File,
+    path: PathBuf,
+}
+
+/// Who holds the lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder {
+    /// Its process.
+    pub process: Process,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// Why the lock could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum NoLock {
+    /// Somebody has it; unknown in the moment between taking it and writing who took it.
+    #[error("the lock is held")]
+    Held(Option<Holder>),
+    /// The file cannot be used.
+    #[error("could not use {0}")]
+    File(PathBuf, #[source] io::Error),
+}
+
+impl UpLock {
+    /// Takes the lock for this process.
+    pub fn take(path: &Path) -> Result<Self, NoLock> {
+        let failed = |error| NoLock::File(path.to_owned(), error);
+        loop {
+            let mut options = OpenOptions::new();
+            let file = options.read(true).write(true).create(true).truncate(false).open(path);
+            let file = file.map_err(failed)?;
+            if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+                return Err(NoLock::Held(holder_in(file)));
+            }
+            // `ctl down` removes the file while it holds it: then this is a lock on nothing.
+            use std::os::unix::fs::MetadataExt;
+            if file.metadata().map_err(failed)?.nlink() == 0 {
+                continue;
+            }
+            let mut lock = Self { file, path: path.to_owned() };
+            lock.sign().map_err(failed)?;
+            return Ok(lock);
+        }
+    }
+
+    /// Removes the file, still holding the lock.
+    pub fn remove(self) -> io::Result<()> {
+        std::fs::remove_file(&self.path)
+    }
+
+    fn sign(&mut self) -> io::Result<()> {
+        let own = Process::own();
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        writeln!(self.file, "{} {} {}", own.pid, own.started, SystemClock.now().whole_seconds())
+    }
+}
+
+fn holder_in(mut file: File) -> Option<Holder> {
+    let mut text = String::new();
+    file.read_to_string(&mut text).ok()?;
+    let mut words = text.split_whitespace();
+    let (pid, started) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    let since = Timestamp::parse(words.next()?).ok()?;
+    Some(Holder { process: Process { pid, started }, since })
+}

@@ -1,0 +1,196 @@
+//! `ctl apply`: server-side apply of every document, after all of them were found good.
+
+use std::collections::BTreeSet;
+
+use berth_client::{Error, ObjectKey, Write};
+use berth_types::Fault;
+use berth_types::fault::Rule;
+use serde_json::Value;
+
+use crate::api::Api;
+use crate::args::DryRun;
+use crate::failure::{Exit, Failure};
+use crate::manifest::{Document, Reading, read, report};
+use crate::output::print;
+use crate::request::{Apply, Conflicts};
+use crate::waiting;
+
+use super::rollout;
+
+/// Who applies.
+const MANAGER: &str = "ctl";
+/// Our own interactive verbs: what a person changed by hand, a manifest takes back.
+const TAKE_FROM: [&str; 2] = ["ctl-scale", "ctl-rollout"];
+/// What only the server says of an object: an applied dump of it must not insist on it.
+const GIVEN_BY_SERVER: [&str; 7] = [
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "managedFields",
+];
+
+/// Applies the manifests.
+pub async fn run(api: impl FnOnce() -> Result<Api, Failure>, task: &Apply) -> Result<(), Failure> {
+    let mut reading = read(&task.inputs);
+    place(&mut reading, task.namespace.as_deref());
+    if let Some(report) = reading.report("nothing was applied") {
+        eprint!("{report}");
+        return Err(Failure::said(Exit::Usage));
+    }
+    // What others live in comes first.
+    reading.documents.sort_by_key(|document| document.kind.kind != "Namespace");
+    if task.reach == DryRun::Client {
+        for document in &reading.documents {
+            print::line(&format!("{} is valid (dry run, the server was not asked)", document.name()));
+        }
+        return Ok(());
+    }
+    let api = api()?;
+    apply_all(&api, task, &reading.documents).await?;
+    let apps = reading.documents.iter().filter(|document| document.kind.kind == "App");
+    match task.wait.filter(|_| task.reach == DryRun::None) {
+        None => Ok(()),
+        Some(patience) => {
+            let apps: Vec<ObjectKey> = apps.map(|document| ObjectKey::in_json(&document.value)).collect();
+            let awaited = apps.iter().map(rollout::awaited).collect();
+            let meanwhile = "the rollout goes on; `ctl rollout status` watches it again";
+            waiting::all(&api, awaited, patience, "the rollout", meanwhile).await
+        }
+    }
+}
+
+/// Gives every object a Namespace that needs one, and takes away what only a server says.
+fn place(reading: &mut Reading, namespace: Option<&str>) {
+    let documents = std::mem::take(&mut reading.documents);
+    for mut document in documents {
+        if let Some(metadata) = document.value["metadata"].as_object_mut() {
+            GIVEN_BY_SERVER.iter().for_each(|field| drop(metadata.remove(*field)));
+            if document.kind.namespaced && !metadata.contains_key("namespace") {
+                metadata.insert("namespace".into(), namespace.unwrap_or("default").into());
+            }
+        }
+        if let Some(object) = document.value.as_object_mut() {
+            object.remove("status");
+        }
+        let given = document.value["metadata"]["namespace"].as_str();
+        match (given, namespace) {
+            (Some(given), Some(asked)) if given != asked => {
+                let message = format!("is `{given}`, but the command line says --namespace {asked}");
+                reading.reject(vec![document.trouble(&Fault::new(
+                    "metadata.namespace",
+                    Rule::Invalid,
+                    message,
+                ))]);
+            }
+            _ => reading.documents.push(document),
+        }
+    }
+}
+
+async fn apply_all(api: &Api, task: &Apply, documents: &[Document]) -> Result<(), Failure> {
+    let mut refused: Vec<Exit> = Vec::new();
+    for document in documents {
+        if let Err(exit) = apply_one(api, task, document).await? {
+            refused.push(exit);
+        }
+    }
+    let Some(exit) = refused.first() else { return Ok(()) };
+    if documents.len() > 1 {
+        let done = documents.len() - refused.len();
+        eprintln!("{} of {} objects were not applied; {done} were", refused.len(), documents.len());
+    }
+    Err(Failure::said(*exit))
+}
+
+/// Applies one document. A refusal is told here and does not keep the others from being applied.
+async fn apply_one(api: &Api, task: &Apply, document: &Document) -> Result<Result<(), Exit>, Failure> {
+    let step = format!("could not apply {}", document.name());
+    let before = match api.find(&ObjectKey::in_json(&document.value)).await {
+        Ok(before) => before,
+        Err(error) => return refusal(api, &step, document, &error),
+    };
+    let mut write = Write::apply(&document.value, MANAGER).taking_from(&TAKE_FROM);
+    if task.conflicts == Conflicts::Force {
+        write = write.forced();
+    }
+    if task.reach == DryRun::Server {
+        write = write.dry_run();
+    }
+    match api.client.write(&write).await {
+        Ok(after) => {
+            tell(task, document, before.as_ref(), &after);
+            Ok(Ok(()))
+        }
+        Err(error) => refusal(api, &step, document, &error),
+    }
+}
+
+fn tell(task: &Apply, document: &Document, before: Option<&Value>, after: &Value) {
+    let what = match before {
+        None => "created",
+        Some(before) if before["metadata"]["resourceVersion"] == after["metadata"]["resourceVersion"] => {
+            "unchanged"
+        }
+        Some(_) => "configured",
+    };
+    let only_asked = if task.reach == DryRun::Server { " (server dry run)" } else { "" };
+    print::line(&format!("{} {what}{only_asked}", document.name()));
+    let Some(before) = before else { return };
+    for manager in TAKE_FROM {
+        let kept = owned(after, manager);
+        let taken: Vec<String> =
+            owned(before, manager).into_iter().filter(|field| !kept.contains(field)).collect();
+        if !taken.is_empty() {
+            let verb = manager.replace('-', " ");
+            eprintln!("{}: took back from `{verb}`: {}", document.name(), taken.join(", "));
+        }
+    }
+}
+
+fn refusal(api: &Api, step: &str, document: &Document, error: &Error) -> Result<Result<(), Exit>, Failure> {
+    let failure = api.failed(step, error);
+    if failure.exit == Exit::Unreachable {
+        return Err(failure);
+    }
+    let status = error.status();
+    let troubles: Vec<_> = status.details.causes.iter().map(|cause| document.refused(cause)).collect();
+    if troubles.is_empty() {
+        eprint!("{failure}");
+    } else {
+        eprint!("{}", report(&troubles, 1, 1, &format!("{} was not applied", document.name())));
+    }
+    if failure.exit == Exit::Conflict {
+        eprintln!("hint: --force-conflicts takes these fields over from whoever set them");
+    }
+    Ok(Err(failure.exit))
+}
+
+/// The fields that a manager owns, as paths.
+fn owned(object: &Value, manager: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for entry in object["metadata"]["managedFields"].as_array().into_iter().flatten() {
+        if entry["manager"] == manager {
+            leaves(&entry["fieldsV1"], "", &mut found);
+        }
+    }
+    found
+}
+
+fn leaves(fields: &Value, path: &str, found: &mut BTreeSet<String>) {
+    let inner: Vec<_> = fields.as_object().into_iter().flatten().filter(|(key, _)| *key != ".").collect();
+    if inner.is_empty() && !path.is_empty() {
+        found.insert(path.to_owned());
+    }
+    for (key, value) in inner {
+        let step = match key.split_once(':') {
+            Some(("f", name)) if path.is_empty() => name.to_owned(),
+            Some(("f", name)) => format!(".{name}"),
+            Some((_, item)) => format!("[{item}]"),
+            None => key.clone(),
+        };
+        leaves(value, &format!("{path}{step}"), found);
+    }
+}

@@ -1,0 +1,116 @@
+//! `ctl delete`: asks for the deletion of objects and waits until they are gone.
+
+use berth_client::{Error, ObjectKey, Write};
+use berth_types::kinds::Kind;
+use serde_json::Value;
+
+use super::wait::{keys, lingers};
+use crate::api::Api;
+use crate::args::Cascade;
+use crate::failure::{Exit, Failure};
+use crate::manifest::read;
+use crate::output::print;
+use crate::request::{Absent, Delete, Scope};
+use crate::waiting::{self, Awaited, Verdict};
+
+/// Something to delete.
+struct Doomed {
+    name: String,
+    key: ObjectKey,
+    /// Only this one: an object of the same name made meanwhile is not meant.
+    uid: Option<String>,
+}
+
+/// Deletes the objects.
+pub async fn run(api: impl FnOnce() -> Result<Api, Failure>, task: &Delete) -> Result<(), Failure> {
+    let from_files = from_manifests(task)?;
+    let api = api()?;
+    let mut doomed: Vec<Doomed> = keys(&api, &task.selection)
+        .await?
+        .into_iter()
+        .map(|(name, key)| Doomed { name, key, uid: None })
+        .chain(from_files)
+        .collect();
+    let mut last = None;
+    let mut asked = Vec::new();
+    for mut one in doomed.drain(..) {
+        match delete(&api, task, &mut one).await {
+            Ok(true) => asked.push(one),
+            Ok(false) => {}
+            Err(failure) if failure.exit == Exit::Unreachable => return Err(failure),
+            Err(failure) => {
+                eprint!("{failure}");
+                last = Some(failure.exit);
+            }
+        }
+    }
+    wait(&api, task, &asked).await?;
+    last.map_or(Ok(()), |exit| Err(Failure::said(exit)))
+}
+
+/// What manifests name, in the reverse of the order in which they are applied.
+fn from_manifests(task: &Delete) -> Result<Vec<Doomed>, Failure> {
+    let mut reading = read(&task.inputs);
+    if let Some(report) = reading.report("nothing was deleted") {
+        eprint!("{report}");
+        return Err(Failure::said(Exit::Usage));
+    }
+    reading.documents.sort_by_key(|document| document.kind.kind == "Namespace");
+    let key = |value: &Value, kind: &Kind| {
+        let mut key = ObjectKey::in_json(value);
+        if let (true, Scope::One(namespace)) =
+            (kind.namespaced && key.namespace.is_empty(), &task.selection.scope)
+        {
+            key.namespace.clone_from(namespace);
+        }
+        key
+    };
+    let documents = reading.documents.iter();
+    Ok(documents
+        .map(|document| Doomed { name: document.name(), key: key(&document.value, document.kind), uid: None })
+        .collect())
+}
+
+/// Asks for the deletion; false when there was nothing to delete, which is fine where it may be.
+async fn delete(api: &Api, task: &Delete, one: &mut Doomed) -> Result<bool, Failure> {
+    let mut write = Write::delete(&one.key);
+    if task.cascade == Cascade::Orphan {
+        write = write.orphaning();
+    }
+    if let Some(seconds) = task.grace {
+        write = write.with_grace_seconds(seconds.into());
+    }
+    match api.client.write(&write).await {
+        Ok(object) => {
+            one.uid = object["metadata"]["uid"].as_str().map(str::to_owned);
+            if task.wait.is_none() {
+                print::line(&format!("{} is being deleted", one.name));
+            }
+            Ok(true)
+        }
+        Err(Error::NotFound(_)) if task.absent == Absent::Passes => Ok(false),
+        Err(Error::NotFound(_)) => Err(Failure::new(Exit::Failed, format!("{} not found", one.name))),
+        Err(error) => Err(api.failed(&format!("could not delete {}", one.name), &error)),
+    }
+}
+
+async fn wait(api: &Api, task: &Delete, asked: &[Doomed]) -> Result<(), Failure> {
+    let Some(patience) = task.wait else { return Ok(()) };
+    let judges: Vec<_> = asked.iter().map(|one| move |object: Option<&Value>| gone(one, object)).collect();
+    let awaited = asked.iter().zip(&judges);
+    let awaited = awaited.map(|(one, judge)| Awaited { name: one.name.clone(), key: one.key.clone(), judge });
+    let meanwhile = "the deletion goes on; `ctl get` shows what is left";
+    waiting::all(api, awaited.collect(), patience, "the deletion", meanwhile).await?;
+    asked.iter().for_each(|one| print::line(&format!("{} deleted", one.name)));
+    Ok(())
+}
+
+fn gone(one: &Doomed, object: Option<&Value>) -> Verdict {
+    match object {
+        None => Verdict::Done,
+        Some(object) if one.uid.is_some() && object["metadata"]["uid"].as_str() != one.uid.as_deref() => {
+            Verdict::Done
+        }
+        Some(object) => Verdict::Waits(lingers(object)),
+    }
+}

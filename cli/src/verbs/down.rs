@@ -1,0 +1,211 @@
+//! `ctl down`: ends everything of a cluster on this machine, with or without a running control plane, and says what it
+//! did. What lasts stays, unless its deletion is asked for.
+
+use std::fs;
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::cluster::folders::{Home, cgroup_of};
+use crate::cluster::lock::{NoLock, UpLock};
+use crate::cluster::processes::{self, Running};
+use crate::cluster::{cgroups, mounts};
+use crate::failure::{Exit, Failure};
+use crate::output::print;
+use crate::output::progress::Progress;
+use crate::request::{Data, Down};
+
+/// How long `ctl up` may take to stop its parts.
+const PATIENCE: Duration = Duration::from_secs(40);
+/// Programs that know how to end.
+const PARTS: [&str; 3] = ["node-agent", "controllers", "apiserver"];
+
+/// Ends everything of the cluster.
+pub async fn run(task: &Down) -> Result<(), Failure> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(Failure::new(Exit::Forbidden, "stopping containers needs root").hint("sudo ctl down"));
+    }
+    let home = &task.home;
+    agree(task)?;
+    let mut done = Vec::new();
+    let lock = stop_up(home, &mut done).await?;
+    stop_parts(home, &mut done).await;
+    kill_tasks(home, &mut done).await?;
+    unmount(home, &mut done);
+    remove_run_files(home, lock, &mut done)?;
+    if task.data != Data::Kept {
+        delete_data(home, &mut done)?;
+    }
+    if done.is_empty() {
+        done.push("nothing of Berth was there".into());
+    }
+    done.iter().for_each(|line| print::line(line));
+    if home.data.exists() {
+        print::line(&format!("the data stays in {}", home.data.display()));
+    }
+    Ok(())
+}
+
+fn agree(task: &Down) -> Result<(), Failure> {
+    let data = task.home.data.display();
+    if task.data != Data::DeletedIfAgreed || !task.home.data.exists() {
+        return Ok(());
+    }
+    if !io::stdin().is_terminal() {
+        return Err(Failure::new(Exit::Usage, format!("deleting {data} needs a yes")).hint("add --yes"));
+    }
+    eprint!("This deletes every object, image and log in {data}. Type yes to go on: ");
+    // Whoever cannot be asked did not agree.
+    let _ = io::stderr().flush();
+    let mut answer = String::new();
+    let _ = io::stdin().lock().read_line(&mut answer);
+    if answer.trim() == "yes" { Ok(()) } else { Err(Failure::new(Exit::Interrupted, "nothing was done")) }
+}
+
+/// Ends a running `ctl up` and takes its lock, so that none starts meanwhile. None when there is no run folder.
+async fn stop_up(home: &Home, done: &mut Vec<String>) -> Result<Option<UpLock>, Failure> {
+    if !home.run.exists() {
+        return Ok(None);
+    }
+    let mut progress = Progress::begin();
+    for _ in 0..3 {
+        match UpLock::take(&home.lock()) {
+            Ok(lock) => return Ok(Some(lock)),
+            Err(NoLock::Held(Some(holder))) => {
+                progress.show(&format!("stopping `ctl up` (pid {})", holder.process.pid));
+                holder.process.end(PATIENCE).await;
+                done.push(format!("stopped `ctl up` (pid {})", holder.process.pid));
+            }
+            Err(NoLock::Held(None)) => tokio::time::sleep(Duration::from_millis(200)).await,
+            Err(NoLock::File(path, error)) => {
+                return Err(Failure::new(
+                    Exit::Failed,
+                    format!("could not lock {}: {error}", path.display()),
+                ));
+            }
+        }
+    }
+    Err(Failure::new(Exit::Conflict, "another `ctl up` or `ctl down` is at work here"))
+}
+
+/// Ends parts that outlived their `ctl up`, or were started by hand on these folders.
+async fn stop_parts(home: &Home, done: &mut Vec<String>) {
+    let mut progress = Progress::begin();
+    for name in PARTS {
+        for part in of(home).into_iter().filter(|running| running.program == name) {
+            progress.show(&format!("stopping {name} (pid {})", part.process.pid));
+            part.process.end(Duration::from_secs(15)).await;
+            done.push(format!("stopped {name} (pid {})", part.process.pid));
+        }
+    }
+}
+
+/// Kills shims before their containers, so that none starts one again or reports an end that nobody asked for.
+async fn kill_tasks(home: &Home, done: &mut Vec<String>) -> Result<(), Failure> {
+    let shims: Vec<Running> =
+        of(home).into_iter().filter(|running| running.program.contains("shim")).collect();
+    for shim in &shims {
+        shim.process.signal(Signal::KILL);
+    }
+    if let Some(cluster) = home.cluster() {
+        let cgroup = cgroup_of(&cluster);
+        let tasks = cgroups::tasks_in(&cgroup);
+        let cleared = cgroups::clear(&cgroup).await;
+        if tasks > 0 || cleared.killed > 0 {
+            done.push(format!("killed {tasks} tasks ({} processes)", cleared.killed));
+        }
+        if cleared.removed > 0 {
+            done.push(format!("removed {} cgroups", cleared.removed));
+        }
+        if let Some(left) = cleared.left.first() {
+            let message = format!("{} cgroups cannot be emptied, as {}", cleared.left.len(), left.display());
+            return Err(Failure::new(Exit::Failed, message)
+                .hint("a process in it hangs in the kernel; `ctl down` again later"));
+        }
+    }
+    for shim in &shims {
+        shim.process.gone(Duration::from_secs(5)).await;
+    }
+    if !shims.is_empty() {
+        done.push(format!("ended {} shims", shims.len()));
+    }
+    Ok(())
+}
+
+fn unmount(home: &Home, done: &mut Vec<String>) {
+    let count = mounts::unmount_below(&home.data) + mounts::unmount_below(&home.run);
+    if count > 0 {
+        done.push(format!("unmounted {count} file systems"));
+    }
+}
+
+fn remove_run_files(home: &Home, lock: Option<UpLock>, done: &mut Vec<String>) -> Result<(), Failure> {
+    // A Task's sandbox is of no use to anybody without its Task.
+    let sandboxes = entries(&home.agent_data().join("tasks"));
+    for sandbox in &sandboxes {
+        remove(sandbox)?;
+    }
+    if !sandboxes.is_empty() {
+        done.push(format!("removed {} sandboxes", sandboxes.len()));
+    }
+    let Some(lock) = lock else { return Ok(()) };
+    remove(&home.agent_run())?;
+    remove(&home.socket())?;
+    lock.remove()
+        .map_err(|error| Failure::new(Exit::Failed, format!("could not remove the lock: {error}")))?;
+    // Not ours alone, then it stays.
+    let _ = fs::remove_dir(&home.run);
+    Ok(())
+}
+
+/// Deletes what Berth put into the data folder, and the folder when nothing else is in it.
+fn delete_data(home: &Home, done: &mut Vec<String>) -> Result<(), Failure> {
+    if !home.data.exists() {
+        return Ok(());
+    }
+    let ours = [home.store(), home.agent_data(), home.logs(), home.data.join("cluster")];
+    if home.cluster().is_none() && ours.iter().all(|path| !path.exists()) {
+        let message = format!("{} is not a data folder of Berth", home.data.display());
+        return Err(Failure::new(Exit::Usage, message).detail("nothing in it was deleted"));
+    }
+    for path in &ours {
+        remove(path)?;
+    }
+    match fs::remove_dir(&home.data) {
+        Ok(()) => done.push(format!("deleted {}", home.data.display())),
+        Err(_) => done.push(format!("deleted Berth's data in {}", home.data.display())),
+    }
+    Ok(())
+}
+
+/// Removes a file or folder; never through a mount.
+fn remove(path: &Path) -> Result<(), Failure> {
+    let failed = |why: &dyn std::fmt::Display| {
+        Failure::new(Exit::Failed, format!("could not remove {}: {why}", path.display()))
+    };
+    if !mounts::below(path).is_empty() {
+        return Err(failed(&"something is mounted in it"));
+    }
+    let removed = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(&error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+/// Berth's processes on the folders of this cluster, but for this one.
+fn of(home: &Home) -> Vec<Running> {
+    let own = processes::Process::own();
+    let named = |running: &Running| running.names(&home.run) || running.names(&home.data);
+    processes::all().into_iter().filter(|running| running.process != own && named(running)).collect()
+}

@@ -1,0 +1,149 @@
+//! `ctl logs`: what containers wrote, of one Task or of all Tasks of an App.
+
+use std::io::{self, IsTerminal};
+
+use berth_client::{Error, LogsQuery, Query};
+use berth_types::task::Task;
+use futures::stream::{FuturesUnordered, StreamExt};
+
+use crate::api::Api;
+use crate::failure::{Exit, Failure};
+use crate::output::escape::harmless;
+use crate::output::print;
+use crate::request::{Attempt, Follow, Logs};
+
+/// One container's log, and what stands before its lines.
+struct Source {
+    query: LogsQuery,
+    prefix: String,
+}
+
+/// Prints the logs; those that cannot be had are named, the others printed all the same.
+pub async fn run(api: &Api, task: &Logs) -> Result<(), Failure> {
+    let sources = sources(api, task).await?;
+    let mut last = None;
+    match task.follow {
+        Follow::Once => {
+            for source in &sources {
+                last = copy(api, source).await.err().inspect(|failure| eprint!("{failure}")).or(last);
+            }
+        }
+        Follow::Changes => {
+            let mut copies: FuturesUnordered<_> = sources.iter().map(|source| copy(api, source)).collect();
+            while let Some(done) = copies.next().await {
+                last = done.err().inspect(|failure| eprint!("{failure}")).or(last);
+            }
+        }
+    }
+    last.map_or(Ok(()), |failure| Err(Failure::said(failure.exit)))
+}
+
+async fn sources(api: &Api, task: &Logs) -> Result<Vec<Source>, Failure> {
+    let mut tasks = Vec::new();
+    for target in &task.selection.targets {
+        let (kind, name) = (target.kind, target.name.clone().unwrap_or_default());
+        let namespace = task.selection.namespace_of(kind);
+        match kind.kind {
+            "App" => tasks.extend(tasks_of(api, &namespace, &name).await?),
+            _ => tasks.push(api.client.get_as::<Task>(&namespace, &name).await.map_err(|error| {
+                match error {
+                    Error::NotFound(_) => Failure::new(Exit::Failed, format!("task/{name} not found"))
+                        .hint(format!("for all Tasks of an App: ctl logs app/{name}")),
+                    error => api.failed(&format!("could not get task/{name}"), &error),
+                }
+            })?),
+        }
+    }
+    let many = tasks.len() > 1;
+    let mut sources = Vec::new();
+    for found in &tasks {
+        let names = found.spec.containers.iter().map(|container| container.name.as_str());
+        let names: Vec<&str> =
+            names.filter(|name| task.container.is_empty() || *name == task.container).collect();
+        if names.is_empty() {
+            return Err(no_such_container(found, &task.container));
+        }
+        let several = names.len() > 1;
+        for name in names {
+            let prefix = match (many, several) {
+                (_, true) => format!("[{}/{name}] ", found.metadata.name),
+                (true, false) => format!("[{}] ", found.metadata.name),
+                (false, false) => String::new(),
+            };
+            sources.push(Source { query: query(task, found, name), prefix });
+        }
+    }
+    Ok(sources)
+}
+
+fn query(task: &Logs, found: &Task, container: &str) -> LogsQuery {
+    LogsQuery {
+        namespace: found.metadata.namespace.clone(),
+        task: found.metadata.name.clone(),
+        container: container.into(),
+        follow: task.follow == Follow::Changes,
+        previous: task.attempt == Attempt::Previous,
+        tail_lines: task.tail,
+    }
+}
+
+async fn tasks_of(api: &Api, namespace: &str, app: &str) -> Result<Vec<Task>, Failure> {
+    let query = Query::of::<Task>().in_namespace(namespace).labels(format!("berth.dev/app={app}"));
+    let listed = api.client.list_as::<Task>(&query).await;
+    let mut tasks =
+        listed.map_err(|error| api.failed(&format!("could not list tasks of app/{app}"), &error))?.items;
+    // A Task without a node has no log yet, and is no reason to hide those of the others.
+    let waiting = tasks.iter().filter(|task| task.spec.node_name.is_empty()).count();
+    tasks.retain(|task| !task.spec.node_name.is_empty());
+    if waiting > 0 && !tasks.is_empty() {
+        eprintln!("{waiting} tasks of app/{app} have no node yet");
+    }
+    if tasks.is_empty() {
+        let why = if waiting > 0 { "has no task with a node yet" } else { "has no tasks" };
+        return Err(Failure::new(Exit::Failed, format!("app/{app} {why}")));
+    }
+    Ok(tasks)
+}
+
+fn no_such_container(task: &Task, name: &str) -> Failure {
+    let known: Vec<&str> = task.spec.containers.iter().map(|container| container.name.as_str()).collect();
+    let message = format!("task/{} has no container `{name}`", task.metadata.name);
+    Failure::new(Exit::Failed, message).hint(format!("it has {}", known.join(", ")))
+}
+
+async fn copy(api: &Api, source: &Source) -> Result<(), Failure> {
+    let step =
+        format!("could not read the log of task/{}, container {}", source.query.task, source.query.container);
+    let mut chunks = api.client.logs(&source.query).await.map_err(|error| api.failed(&step, &error))?;
+    let mut begun = Vec::new();
+    while let Some(chunk) = chunks.next().await {
+        begun.extend_from_slice(&chunk.map_err(|error| api.failed(&step, &error))?);
+        // Lines of several sources must not be mixed: only whole ones are printed.
+        let whole = begun.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        write(&begun[..whole], &source.prefix);
+        begun.drain(..whole);
+    }
+    if !begun.is_empty() {
+        begun.push(b'\n');
+        write(&begun, &source.prefix);
+    }
+    Ok(())
+}
+
+/// To a terminal harmless, elsewhere byte by byte.
+fn write(lines: &[u8], prefix: &str) {
+    if lines.is_empty() {
+        return;
+    }
+    let shown =
+        if io::stdout().is_terminal() { harmless(lines).into_owned().into_bytes() } else { lines.to_vec() };
+    if prefix.is_empty() {
+        return print::raw(&shown);
+    }
+    let mut out = Vec::with_capacity(shown.len() * 2);
+    for line in shown.split_inclusive(|byte| *byte == b'\n') {
+        out.extend_from_slice(prefix.as_bytes());
+        out.extend_from_slice(line);
+    }
+    print::raw(&out);
+}

@@ -1,0 +1,243 @@
+//! `ctl rollout`: how an App comes to its template, and back.
+
+use berth_client::{ObjectKey, Query, Write};
+use berth_types::app::App;
+use berth_types::revision::Revision;
+use berth_types::{Clock, Condition, Resource, SystemClock, Timestamp};
+use serde_json::{Value, json};
+
+use crate::api::Api;
+use crate::failure::{Exit, Failure};
+use crate::output::age::age;
+use crate::output::columns::runs;
+use crate::output::print;
+use crate::output::table::Table;
+use crate::request::{RolloutStatus, Selection};
+use crate::waiting::{self, Awaited, Verdict};
+
+/// Who undoes and restarts.
+const MANAGER: &str = "ctl-rollout";
+
+/// Waits for the rollouts, or says how they stand.
+pub async fn status(api: &Api, task: &RolloutStatus) -> Result<(), Failure> {
+    let keys = keys(api, &task.selection).await?;
+    let Some(patience) = task.wait else {
+        for key in &keys {
+            let app = get(api, key).await?;
+            print::line(&format!("app/{}: {}", key.name, said(&verdict(Some(&app)))));
+        }
+        return Ok(());
+    };
+    let meanwhile = "the rollout goes on; the same command watches it again";
+    waiting::all(api, keys.iter().map(awaited).collect(), patience, "the rollout", meanwhile).await?;
+    keys.iter().for_each(|key| print::line(&format!("app/{} is rolled out", key.name)));
+    Ok(())
+}
+
+/// The end of an App's rollout, as something to wait for.
+pub fn awaited(key: &ObjectKey) -> Awaited<'static> {
+    Awaited { name: format!("app/{}", key.name), key: key.clone(), judge: &verdict }
+}
+
+/// Goes back to an earlier template.
+pub async fn undo(api: &Api, selection: &Selection, to: Option<i64>) -> Result<(), Failure> {
+    for key in keys(api, selection).await? {
+        let app: App = typed(&get(api, &key).await?, &key)?;
+        let history = revisions(api, &app).await?;
+        let target = target(&app, &history, to)?;
+        let template = serde_json::to_value(&target.spec.template).expect("a template is JSON");
+        let now = serde_json::to_value(&app.spec.template).expect("a template is JSON");
+        let patch = json!({"spec": {"template": change(&now, &template)}});
+        let write =
+            Write::patch_json(&key, &patch).expecting_version(&app.metadata.resource_version).by(MANAGER);
+        let step = format!("could not undo app/{}", key.name);
+        api.client.write(&write).await.map_err(|error| api.failed(&step, &error))?;
+        print::line(&format!("app/{} goes back to revision {}", key.name, target.spec.number));
+    }
+    Ok(())
+}
+
+/// Replaces every Task by the rules of a rolling update.
+pub async fn restart(api: &Api, selection: &Selection) -> Result<(), Failure> {
+    for key in keys(api, selection).await? {
+        let app: App = typed(&get(api, &key).await?, &key)?;
+        let next = app.spec.restart_generation.unwrap_or(0) + 1;
+        let patch = json!({"spec": {"restartGeneration": next}});
+        let write =
+            Write::patch_json(&key, &patch).expecting_version(&app.metadata.resource_version).by(MANAGER);
+        let step = format!("could not restart app/{}", key.name);
+        api.client.write(&write).await.map_err(|error| api.failed(&step, &error))?;
+        print::line(&format!("app/{} restarts", key.name));
+    }
+    Ok(())
+}
+
+/// Lists the templates that can be gone back to.
+pub async fn history(api: &Api, selection: &Selection) -> Result<(), Failure> {
+    for key in keys(api, selection).await? {
+        let app: App = typed(&get(api, &key).await?, &key)?;
+        let rows: Vec<Vec<String>> = revisions(api, &app)
+            .await?
+            .iter()
+            .map(|revision| row(&app, revision, SystemClock.now()))
+            .collect();
+        let mut table = Table::new(["REVISION", "NAME", "CURRENT", "RUNS", "AGE"].map(String::from).to_vec());
+        table.fit(&rows);
+        print::line(&table.head());
+        rows.iter().for_each(|row| print::line(&table.line(row)));
+    }
+    Ok(())
+}
+
+fn row(app: &App, revision: &Revision, now: Timestamp) -> Vec<String> {
+    let current = revision.metadata.name == app.status.current_revision;
+    vec![
+        revision.spec.number.to_string(),
+        revision.metadata.name.clone(),
+        if current { "*".into() } else { String::new() },
+        runs(&revision.spec.template.spec.containers),
+        age(revision.metadata.creation_timestamp, now),
+    ]
+}
+
+/// How the rollout of an App stands.
+pub fn verdict(object: Option<&Value>) -> Verdict {
+    let Some(object) = object else { return Verdict::Never("it does not exist".into()) };
+    let Ok(app) = serde_json::from_value::<App>(object.clone()) else {
+        return Verdict::Never("it cannot be read".into());
+    };
+    if app.metadata.deleting() {
+        return Verdict::Never("it is being deleted".into());
+    }
+    if app.status.observed_generation < app.metadata.generation {
+        return Verdict::Waits("the controller has not seen the latest change yet".into());
+    }
+    let Some(progress) = Condition::find(&app.status.conditions, "Progressing") else {
+        return Verdict::Waits("the controller has not begun".into());
+    };
+    match progress.reason.as_str() {
+        "Complete" => Verdict::Done,
+        "ProgressDeadlineExceeded" => {
+            let deadline = app.spec.progress_deadline_seconds.unwrap_or(600);
+            Verdict::Never(format!("no progress for {deadline} s; {}", progress.message))
+        }
+        _ => Verdict::Waits(progress.message.clone()),
+    }
+}
+
+fn said(verdict: &Verdict) -> &str {
+    match verdict {
+        Verdict::Done => "rolled out",
+        Verdict::Waits(why) | Verdict::Never(why) => why,
+    }
+}
+
+/// The Apps of a selection.
+pub async fn keys(api: &Api, selection: &Selection) -> Result<Vec<ObjectKey>, Failure> {
+    Ok(super::wait::keys(api, selection).await?.into_iter().map(|(_, key)| key).collect())
+}
+
+/// An App that must exist.
+pub async fn get(api: &Api, key: &ObjectKey) -> Result<Value, Failure> {
+    let found = api
+        .find(key)
+        .await
+        .map_err(|error| api.failed(&format!("could not get app/{}", key.name), &error))?;
+    found.ok_or_else(|| Failure::new(Exit::Failed, format!("app/{} not found", key.name)))
+}
+
+fn typed(object: &Value, key: &ObjectKey) -> Result<App, Failure> {
+    serde_json::from_value(object.clone())
+        .map_err(|error| Failure::new(Exit::Failed, format!("could not read app/{}: {error}", key.name)))
+}
+
+/// The Revisions of an App, the oldest first.
+async fn revisions(api: &Api, app: &App) -> Result<Vec<Revision>, Failure> {
+    let query = Query::of::<Revision>().in_namespace(app.metadata.namespace.clone());
+    let listed = api.client.list_as::<Revision>(&query).await;
+    let listed = listed.map_err(|error| api.failed("could not list revisions", &error))?;
+    let owned = |revision: &Revision| {
+        revision.meta().owner_references.iter().any(|owner| owner.uid == app.metadata.uid)
+    };
+    let mut revisions: Vec<Revision> = listed.items.into_iter().filter(owned).collect();
+    revisions.sort_by_key(|revision| revision.spec.number);
+    Ok(revisions)
+}
+
+/// The Revision of this number, or the one before the current one that has another template.
+fn target<'a>(app: &App, history: &'a [Revision], to: Option<i64>) -> Result<&'a Revision, Failure> {
+    let found = match to {
+        Some(number) => history.iter().find(|revision| revision.spec.number == number),
+        None => history.iter().rev().find(|revision| {
+            revision.metadata.name != app.status.current_revision
+                && revision.spec.template != app.spec.template
+        }),
+    };
+    found.ok_or_else(|| {
+        let name = &app.metadata.name;
+        let message = match to {
+            Some(number) => format!("app/{name} has no revision {number}"),
+            None => format!("app/{name} has no earlier template to go back to"),
+        };
+        Failure::new(Exit::Failed, message).hint(format!("`ctl rollout history app/{name}` lists them"))
+    })
+}
+
+/// The merge patch that makes `wanted` of `present`: lists as a whole, absent fields as null.
+fn change(present: &Value, wanted: &Value) -> Value {
+    let (Value::Object(present), Value::Object(wanted)) = (present, wanted) else { return wanted.clone() };
+    let mut patch = serde_json::Map::new();
+    for key in present.keys().filter(|key| !wanted.contains_key(*key)) {
+        patch.insert(key.clone(), Value::Null);
+    }
+    for (key, value) in wanted {
+        match present.get(key) {
+            Some(same) if same == value => {}
+            Some(other) => drop(patch.insert(key.clone(), change(other, value))),
+            None => drop(patch.insert(key.clone(), value.clone())),
+        }
+    }
+    Value::Object(patch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_undo_takes_away_what_came_later() {
+        let present =
+            json!({"spec": {"containers": [{"name": "a"}], "drainDelaySeconds": 2}, "metadata": {}});
+        let wanted =
+            json!({"spec": {"containers": [{"name": "b"}], "restart": {"inPlace": 1}}, "metadata": {}});
+        assert_eq!(
+            change(&present, &wanted),
+            json!({"spec": {"containers": [{"name": "b"}], "drainDelaySeconds": null, "restart": {"inPlace": 1}}})
+        );
+    }
+
+    fn app(reason: &str, observed: i64) -> Value {
+        let condition = json!({"type": "Progressing", "status": "False", "reason": reason, "message": "because",
+            "lastTransitionTime": "2026-11-21T08:00:00Z"});
+        json!({"metadata": {"generation": 2}, "status": {"observedGeneration": observed, "conditions": [condition]}})
+    }
+
+    #[test]
+    fn a_rollout_that_cannot_end_is_left_at_once() {
+        for (object, verdict) in [
+            (None, Verdict::Never("it does not exist".into())),
+            (
+                Some(app("Complete", 1)),
+                Verdict::Waits("the controller has not seen the latest change yet".into()),
+            ),
+            (Some(app("Complete", 2)), Verdict::Done),
+            (Some(app("RollingOut", 2)), Verdict::Waits("because".into())),
+            (
+                Some(app("ProgressDeadlineExceeded", 2)),
+                Verdict::Never("no progress for 600 s; because".into()),
+            ),
+        ] {
+            assert_eq!(super::verdict(object.as_ref()), verdict);
+        }
+    }
+}

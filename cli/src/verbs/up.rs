@@ -1,0 +1,182 @@
+//! `ctl up`: runs apiserver, controllers and node agent on this machine, until told to stop. Containers outlive it.
+
+mod background;
+mod start;
+
+use std::fs;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::api::Api;
+use crate::cluster::folders::{Home, cgroup_of};
+use crate::cluster::lock::{NoLock, UpLock};
+use crate::cluster::machine::{missing_here, programs};
+use crate::cluster::parts::{Ended, Parts, tail};
+use crate::cluster::processes::{self, Process};
+use crate::cluster::{cgroups, parts};
+use crate::failure::{Exit, Failure};
+use crate::output::age::age;
+use crate::output::print;
+use crate::output::progress::Progress;
+use crate::request::{Foreground, Up};
+
+use berth_types::{Clock, SystemClock};
+
+/// Lines of a part's log that are shown when it fails.
+const LINES: usize = 8;
+
+/// Brings the cluster up on this machine.
+pub async fn run(task: Up) -> Result<(), Failure> {
+    let programs = programs()
+        .map_err(|error| Failure::new(Exit::Failed, format!("could not find own folder: {error}")))?;
+    let missing = missing_here(&task.home, &programs);
+    if !missing.is_empty() {
+        let failure = Failure::new(Exit::Failed, "Berth cannot run here");
+        return Err(missing
+            .iter()
+            .fold(failure, |failure, one| failure.detail(format!("{}; {}", one.what, one.remedy))));
+    }
+    task.home
+        .make()
+        .map_err(|error| Failure::new(Exit::Failed, format!("could not make its folders: {error}")))?;
+    match task.place {
+        Foreground::Elsewhere => background::run(&task).await,
+        Foreground::Detached => {
+            // A terminal that closes must not take it along.
+            let _ = nix::unistd::setsid();
+            supervise(&task, &programs).await
+        }
+        Foreground::Here => supervise(&task, &programs).await,
+    }
+}
+
+async fn supervise(task: &Up, programs: &std::path::Path) -> Result<(), Failure> {
+    let mut signals = Signals::listen()?;
+    let _lock = UpLock::take(&task.home.lock()).map_err(|error| refusal(&error))?;
+    leave_no_predecessor(&task.home).await;
+    let mut parts = Parts::default();
+    let started = tokio::select! {
+        started = tokio::time::timeout(task.timeout, start::all(&mut parts, task, programs)) => started.unwrap_or_else(|_| {
+            let hint = format!("the logs are in {}", task.home.logs().display());
+            Err(Failure::new(Exit::TimedOut, format!("Berth did not come up in {} s", task.timeout.as_secs())).hint(hint))
+        }),
+        () = signals.stop() => Err(Failure::new(Exit::Interrupted, "interrupted before it was up")),
+    };
+    let done = match started {
+        Ok(up) => {
+            print::raw(up.as_bytes());
+            background::let_go(task.place);
+            attend(&mut parts, &mut signals).await;
+            Ok(())
+        }
+        Err(failure) => Err(failure),
+    };
+    stop(parts, &mut signals).await;
+    if done.is_ok() {
+        say_what_runs_on(&task.home);
+    }
+    done
+}
+
+/// Tells what happens until somebody asks for the end.
+async fn attend(parts: &mut Parts, signals: &mut Signals) {
+    loop {
+        tokio::select! {
+            ended = parts.ended() => eprint!("{}", told(&ended)),
+            () = signals.stop() => return,
+        }
+    }
+}
+
+async fn stop(parts: Parts, signals: &mut Signals) {
+    let mut progress = Progress::begin();
+    tokio::select! {
+        () = parts.stop(|name| progress.show(&format!("stopping {name}"))) => {}
+        // Asked twice: the parts end with this process, by their parent-death signal.
+        () = signals.stop() => {}
+    }
+}
+
+fn say_what_runs_on(home: &Home) {
+    let tasks = home.cluster().map_or(0, |cluster| cgroups::tasks_in(&cgroup_of(&cluster)));
+    match tasks {
+        0 => eprintln!("Berth has stopped; nothing of it runs"),
+        tasks => eprintln!(
+            "Berth has stopped; {tasks} tasks run on (`ctl up` takes them back, `ctl down` stops them)"
+        ),
+    }
+}
+
+/// What is said of a part that ended by itself.
+fn told(ended: &Ended) -> String {
+    let wait = ended.again_in.as_millis() as f64 / 1000.0;
+    let mut text =
+        format!("{} ended ({}), starting it again in {wait} s; its last words:\n", ended.part, ended.how);
+    for line in tail(&ended.log, 0, LINES) {
+        text.push_str(&format!("  {}\n", crate::manifest::visible(&line)));
+    }
+    text
+}
+
+/// An earlier `ctl up` that was killed leaves its parts ending: two of one kind must not meet.
+async fn leave_no_predecessor(home: &Home) {
+    let own = Process::own();
+    let parts = ["apiserver", "controllers", "node-agent"];
+    for running in processes::all() {
+        let ours = parts.contains(&running.program.as_str()) && running.names(&home.run);
+        if ours && running.process != own {
+            running.process.end(Duration::from_secs(10)).await;
+        }
+    }
+    // Whoever listened there is gone.
+    let _ = fs::remove_file(home.socket());
+}
+
+fn refusal(error: &NoLock) -> Failure {
+    match error {
+        NoLock::Held(Some(holder)) => {
+            let since = holder.since;
+            let ago = age(Some(since), SystemClock.now());
+            let message =
+                format!("Berth already runs here: pid {} since {since} ({ago} ago)", holder.process.pid);
+            Failure::new(Exit::Conflict, message)
+                .hint("stop it with Ctrl-C where it runs, or everything by `ctl down`")
+        }
+        NoLock::Held(None) => {
+            Failure::new(Exit::Conflict, "another `ctl up` or `ctl down` is just at work here")
+        }
+        NoLock::File(path, error) => {
+            Failure::new(Exit::Failed, format!("could not lock {}: {error}", path.display()))
+        }
+    }
+}
+
+/// What asks `ctl up` to end.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Failure> {
+        let on = |kind| {
+            signal(kind)
+                .map_err(|error| Failure::new(Exit::Failed, format!("could not listen for signals: {error}")))
+        };
+        Ok(Self {
+            interrupt: on(SignalKind::interrupt())?,
+            terminate: on(SignalKind::terminate())?,
+            hangup: on(SignalKind::hangup())?,
+        })
+    }
+
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
+}
