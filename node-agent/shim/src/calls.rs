@@ -234,9 +234,12 @@ impl Shim {
         Settled::Later
     }
 
-    /// Kills everything of a container, and has it repeated until it has ended.
+    /// Kills everything of a container, who brings it up included, and has it repeated until it has ended.
     pub fn kill_cgroup(&mut self, position: usize) -> Result<(), CgroupError> {
         let container = &mut self.containers[position];
+        if let Some(helper) = container.helper() {
+            helper.kill();
+        }
         container.cgroups.kill()?;
         if let Phase::Alive(alive) = &mut container.phase {
             alive.kill_again = Some(std::time::Instant::now() + super::KILL_PAUSE);

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::workload::default::DefaultExecutor;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError, default};
-use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal};
+use nix::sys::signal::{SigSet, SigmaskHow};
 use seccompiler::BpfProgram;
+
+use crate::helper::chain;
 
 /// Runs the container's program with signals as a program expects them and under the filter.
 #[derive(Clone)]
@@ -23,11 +25,7 @@ impl Hardened {
 
 impl Executor for Hardened {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
-        default_signals()
-            .map_err(|error| ExecutorError::Other(format!("could not reset signals: {error}")))?;
-        seccompiler::apply_filter(&self.filter).map_err(|error| {
-            ExecutorError::Other(format!("could not load the system call filter: {error}"))
-        })?;
+        harden(&self.filter).map_err(|error| ExecutorError::Other(chain(&error)))?;
         default::get_executor().exec(spec)
     }
 
@@ -36,13 +34,39 @@ impl Executor for Hardened {
     }
 }
 
+/// Why a process could not be made ready for a program nobody trusts.
+#[derive(Debug, thiserror::Error)]
+pub enum HardeningError {
+    /// Signals stay as they were.
+    #[error("could not reset signals")]
+    Signals(#[from] nix::Error),
+    /// There is no filter.
+    #[error("could not load the system call filter")]
+    Filter(#[from] seccompiler::Error),
+}
+
+/// Prepares this process to become a program nobody trusts; the way back is closed.
+pub fn harden(filter: &BpfProgram) -> Result<(), HardeningError> {
+    default_signals()?;
+    Ok(seccompiler::apply_filter(filter)?)
+}
+
 /// Rust ignores SIGPIPE, whoever started the agent may have ignored others, and the shim blocks SIGCHLD; all of that
-/// would be inherited.
-#[expect(unsafe_code)]
+/// would be inherited. The system call is made directly, for libc lets nobody touch the two signals it uses itself.
 fn default_signals() -> nix::Result<()> {
-    for signal in Signal::iterator().filter(|signal| ![Signal::SIGKILL, Signal::SIGSTOP].contains(signal)) {
-        // SAFETY: no handler of this process is replaced by the default while it may run: it has none.
-        unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }?;
+    for signal in (1..=64).filter(|signal| ![libc::SIGKILL, libc::SIGSTOP].contains(signal)) {
+        default_signal(signal)?;
     }
     nix::sys::signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
+}
+
+#[expect(unsafe_code)]
+fn default_signal(signal: libc::c_int) -> nix::Result<()> {
+    // The kernel's own form: handler, flags, restorer, mask of 64 bits. All zero is the default action.
+    let default = [0_u64; 4];
+    let nowhere = std::ptr::null_mut::<u64>();
+    // SAFETY: the kernel reads 32 bytes, which `default` has, and writes nothing. No handler that might be running is
+    // taken away: this process installed none, and it is about to become another program.
+    let result = unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), nowhere, 8_usize) };
+    nix::errno::Errno::result(result).map(drop)
 }

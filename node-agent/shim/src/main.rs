@@ -6,6 +6,7 @@
 
 mod admission;
 mod calls;
+mod check;
 mod children;
 mod connection;
 mod container;
@@ -27,14 +28,19 @@ const KILL_PAUSE: Duration = Duration::from_millis(10);
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
-    let (Some(bundle), None) = (arguments.next(), arguments.next()) else {
+    let (Some(argument), None) = (arguments.next(), arguments.next()) else {
         eprintln!("usage: shim BUNDLE");
         return ExitCode::from(2);
     };
-    match launch::launch(bundle.as_ref()) {
+    let outcome = match argument.to_str() {
+        Some("--check") => check::check(),
+        Some("--show") => check::show(),
+        Some(_) | None => launch::launch(argument.as_ref()).map_err(|error| helper::chain(&error)),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{}", helper::chain(&error));
+        Err(why) => {
+            eprintln!("{why}");
             ExitCode::FAILURE
         }
     }

@@ -79,7 +79,11 @@ fn overlay(target: &Path, lower: &[PathBuf], upper: &Path, work: &Path) -> Resul
         fs::create_dir_all(folder).map_err(failed("make folder", folder))?;
     }
     if !upper.exists() {
-        make_like(upper, &lower[0]).map_err(failed("make folder", upper))?;
+        let top = lower
+            .first()
+            .ok_or(io::ErrorKind::InvalidInput.into())
+            .map_err(failed("find layers for", target))?;
+        make_like(upper, top).map_err(failed("make folder", upper))?;
     }
     let mark = work.join("work/incompat");
     match fs::remove_dir_all(&mark) {
@@ -172,7 +176,7 @@ fn read_only(access: Access) -> MountFlags {
 
 /// The target may lie in an image's tree, which must not lead us elsewhere by a link.
 fn place(target: &Path) -> Result<OwnedFd, MountError> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
     let strictly = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     rustix::fs::openat2(CWD, target, flags, Mode::empty(), strictly)
         .map_err(|error| failed("open mount target", target)(error.into()))

@@ -1,5 +1,4 @@
 //! A Task for a test: a root filesystem of busybox, a running shim, a client; all of it gone at the end.
-#![allow(clippy::unwrap_used, dead_code)]
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -120,6 +119,24 @@ impl World {
             mounts: vec![overlay],
             log: self.log(ask),
         }
+    }
+
+    /// The same, on a root filesystem of its own beside `main`'s.
+    pub fn starting_beside(&self, ask: &Ask) -> Start {
+        let overlay = Mount::Overlay {
+            target: self.path("other-root"),
+            lower: vec![self.path("image")],
+            upper: self.path("other-upper"),
+            work: self.path("other-work"),
+        };
+        Start { mounts: vec![overlay], ..self.starting(ask) }
+    }
+
+    /// The shim's mounts below this Task's folder, a line each.
+    pub fn mounts(&self) -> String {
+        let all = fs::read_to_string(format!("/proc/{}/mountinfo", self.shim.pid)).unwrap();
+        let ours = self.dir.path().to_str().unwrap();
+        all.lines().filter(|line| line.contains(ours)).map(|line| format!("{line}\n")).collect()
     }
 
     pub fn start(&self, client: &mut Client, ask: &Ask) -> Running {

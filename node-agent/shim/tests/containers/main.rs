@@ -1,0 +1,10 @@
+//! A shim and real containers: what a Task's life needs. Needs root and /bin/busybox.
+#![allow(clippy::unwrap_used)]
+
+mod agents;
+mod ends;
+mod hardening;
+mod logs;
+mod removal;
+mod starts;
+mod world;
