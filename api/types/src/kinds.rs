@@ -251,7 +251,10 @@ mod tests {
             ("aps", "unknown kind `aps`, did you mean `apps`?"),
             ("taks", "unknown kind `taks`, did you mean `task`?"),
             ("deployments", "unknown kind `deployments`, Berth's counterpart is `app`"),
-            ("app.apps", "unknown kind `app.apps`, did you mean `app`?"),
+            (
+                "app.apps",
+                "unknown kind `app.apps`, there are apps, revisions, tasks, nodes, namespaces, events, leases",
+            ),
             (
                 "zzz",
                 "unknown kind `zzz`, there are apps, revisions, tasks, nodes, namespaces, events, leases",

@@ -53,13 +53,12 @@ pub fn label_value(text: &str) -> Result<(), String> {
     if text.is_empty() {
         return Ok(());
     }
-    length(text, LABEL_LENGTH).map_err(|fault| format!("{fault}; an annotation may hold more"))?;
+    length(text, LABEL_LENGTH)?;
     if is_word(text) {
         return Ok(());
     }
     Err(format!(
-        "must be letters, digits, `-`, `_` and `.`, with a letter or digit at both ends, got `{text}`; \
-         an annotation may hold anything"
+        "must be letters, digits, `-`, `_` and `.`, with a letter or digit at both ends, got `{text}`"
     ))
 }
 
@@ -212,7 +211,7 @@ mod tests {
             label_value,
             "two words",
             expect![
-                "must be letters, digits, `-`, `_` and `.`, with a letter or digit at both ends, got `two words`; an annotation may hold anything"
+                "must be letters, digits, `-`, `_` and `.`, with a letter or digit at both ends, got `two words`"
             ],
         );
         says(

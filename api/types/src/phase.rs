@@ -40,6 +40,10 @@ pub struct IllegalStep {
 }
 
 impl Phase {
+    /// All of them, in the order of a life.
+    pub const ALL: [Phase; 6] =
+        [Phase::Pending, Phase::Starting, Phase::Running, Phase::Stopping, Phase::Succeeded, Phase::Failed];
+
     /// The phase of `task`; `Pending` when none is written yet.
     pub fn of(task: &Task) -> Result<Phase, UnknownPhase> {
         Phase::try_from(task.status.phase.as_str())
@@ -100,16 +104,13 @@ impl fmt::Display for Phase {
 mod tests {
     use super::*;
 
-    const ALL: [Phase; 6] =
-        [Phase::Pending, Phase::Starting, Phase::Running, Phase::Stopping, Phase::Succeeded, Phase::Failed];
-
     #[test]
     fn a_phase_only_goes_forward_and_an_end_is_final() {
-        let table: Vec<String> = ALL
+        let table: Vec<String> = Phase::ALL
             .iter()
             .map(|from| {
                 let next: Vec<&str> =
-                    ALL.iter().filter(|to| from.step(**to).is_ok()).map(|to| to.as_str()).collect();
+                    Phase::ALL.iter().filter(|to| from.step(**to).is_ok()).map(|to| to.as_str()).collect();
                 format!("{from}: {}\n", next.join(" "))
             })
             .collect();
@@ -130,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_phase_reads_back_as_written() {
-        for phase in ALL {
+        for phase in Phase::ALL {
             assert_eq!(Phase::try_from(phase.as_str()), Ok(phase));
         }
         assert_eq!(Phase::try_from(""), Ok(Phase::Pending));

@@ -2,8 +2,11 @@
 
 mod app;
 mod borrowed;
+mod container;
 mod meta;
 mod node;
+mod probe;
+mod resources;
 mod task;
 
 use serde_json::Value;
@@ -37,3 +40,30 @@ pub(crate) fn keep_rules<K: Resource + Rules>(shape: &Shape, tree: &Value, fault
     }
     faults.add_fresh(found);
 }
+
+/// The most seconds of any duration in a manifest: a year.
+const SECONDS: i64 = 365 * 24 * 3600;
+
+/// A number that must be between both, both included; absent is fine.
+fn bounded(faults: &mut Faults, at: &At, number: Option<impl Into<i64>>, least: i64, most: i64) {
+    let Some(number) = number.map(Into::into) else { return };
+    if (least..=most).contains(&number) {
+        return;
+    }
+    let rule = match number < least {
+        true if least == 0 => "must not be negative".into(),
+        true => format!("must be at least {least}"),
+        false => format!("must be at most {most}"),
+    };
+    faults.add(at, Rule::Invalid, format!("{rule}, got {number}"));
+}
+
+/// A list or map of at most `most`.
+fn at_most(faults: &mut Faults, at: &At, count: usize, most: usize) {
+    if count > most {
+        faults.add(at, Rule::Invalid, format!("must be at most {most}, got {count}"));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -97,9 +97,10 @@ fn choice(words: &[String], written: &str) -> Result<(), (Rule, String)> {
 
 /// `must be one of `A`, `B`, got `C`, did you mean `B`?`.
 pub fn one_of<'a>(words: impl Iterator<Item = &'a str> + Clone, written: &str) -> String {
+    let choice = if words.clone().count() == 1 { "" } else { "one of " };
     let listed: Vec<String> = words.clone().map(|word| format!("`{word}`")).collect();
     let hint = spelling::hint(written, words);
-    format!("must be one of {}, got `{}`{hint}", listed.join(", "), short(written))
+    format!("must be {choice}{}, got `{}`{hint}", listed.join(", "), short(written))
 }
 
 fn quantity(value: &Value) -> Result<(), (Rule, String)> {
@@ -126,10 +127,10 @@ fn whole(least: i128, most: i128, value: &Value) -> Result<(), (Rule, String)> {
     if (least..=most).contains(&number) {
         return Ok(());
     }
-    let message = if number < 0 && least == 0 {
-        format!("must not be negative, got {number}")
-    } else {
-        format!("must be between {least} and {most}, got {number}")
+    let message = match number < least {
+        true if least == 0 => format!("must not be negative, got {number}"),
+        true => format!("must be at least {least}, got {number}"),
+        false => format!("must be at most {most}, got {number}"),
     };
     Err((Rule::Invalid, message))
 }

@@ -3,12 +3,21 @@
 /// Likeness below which two words have nothing to do with each other (Jaro-Winkler).
 const ALIKE: f64 = 0.8;
 
+/// Whether so many slips turn one word into the other that it is another word: more than one in four letters.
+fn too_far(typed: &str, word: &str) -> bool {
+    strsim::osa_distance(typed, word) * 4 > typed.chars().count() + 3
+}
+
 /// The word of `known` that `typed` was most likely meant to be; none when nothing is like it.
 pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let typed = typed.to_lowercase();
     let mut best: Option<(f64, &str)> = None;
     for word in known {
-        let likeness = strsim::jaro_winkler(&typed, &word.to_lowercase());
+        let lower = word.to_lowercase();
+        let likeness = strsim::jaro_winkler(&typed, &lower);
+        if too_far(&typed, &lower) {
+            continue;
+        }
         if likeness >= ALIKE && best.is_none_or(|(most, _)| likeness > most) {
             best = Some((likeness, word));
         }
@@ -34,6 +43,7 @@ mod tests {
             ("minreadyseconds", Some("minReadySeconds")),
             ("tmplate", Some("template")),
             ("zzz", None),
+            ("strategyOfUpdate", None),
             ("", None),
         ] {
             assert_eq!(nearest(typed, known), meant, "{typed}");

@@ -173,8 +173,11 @@ impl Walk<'_> {
         if let Some(place) = place_of(self.root, name) {
             return format!("unknown field `{name}` here, it belongs in `{place}`");
         }
+        if fields.known.is_empty() {
+            return format!("unknown field `{name}`, nothing may stand here");
+        }
         let hint = spelling::hint(name, known());
-        if hint.is_empty() && !fields.known.is_empty() && fields.known.len() <= 12 {
+        if hint.is_empty() && fields.known.len() <= 12 {
             return format!("unknown field `{name}`, known here: {}", known().collect::<Vec<_>>().join(", "));
         }
         format!("unknown field `{name}`{hint}")

@@ -10,7 +10,7 @@ use crate::name;
 use crate::path::At;
 use crate::resource::Resource;
 
-use super::Rules;
+use super::{Rules, at_most};
 
 /// The most labels of one object.
 const LABELS: usize = 64;
@@ -59,13 +59,26 @@ pub(super) fn check<K: Resource + Rules>(meta: &ObjectMeta, faults: &mut Faults)
 
 /// Labels: at most 64, keys qualified names, values short words.
 pub(super) fn labels(labels: &BTreeMap<String, String>, at: &At, faults: &mut Faults) {
-    if labels.len() > LABELS {
-        faults.add(at, Rule::Invalid, format!("must be at most {LABELS}, got {}", labels.len()));
-    }
+    let remedy = |fault| format!("{fault}; an annotation may hold anything");
+    pairs(labels, at, faults, |value| name::label_value(value).map_err(remedy));
+}
+
+/// Labels that somebody else is to have.
+pub(super) fn wanted_labels(labels: &BTreeMap<String, String>, at: &At, faults: &mut Faults) {
+    pairs(labels, at, faults, name::label_value);
+}
+
+fn pairs(
+    labels: &BTreeMap<String, String>,
+    at: &At,
+    faults: &mut Faults,
+    value_rule: impl Fn(&str) -> Result<(), String>,
+) {
+    at_most(faults, at, labels.len(), LABELS);
     for (key, value) in labels {
         let here = at.entry(key);
         faults.text(&here, key, |key| name::qualified(key).map_err(|fault| format!("the key {fault}")));
-        faults.text(&here, value, name::label_value);
+        faults.text(&here, value, &value_rule);
     }
 }
 
@@ -85,14 +98,14 @@ pub(super) fn annotations(annotations: &BTreeMap<String, String>, at: &At, fault
 }
 
 fn finalizers(finalizers: &[String], at: &At, faults: &mut Faults) {
-    at_most(finalizers.len(), REFERENCES, at, faults);
+    at_most(faults, at, finalizers.len(), REFERENCES);
     for (index, finalizer) in finalizers.iter().enumerate() {
         faults.text(&at.item(index), finalizer, name::qualified);
     }
 }
 
 fn owners(owners: &[OwnerReference], at: &At, faults: &mut Faults) {
-    at_most(owners.len(), REFERENCES, at, faults);
+    at_most(faults, at, owners.len(), REFERENCES);
     for (index, owner) in owners.iter().enumerate() {
         let here = at.item(index);
         let words = [
@@ -110,11 +123,5 @@ fn owners(owners: &[OwnerReference], at: &At, faults: &mut Faults) {
     if let (Some(first), Some(second)) = (controllers.next(), controllers.next()) {
         let message = format!("only one owner may be the controller, `{}` already is", at.item(first));
         faults.add(&at.item(second).field("controller"), Rule::Invalid, message);
-    }
-}
-
-fn at_most(count: usize, most: usize, at: &At, faults: &mut Faults) {
-    if count > most {
-        faults.add(at, Rule::Invalid, format!("must be at most {most}, got {count}"));
     }
 }
