@@ -8,6 +8,8 @@ mod journal;
 mod record;
 mod redb;
 mod state;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::path::Path;

@@ -2,6 +2,8 @@
 #![allow(missing_docs)]
 
 mod conformance;
+mod crash;
 mod differential;
 mod etcd;
+mod reopened;
 mod suite;

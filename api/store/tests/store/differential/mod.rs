@@ -1,7 +1,8 @@
 //! The same seeded history on two stores: every answer must be the same text. The memory store is the model; etcd
 //! and the embedded store, which is closed and opened between steps, are held against it.
 //!
-//! `BERTH_DIFFERENTIAL_SEEDS` says how many histories (default 52), `BERTH_DIFFERENTIAL_FIRST_SEED` where to begin.
+//! `BERTH_DIFFERENTIAL_SEEDS` says how many histories of 300 operations (default 52, in a soak 3,400),
+//! `BERTH_DIFFERENTIAL_FIRST_SEED` where to begin (default `BERTH_SEED`).
 
 mod history;
 mod side;
@@ -16,6 +17,9 @@ use crate::etcd::Etcd;
 use history::{STEPS, Step, history};
 use side::Side;
 
+/// Histories that run at a time, each on an etcd of its own: they mostly wait for it.
+const BESIDE: usize = 3;
+
 #[tokio::test]
 async fn etcd_3_5_1_differs_in_nothing_from_the_model() {
     against_etcd("3.5.1").await;
@@ -27,17 +31,20 @@ async fn etcd_3_4_23_differs_in_nothing_from_the_model() {
 }
 
 async fn against_etcd(version: &str) {
+    let began = Instant::now();
+    futures::future::join_all((0..BESIDE).map(|part| part_against_etcd(version, part))).await;
+    let operations = seeds().count() * STEPS;
+    eprintln!("etcd {version}: {operations} operations in {:?}, no difference", began.elapsed());
+}
+
+async fn part_against_etcd(version: &str, part: usize) {
     let etcd = Etcd::start(version);
     let store: Arc<dyn Store> = Arc::new(etcd.store().await);
-    let began = Instant::now();
-    let seeds = seeds();
-    let operations = seeds.clone().count() * STEPS;
-    for seed in seeds {
+    for seed in seeds().skip(part).step_by(BESIDE) {
         let model = Side::new(Arc::new(EmbeddedStore::memory()), seed).await;
         let other = Side::new(store.clone(), seed).await;
         compare(seed, model, other, None).await;
     }
-    eprintln!("etcd {version}: {operations} operations in {:?}, no difference", began.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -55,8 +62,9 @@ fn seeds() -> std::ops::Range<u64> {
         Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")),
         Err(_) => default,
     };
-    let first = number("BERTH_DIFFERENTIAL_FIRST_SEED", 1);
-    first..first + number("BERTH_DIFFERENTIAL_SEEDS", 52)
+    let first = number("BERTH_DIFFERENTIAL_FIRST_SEED", number("BERTH_SEED", 1));
+    let many = if std::env::var_os("BERTH_SOAK").is_some() { 3_400 } else { 52 };
+    first..first + number("BERTH_DIFFERENTIAL_SEEDS", many)
 }
 
 /// Runs the seed's history on both; `reopen` is the data folder of the other side, if it has one.

@@ -1,0 +1,92 @@
+//! What the embedded store keeps from one opening to the next.
+
+use std::time::{Duration, Instant};
+
+use berth_store::{At, EmbeddedStore, Group, Store, StoreError, Write};
+use futures::StreamExt;
+
+const TTL: Duration = Duration::from_secs(2);
+
+async fn write(store: &EmbeddedStore, writes: Vec<Write>) -> i64 {
+    store.commit(vec![Group { conditions: vec![], writes }]).await.unwrap().rev
+}
+
+fn bound(key: &'static str, lease: i64) -> Write {
+    Write::Put { key: key.into(), value: "bound".into(), lease }
+}
+
+#[tokio::test]
+async fn a_store_is_opened_by_one_process_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path()).unwrap();
+    let Err(StoreError::Unavailable(why)) = EmbeddedStore::open(dir.path()) else {
+        panic!("it was opened twice")
+    };
+    assert!(why.ends_with(&format!("is held by process {}", std::process::id())), "{why}");
+    drop(store);
+    EmbeddedStore::open(dir.path()).unwrap();
+}
+
+#[tokio::test]
+async fn revisions_go_on_where_they_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path()).unwrap();
+    let first = write(&store, vec![Write::put("a", "1"), Write::put("b", "1")]).await;
+    let last = write(&store, vec![Write::delete("a")]).await;
+    drop(store);
+    let store = EmbeddedStore::open(dir.path()).unwrap();
+    assert_eq!(store.current_rev().await, Ok(last));
+    assert_eq!(store.get(b"a", At::Latest).await, Ok((last, None)));
+    assert_eq!(store.get(b"a", At::Rev(first)).await.unwrap().1.unwrap().mod_rev, first);
+    store.compact(last).await.unwrap();
+    drop(store);
+    let store = EmbeddedStore::open(dir.path()).unwrap();
+    assert_eq!(store.get(b"b", At::Rev(first)).await, Err(StoreError::Compacted { oldest: last }));
+    assert_eq!(store.get(b"b", At::Latest).await.unwrap().1.unwrap().create_rev, first);
+    assert_eq!(write(&store, vec![Write::put("a", "2")]).await, last + 1);
+}
+
+/// A tombstone is the newest thing there is and is compacted away: nothing in the history holds the revision.
+#[tokio::test]
+async fn a_revision_is_not_given_twice_though_nothing_of_it_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path()).unwrap();
+    write(&store, vec![Write::put("a", "1")]).await;
+    let last = write(&store, vec![Write::delete("a")]).await;
+    store.compact(last).await.unwrap();
+    drop(store);
+    let store = EmbeddedStore::open(dir.path()).unwrap();
+    assert_eq!(store.current_rev().await, Ok(last));
+}
+
+#[tokio::test]
+async fn leases_and_what_is_bound_to_them_stay_and_get_all_their_time_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path()).unwrap();
+    let kept = store.lease_grant(TTL).await.unwrap();
+    let ended = store.lease_grant(TTL).await.unwrap();
+    write(&store, vec![bound("a", kept), bound("b", ended)]).await;
+    store.lease_revoke(ended).await.unwrap();
+    drop(store);
+    let opened = Instant::now();
+    let store = EmbeddedStore::open(dir.path()).unwrap();
+    assert_eq!(store.lease_renew(ended).await, Err(StoreError::NoLease(ended)));
+    let new = store.lease_grant(TTL).await.unwrap();
+    assert!(![kept, ended].contains(&new), "a lease's id was given twice");
+    let next = store.current_rev().await.unwrap() + 1;
+    let mut watch = store.watch(b"a", b"b", next).await.unwrap();
+    let gone = watch.next().await.unwrap().unwrap();
+    assert_eq!((gone.changes.len(), gone.changes[0].now.as_ref()), (1, None));
+    assert!(opened.elapsed() >= TTL, "it had not all its time: {:?}", opened.elapsed());
+}
+
+#[tokio::test]
+async fn closing_the_store_ends_its_watches() {
+    let dir = tempfile::tempdir().unwrap();
+    for store in [EmbeddedStore::memory(), EmbeddedStore::open(dir.path()).unwrap()] {
+        let mut watch = store.watch(b"a", b"b", 2).await.unwrap();
+        drop(store);
+        assert!(matches!(watch.next().await, Some(Err(StoreError::Unavailable(_)))));
+        assert!(watch.next().await.is_none());
+    }
+}
