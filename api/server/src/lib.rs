@@ -4,6 +4,7 @@
 //! - `table`, `hooks`: everything that is known of a kind. Handlers name none.
 //! - `cache`: every object at a known revision, fed by one watch; reads and watches are answered from it.
 //! - `write`: decides on the cache's view, submits with the conditions of that decision, decides again when it was stale.
+//! - `nodes`: sessions of agents, who is present, logs.
 //! - `watching`, `read`, `batch`: the verbs. `grpc`: the face. `server`: one of everything.
 
 pub mod apply;
@@ -15,6 +16,7 @@ mod grpc;
 mod hooks;
 mod keys;
 pub mod listen;
+mod nodes;
 mod read;
 mod refuse;
 mod room;
@@ -30,4 +32,5 @@ mod write;
 mod tests;
 
 pub use grpc::ResourcesFace;
+pub use nodes::{Nodes, Timing};
 pub use server::{Options, Server, StartError};

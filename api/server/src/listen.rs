@@ -42,6 +42,19 @@ impl FromStr for Place {
     }
 }
 
+impl Place {
+    /// The address under which a client, or another server on this machine, reaches it.
+    pub fn address(&self) -> String {
+        match self {
+            Self::Unix(path) => {
+                let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                format!("unix:{}", absolute.display())
+            }
+            Self::Tcp(address) => format!("http://{address}"),
+        }
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_proto::v1::resources_server::ResourcesServer;
-use berth_server::listen::{self, Listener};
-use berth_server::{ResourcesFace, Server};
+use berth_server::listen::{self, Listener, Place};
+use berth_server::{Nodes, ResourcesFace, Server, Timing};
 use berth_store::{EmbeddedStore, EtcdOptions, EtcdStore, Store};
 use berth_types::SystemClock;
 use clap::Parser;
@@ -54,11 +54,14 @@ async fn run(config: Config) -> Result<(), AnyError> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let store = open_store(&config).await?;
     let mut tasks = JoinSet::new();
-    let server = Server::start(store, Arc::new(SystemClock), config.options, &mut tasks).await?;
+    let server = Server::start(store.clone(), Arc::new(SystemClock), config.options, &mut tasks).await?;
+    let addresses = config.listen.iter().map(Place::address).collect();
+    let committer = server.writer.committer.clone();
+    let nodes = Nodes::start(store, committer, &server.cluster_uid, addresses, Timing::default());
     let mut faces = JoinSet::new();
     for place in &config.listen {
         let listener = listen::open(place).await.map_err(|why| format!("could not listen at {place}: {why}"))?;
-        faces.spawn(serve(router(&server), listener, server.ending()));
+        faces.spawn(serve(router(&server, &nodes), listener, server.ending()));
         tracing::info!("apiserver listens on {place}");
     }
     let broken = tokio::select! {
@@ -68,6 +71,9 @@ async fn run(config: Config) -> Result<(), AnyError> {
         Some(ended) = faces.join_next() => Some(ended_early(ended)),
     };
     server.end();
+    if let Err(error) = nodes.stop().await {
+        tracing::warn!(%error, "this server's key stays in the store until its lease runs out");
+    }
     let farewell = async { while faces.join_next().await.is_some() {} };
     if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
         tracing::debug!("some calls did not end in time");
@@ -94,7 +100,7 @@ async fn open_store(config: &Config) -> Result<Arc<dyn Store>, AnyError> {
     })
 }
 
-fn router(server: &Arc<Server>) -> Router {
+fn router(server: &Arc<Server>, nodes: &Nodes) -> Router {
     let resources = ResourcesServer::new(ResourcesFace(server.clone()))
         .max_decoding_message_size(MOST_BYTES)
         .max_encoding_message_size(usize::MAX);
@@ -102,6 +108,7 @@ fn router(server: &Arc<Server>) -> Router {
         .http2_keepalive_interval(Some(Duration::from_secs(10)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .add_service(resources)
+        .add_service(nodes.service())
 }
 
 async fn serve(

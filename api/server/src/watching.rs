@@ -78,7 +78,9 @@ impl Watches {
             text => Some(parse_version(text)?),
         };
         let Beginning { first, rev, subscription } = self.cache.subscribe(kind, selection, after)?;
-        let mut bookmarks = tokio::time::interval_at(Instant::now() + self.bookmarks, self.bookmarks);
+        // Who resumes learns at once how far the present state is; who begins learns it at the end of the beginning.
+        let quiet_until = if after.is_some() { Instant::now() } else { Instant::now() + self.bookmarks };
+        let mut bookmarks = tokio::time::interval_at(quiet_until, self.bookmarks);
         bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stage = if after.is_some() { Stage::Events } else { Stage::Present };
         let watching =

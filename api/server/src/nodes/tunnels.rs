@@ -1,0 +1,83 @@
+//! Tunnels: streams that agents open because this server asked them to.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use berth_proto::v1::TunnelChunk;
+use berth_types::{Reason, Status};
+use futures::{Stream, StreamExt};
+use tokio::sync::mpsc;
+
+/// Chunks that wait for a slow reader; beyond, the agent waits.
+const WAITING: usize = 16;
+
+type Chunk = Result<bytes::Bytes, Status>;
+
+/// Who waits for which tunnel.
+#[derive(Debug, Default)]
+pub(super) struct Tunnels {
+    expected: Arc<Mutex<HashMap<String, mpsc::Sender<Chunk>>>>,
+}
+
+/// A tunnel that an agent was asked to open. Dropping it makes the agent stop.
+#[derive(Debug)]
+pub(super) struct Expected {
+    /// What the agent names.
+    pub(super) id: String,
+    /// What comes through.
+    pub(super) chunks: mpsc::Receiver<Chunk>,
+    expected: Arc<Mutex<HashMap<String, mpsc::Sender<Chunk>>>>,
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}
+
+impl Tunnels {
+    /// A new id, and what will come under it.
+    pub(super) fn expect(&self) -> Expected {
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        let (sender, chunks) = mpsc::channel(WAITING);
+        self.waiting().insert(id.clone(), sender);
+        Expected { id, chunks, expected: self.expected.clone() }
+    }
+
+    /// Carries a tunnel that an agent opened, until it ends or its reader goes away.
+    pub(super) async fn carry<S>(&self, mut inbound: S) -> Result<(), Status>
+    where
+        S: Stream<Item = Result<TunnelChunk, tonic::Status>> + Unpin,
+    {
+        let Some(Ok(first)) = inbound.next().await else {
+            return Err(Status::new(Reason::BadRequest, "a tunnel begins with its id"));
+        };
+        let Some(reader) = self.waiting().remove(&first.id) else {
+            return Err(Status::new(Reason::NotFound, "nobody waits for this tunnel"));
+        };
+        // A chunk of nothing tells the reader that the tunnel is open.
+        let mut chunk = read(first);
+        loop {
+            let is_last = chunk.is_err();
+            if reader.send(chunk).await.is_err() || is_last {
+                return Ok(());
+            }
+            chunk = tokio::select! {
+                () = reader.closed() => return Ok(()),
+                next = inbound.next() => match next {
+                    Some(Ok(next)) => read(next),
+                    Some(Err(_)) => Err(Status::new(Reason::Unavailable, "the node's agent went away")),
+                    None => return Ok(()),
+                },
+            };
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<String, mpsc::Sender<Chunk>>> {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn read(chunk: TunnelChunk) -> Chunk {
+    if chunk.error.is_empty() { Ok(chunk.data) } else { Err(Status::new(Reason::NotFound, chunk.error)) }
+}
