@@ -14,7 +14,10 @@ const MOST: usize = 1000;
 /// Carries a batch out; the outcomes are in the order of the writes.
 pub async fn batch(writer: &Writer, batch: wire::BatchRequest) -> Answer<Vec<wire::Outcome>> {
     if batch.writes.len() > MOST {
-        return Err(bad_request(format!("batch has {} writes, at most {MOST} are carried out", batch.writes.len())));
+        return Err(bad_request(format!(
+            "batch has {} writes, at most {MOST} are carried out",
+            batch.writes.len()
+        )));
     }
     let requests: Vec<_> =
         batch.writes.into_iter().map(|write| Request::read(&writer.table, write, None)).collect();
@@ -62,7 +65,8 @@ fn why_not(at: usize, refused: &Refused) -> Box<Status> {
     if at == refused.at {
         return refused.why.clone();
     }
-    let message = format!("not written, for write {} of the atomic batch was refused: {}", refused.at, refused.why);
+    let message =
+        format!("not written, for write {} of the atomic batch was refused: {}", refused.at, refused.why);
     let reason = match refused.why.reason {
         Reason::Unavailable | Reason::Timeout | Reason::StorageFull => refused.why.reason,
         _ => Reason::Conflict,

@@ -87,7 +87,12 @@ impl Config {
         let options = Options {
             window_bytes: file.window_bytes.unwrap_or(defaults.window_bytes),
             bookmarks: seconds("bookmarkSeconds", file.bookmark_seconds, defaults.bookmarks, &mut faults),
-            compaction: seconds("compactionSeconds", file.compaction_seconds, defaults.compaction, &mut faults),
+            compaction: seconds(
+                "compactionSeconds",
+                file.compaction_seconds,
+                defaults.compaction,
+                &mut faults,
+            ),
         };
         let allowed = flags.allow_unsupported_etcd || file.allow_unsupported_etcd;
         let unsupported = if allowed { Unsupported::Allow } else { Unsupported::Refuse };
@@ -99,7 +104,8 @@ impl Config {
 }
 
 fn read_file(path: &std::path::Path) -> Result<File, String> {
-    let text = std::fs::read_to_string(path).map_err(|why| format!("config: could not read {}: {why}", path.display()))?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|why| format!("config: could not read {}: {why}", path.display()))?;
     if text.trim().is_empty() {
         return Ok(File::default());
     }
@@ -141,7 +147,8 @@ mod tests {
 
     #[test]
     fn all_faults_are_told_at_once() {
-        let faults = read(&["--store", "redis:x", "--listen", "tcp:0.0.0.0:7443,http://x,unix:"]).unwrap_err();
+        let faults =
+            read(&["--store", "redis:x", "--listen", "tcp:0.0.0.0:7443,http://x,unix:"]).unwrap_err();
         expect_test::expect![[r#"
             store: must be memory, embedded:DIR or etcd:URL[,URL...], got `redis:x`
             listen: TCP without identity is served on loopback only, got `0.0.0.0:7443`

@@ -22,10 +22,14 @@ pub struct ResourcesFace(pub Arc<Server>);
 
 impl ResourcesFace {
     fn reader(&self) -> Reader<'_> {
-        Reader { cache: &self.0.writer.cache, store: &*self.0.store, table: &self.0.writer.table }
+        Reader { cache: &self.0.writer.cache, store: &*self.0.writer.store, table: &self.0.writer.table }
     }
 
-    async fn write(&self, request: Request<wire::Write>, verb: Verb) -> Result<Response<wire::Object>, Status> {
+    async fn write(
+        &self,
+        request: Request<wire::Write>,
+        verb: Verb,
+    ) -> Result<Response<wire::Object>, Status> {
         let writer = &self.0.writer;
         let written = async {
             let request = WriteRequest::read(&writer.table, request.into_inner(), Some(verb))?;
@@ -47,11 +51,17 @@ impl Resources for ResourcesFace {
         respond(self.reader().get(request.into_inner()).await.map(|json| wire::Object { json }))
     }
 
-    async fn list(&self, request: Request<wire::ListRequest>) -> Result<Response<wire::ListResponse>, Status> {
+    async fn list(
+        &self,
+        request: Request<wire::ListRequest>,
+    ) -> Result<Response<wire::ListResponse>, Status> {
         respond(self.reader().list(request.into_inner()).await)
     }
 
-    async fn watch(&self, request: Request<wire::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(
+        &self,
+        request: Request<wire::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
         let opened = self.0.watches.open(request.into_inner()).await;
         let stream = opened.map_err(|status| to_grpc(&status))?;
         Ok(Response::new(stream.map(|message| message.map_err(|status| to_grpc(&status))).boxed()))
@@ -81,13 +91,21 @@ impl Resources for ResourcesFace {
         self.write(request, Verb::Delete).await
     }
 
-    async fn batch(&self, request: Request<wire::BatchRequest>) -> Result<Response<wire::BatchResponse>, Status> {
+    async fn batch(
+        &self,
+        request: Request<wire::BatchRequest>,
+    ) -> Result<Response<wire::BatchResponse>, Status> {
         let outcomes = batch(&self.0.writer, request.into_inner()).await;
         respond(outcomes.map(|outcomes| wire::BatchResponse { outcomes }))
     }
 
-    async fn bind(&self, _request: Request<wire::BindRequest>) -> Result<Response<wire::BindResponse>, Status> {
-        Err(Status::unimplemented("this server does not bind"))
+    async fn bind(
+        &self,
+        request: Request<wire::BindRequest>,
+    ) -> Result<Response<wire::BindResponse>, Status> {
+        respond(
+            self.0.binder.bind(request.into_inner()).await.map(|outcomes| wire::BindResponse { outcomes }),
+        )
     }
 
     async fn version(

@@ -9,6 +9,7 @@
 
 pub mod apply;
 mod batch;
+mod bind;
 mod cache;
 mod compaction;
 mod encoded;

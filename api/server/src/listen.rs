@@ -33,8 +33,9 @@ impl FromStr for Place {
         let Some(address) = text.strip_prefix("tcp:") else {
             return Err(format!("must be unix:PATH or tcp:ADDRESS:PORT, got `{text}`"));
         };
-        let address: SocketAddr =
-            address.parse().map_err(|_| format!("must be an address and a port, as 127.0.0.1:7443, got `{address}`"))?;
+        let address: SocketAddr = address
+            .parse()
+            .map_err(|_| format!("must be an address and a port, as 127.0.0.1:7443, got `{address}`"))?;
         if !address.ip().is_loopback() {
             return Err(format!("TCP without identity is served on loopback only, got `{address}`"));
         }

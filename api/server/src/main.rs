@@ -60,7 +60,8 @@ async fn run(config: Config) -> Result<(), AnyError> {
     let nodes = Nodes::start(store, committer, &server.cluster_uid, addresses, Timing::default());
     let mut faces = JoinSet::new();
     for place in &config.listen {
-        let listener = listen::open(place).await.map_err(|why| format!("could not listen at {place}: {why}"))?;
+        let listener =
+            listen::open(place).await.map_err(|why| format!("could not listen at {place}: {why}"))?;
         faces.spawn(serve(router(&server, &nodes), listener, server.ending()));
         tracing::info!("apiserver listens on {place}");
     }
@@ -94,9 +95,13 @@ async fn open_store(config: &Config) -> Result<Arc<dyn Store>, AnyError> {
     Ok(match &config.store {
         StorePlace::Memory => Arc::new(EmbeddedStore::memory()),
         StorePlace::Embedded(folder) => Arc::new(EmbeddedStore::open(folder)?),
-        StorePlace::Etcd(endpoints) => {
-            Arc::new(EtcdStore::connect(endpoints, EtcdOptions { unsupported: config.unsupported, ..EtcdOptions::default() }).await?)
-        }
+        StorePlace::Etcd(endpoints) => Arc::new(
+            EtcdStore::connect(
+                endpoints,
+                EtcdOptions { unsupported: config.unsupported, ..EtcdOptions::default() },
+            )
+            .await?,
+        ),
     })
 }
 

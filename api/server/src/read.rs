@@ -152,7 +152,8 @@ impl Reader<'_> {
         loop {
             let read = self.store.range(&start, &end, STRIDE, At::Rev(token.rev)).await;
             let read = read.map_err(|error| self.expired_or(&error, &page.last))?;
-            let wanted = read.kvs.iter().filter_map(|kv| Entry::read(row, kv)).filter(|entry| selection.takes(entry));
+            let wanted =
+                read.kvs.iter().filter_map(|kv| Entry::read(row, kv)).filter(|entry| selection.takes(entry));
             for entry in wanted {
                 if page.full(limit) {
                     return Ok(page.answer(token.rev, true));
@@ -170,9 +171,10 @@ impl Reader<'_> {
     fn expired_or(&self, error: &StoreError, last: &str) -> Box<berth_types::Status> {
         let mut status = refuse::store(error);
         if matches!(error, StoreError::Compacted { .. }) {
-            status.message = "the list took too long and its revision is compacted; list again, or go on with the \
+            status.message =
+                "the list took too long and its revision is compacted; list again, or go on with the \
                               token given here, which reads the newest state"
-                .into();
+                    .into();
             status.metadata.continue_token = Token { v: 1, rev: 0, last: last.into() }.encode();
         }
         status

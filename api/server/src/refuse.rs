@@ -64,11 +64,17 @@ pub fn store(error: &StoreError) -> Box<Status> {
         StoreError::Compacted { .. } | StoreError::Future { .. } | StoreError::Lagged => {
             (Reason::Expired, "list again")
         }
-        StoreError::Full(_) => (Reason::StorageFull, "delete what is not needed, then compact and defragment it"),
+        StoreError::Full(_) => {
+            (Reason::StorageFull, "delete what is not needed, then compact and defragment it")
+        }
         StoreError::Unavailable(_) => (Reason::Unavailable, "try again"),
         StoreError::Unknown(_) => (Reason::Timeout, "read the object to see whether it happened"),
-        StoreError::BadCall(_) => (Reason::RequestEntityTooLarge, "send fewer or smaller objects in one call"),
-        StoreError::NoLease(_) | StoreError::Damaged(_) => (Reason::InternalError, "look at the server's log"),
+        StoreError::BadCall(_) => {
+            (Reason::RequestEntityTooLarge, "send fewer or smaller objects in one call")
+        }
+        StoreError::NoLease(_) | StoreError::Damaged(_) => {
+            (Reason::InternalError, "look at the server's log")
+        }
     };
     let mut status = Status::new(reason, format!("{error}; {remedy}"));
     if reason == Reason::Unavailable {

@@ -124,7 +124,9 @@ pub fn fixed_ports(task: &Value) -> impl Iterator<Item = u16> {
 
 /// Names of the ports that a Task's manifest leaves open.
 pub fn open_ports(task: &Value) -> impl Iterator<Item = &str> {
-    ports(task).filter(|port| port_number(port.get("hostPort")).is_none()).map(|port| tree::text(port, "name"))
+    ports(task)
+        .filter(|port| port_number(port.get("hostPort")).is_none())
+        .map(|port| tree::text(port, "name"))
 }
 
 fn assigned_ports(task: &Value) -> impl Iterator<Item = u16> {
@@ -167,7 +169,10 @@ mod tests {
         let charge = Charge::of_task(&task("n", "Running", "1")).unwrap();
         assert_eq!(charge.amounts.to_string(), "cpu 1500m, memory 1Ki, disk 0");
         assert_eq!(&charge.ports[..], [80, 31000]);
-        assert_eq!(Charge::of_task(&task("n", "Stopping", "3")).unwrap().amounts.to_string(), "cpu 3, memory 1Ki, disk 0");
+        assert_eq!(
+            Charge::of_task(&task("n", "Stopping", "3")).unwrap().amounts.to_string(),
+            "cpu 3, memory 1Ki, disk 0"
+        );
         assert_eq!(Charge::of_task(&task("n", "Failed", "3")), None);
         assert_eq!(Charge::of_task(&task("", "Pending", "3")), None);
     }

@@ -64,7 +64,12 @@ impl Selection {
     pub fn takes(&self, entry: &Entry) -> bool {
         (self.namespace.is_empty() || self.namespace == entry.namespace())
             && self.fields.iter().all(|term| term.takes(entry))
-            && (self.labels.is_everything() || self.labels.requirements().iter().all(|wanted| wanted.test.holds(label(entry, &wanted.key))))
+            && (self.labels.is_everything()
+                || self
+                    .labels
+                    .requirements()
+                    .iter()
+                    .all(|wanted| wanted.test.holds(label(entry, &wanted.key))))
     }
 }
 
@@ -80,7 +85,10 @@ impl FieldTerm {
         } else if let Some((field, value)) = term.split_once("==").or_else(|| term.split_once('=')) {
             (field, value, Wanted::Equal)
         } else {
-            return Err(bad_field("field_selector", format!("must be field=value or field!=value, got `{term}`")));
+            return Err(bad_field(
+                "field_selector",
+                format!("must be field=value or field!=value, got `{term}`"),
+            ));
         };
         let field = match field {
             "metadata.name" => Field::Name,

@@ -11,6 +11,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::bind::Binder;
 use crate::cache::Cache;
 use crate::compaction;
 use crate::keys;
@@ -44,12 +45,12 @@ impl Default for Options {
 
 /// One apiserver.
 pub struct Server {
-    /// What is kept.
-    pub store: Arc<dyn Store>,
     /// The write path.
     pub writer: Writer,
     /// Watches.
     pub watches: Watches,
+    /// Binds.
+    pub binder: Binder,
     /// uid of the cluster that the store holds.
     pub cluster_uid: String,
     /// New with every start.
@@ -87,14 +88,20 @@ impl Server {
         let cluster_uid = cluster_uid(&*store, &committer).await?;
         let form = store.health().await?.form;
         let cache =
-            Cache::follow(store.clone(), committer.clone(), table.clone(), options.window_bytes, tasks).await?;
+            Cache::follow(store.clone(), committer.clone(), table.clone(), options.window_bytes, tasks)
+                .await?;
         let (ending, ended) = watch::channel(false);
-        let watches =
-            Watches { cache: cache.clone(), table: table.clone(), bookmarks: options.bookmarks, ending: ended };
-        let writer = Writer { cache, committer, table, clock };
-        tasks.spawn(compaction::run(store.clone(), writer.committer.clone(), options.compaction));
+        let watches = Watches {
+            cache: cache.clone(),
+            table: table.clone(),
+            bookmarks: options.bookmarks,
+            ending: ended,
+        };
+        let writer = Writer { store: store.clone(), cache, committer, table, clock };
+        let binder = Binder::start(writer.clone(), tasks);
+        tasks.spawn(compaction::run(store, writer.committer.clone(), options.compaction));
         let id = uuid::Uuid::new_v4().simple().to_string();
-        let server = Arc::new(Self { store, writer, watches, cluster_uid, id, form, ending });
+        let server = Arc::new(Self { writer, watches, binder, cluster_uid, id, form, ending });
         server.make_namespaces().await?;
         Ok(server)
     }
@@ -132,7 +139,8 @@ impl Server {
                 field_manager: "apiserver".into(),
                 ..wire::Write::default()
             };
-            let request = Request::read(&self.writer.table, write, Some(wire::write::Verb::Create)).map_err(failed)?;
+            let request =
+                Request::read(&self.writer.table, write, Some(wire::write::Verb::Create)).map_err(failed)?;
             match self.writer.write(&request).await {
                 Ok(_) => {}
                 Err(status) if status.reason == Reason::AlreadyExists => {}

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use berth_proto::v1 as wire;
+use berth_types::Resource;
 use berth_types::app::App;
 use berth_types::core::{Event, Namespace};
 use berth_types::kinds::Kind;
@@ -12,7 +13,6 @@ use berth_types::node::Node;
 use berth_types::revision::Revision;
 use berth_types::status::{Reason, Status};
 use berth_types::task::Task;
-use berth_types::Resource;
 
 use crate::hooks::{AppHooks, Hooks, LeaseHooks, NamespaceHooks, NodeHooks, Plain, TaskHooks};
 use crate::keys;
@@ -77,7 +77,8 @@ fn builtin() -> Vec<Row> {
     vec![
         Row::of::<App>(&[], AppHooks),
         Row::of::<Revision>(&[], Plain),
-        Row::of::<Task>(&["spec.nodeName", "spec.nodeUid", "spec.revision", "status.phase"], TaskHooks).hot(0),
+        Row::of::<Task>(&["spec.nodeName", "spec.nodeUid", "spec.revision", "status.phase"], TaskHooks)
+            .hot(0),
         Row::of::<Node>(&["spec.unschedulable"], NodeHooks),
         Row::of::<Namespace>(&["status.phase"], NamespaceHooks),
         Row::of::<Event>(EVENT_FIELDS, Plain),

@@ -88,7 +88,14 @@ pub fn remove_finalizer(tree: &mut Value, finalizer: &str) {
 }
 
 /// Sets condition `type_` in `status.conditions`; the time of the last transition stays while its status does.
-pub fn set_condition(tree: &mut Value, type_: &str, status: &str, reason: &str, message: &str, now: Timestamp) {
+pub fn set_condition(
+    tree: &mut Value,
+    type_: &str,
+    status: &str,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) {
     let state = fields(fields(tree).entry("status").or_insert_with(|| Value::Object(Map::new())));
     let list = state.entry("conditions").or_insert_with(|| Value::Array(Vec::new()));
     if !list.is_array() {

@@ -21,7 +21,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 const SYNC_AFTER: Duration = Duration::from_millis(100);
 
 /// The oldest state that the store can still show, so that the replay from there fills the windows.
-pub(super) async fn load_oldest(store: &dyn Store, table: &Table, window: usize) -> Result<State, StoreError> {
+pub(super) async fn load_oldest(
+    store: &dyn Store,
+    table: &Table,
+    window: usize,
+) -> Result<State, StoreError> {
     let mut at = (store.current_rev().await? - MOST_REPLAYED).max(1);
     loop {
         match load(store, table, window, At::Rev(at)).await {
@@ -55,11 +59,16 @@ pub(super) async fn run(cache: Arc<Cache>) -> Result<(), StoreError> {
     loop {
         match follow(&cache).await {
             StoreError::Compacted { .. } => {
-                tracing::warn!(rev = cache.rev(), "events were compacted before the cache saw them: reading all anew");
+                tracing::warn!(
+                    rev = cache.rev(),
+                    "events were compacted before the cache saw them: reading all anew"
+                );
                 rebuild(&cache).await?;
             }
             StoreError::Damaged(why) => return Err(StoreError::Damaged(why)),
-            error => tracing::warn!(%error, rev = cache.rev(), "the watch on the store broke: opening it again"),
+            error => {
+                tracing::warn!(%error, rev = cache.rev(), "the watch on the store broke: opening it again")
+            }
         }
         tokio::time::sleep(PAUSE).await;
         refuse_a_past(&cache).await?;

@@ -20,8 +20,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use berth_store::{Committer, Rev, Store, StoreError, WriteId};
-use bytes::Bytes;
 use berth_types::Reason;
+use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -32,8 +32,8 @@ use crate::version::Version;
 
 pub use entry::Entry;
 pub use state::{Kind, State};
-pub use watcher::{Cut, Delivery};
 use watcher::Queue;
+pub use watcher::{Cut, Delivery};
 
 /// How long a read waits for a revision that the cache has not reached.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -140,7 +140,9 @@ impl Cache {
         }
         let newest = self.store.current_rev().await.map_err(|error| refuse::store(&error))?;
         if newest < rev {
-            return Err(expired(format!("version of revision {rev} has not happened, the newest is {newest}; list again")));
+            return Err(expired(format!(
+                "version of revision {rev} has not happened, the newest is {newest}; list again"
+            )));
         }
         self.reach(rev).await
     }
@@ -187,7 +189,11 @@ fn present(kind: &Kind, selection: &Selection, hot: Option<&str>) -> VecDeque<De
     };
     match hot {
         Some(value) => kind.with_hot(value).filter(|entry| selection.takes(entry)).map(added).collect(),
-        None => kind.range(selection.namespace(), None).filter(|entry| selection.takes(entry)).map(added).collect(),
+        None => kind
+            .range(selection.namespace(), None)
+            .filter(|entry| selection.takes(entry))
+            .map(added)
+            .collect(),
     }
 }
 

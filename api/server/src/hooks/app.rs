@@ -17,7 +17,8 @@ impl Hooks for AppHooks {
         let Some(old) = change.old else { return Ok(Beside::default()) };
         let count = |app: &Value| tree::at(app, COUNTER).and_then(Value::as_i64).unwrap_or(0);
         let (was, is) = (count(old), count(change.new));
-        let lowered = (is < was).then(|| forbidden_field(COUNTER, format!("must not go below {was}, got {is}")));
+        let lowered =
+            (is < was).then(|| forbidden_field(COUNTER, format!("must not go below {was}, got {is}")));
         Ok(Beside::faults(lowered.into_iter().collect::<Vec<Fault>>()))
     }
 }

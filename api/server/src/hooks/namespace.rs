@@ -23,7 +23,8 @@ impl Hooks for NamespaceHooks {
             }
             Act::Update => return Ok(update(&change, world)),
             Act::UpdateStatus => {
-                let phase = change.old.map(|old| tree::text(old, "status.phase")).unwrap_or_default().to_owned();
+                let phase =
+                    change.old.map(|old| tree::text(old, "status.phase")).unwrap_or_default().to_owned();
                 set_phase(change.new, &phase);
             }
             Act::MarkDeleted => {
@@ -64,7 +65,9 @@ fn update(change: &Change<'_>, world: &World<'_>) -> Beside {
     let fault = if !tree::is_deleting(change.new) {
         Some(format!("`{NAMESPACE_FINALIZER}` stays until the Namespace is deleted"))
     } else {
-        left.map(|(row, name)| format!("`{NAMESPACE_FINALIZER}` stays while {} `{name}` is there", row.name()))
+        left.map(|(row, name)| {
+            format!("`{NAMESPACE_FINALIZER}` stays while {} `{name}` is there", row.name())
+        })
     };
     Beside::faults(fault.map(|why| forbidden_field("metadata.finalizers", why)).into_iter().collect())
 }

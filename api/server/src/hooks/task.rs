@@ -58,7 +58,8 @@ fn update(change: &Change<'_>, world: &World<'_>) -> Beside {
     if old.get("spec") != change.new.get("spec") {
         beside.faults.push(forbidden_field("spec", "of a Task never changes: delete it and create another"));
     }
-    let (had, has) = (tree::has_finalizer(old, NODE_FINALIZER), tree::has_finalizer(change.new, NODE_FINALIZER));
+    let (had, has) =
+        (tree::has_finalizer(old, NODE_FINALIZER), tree::has_finalizer(change.new, NODE_FINALIZER));
     match (had, has) {
         (false, true) => beside.faults.push(forbidden_field(
             "metadata.finalizers",
@@ -101,7 +102,10 @@ fn update_status(change: &mut Change<'_>) -> Vec<Fault> {
     if !allocated(change.new).fits_in(most) {
         faults.push(forbidden_field(
             "status.allocated",
-            format!("must not rise above what was allocated or is requested: {most}, got {}", allocated(change.new)),
+            format!(
+                "must not rise above what was allocated or is requested: {most}, got {}",
+                allocated(change.new)
+            ),
         ));
     }
     if is_final(is) && !tree::text(old, "spec.nodeUid").is_empty() {

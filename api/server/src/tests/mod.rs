@@ -1,6 +1,9 @@
 //! Servers over the store in memory, called as a client calls them.
 
+mod batches;
+mod binding;
 mod objects;
+mod watches;
 
 use std::sync::Arc;
 use std::time::Duration;

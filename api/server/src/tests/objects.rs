@@ -27,10 +27,10 @@ async fn a_created_object_has_what_the_server_gives_it_and_reads_back() {
 async fn a_write_that_changes_nothing_makes_no_revision() {
     let api = api().await;
     let made = api.create("App", "web", app(2)).await.unwrap();
-    let before = api.server.store.current_rev().await.unwrap();
+    let before = api.server.writer.store.current_rev().await.unwrap();
     assert_eq!(api.patch("App", "web", json!({"spec": {"replicas": 2}})).await.unwrap(), made);
     assert_eq!(api.send(write(Verb::Update, "App", "web", made.clone())).await.unwrap(), made);
-    assert_eq!(api.server.store.current_rev().await.unwrap(), before);
+    assert_eq!(api.server.writer.store.current_rev().await.unwrap(), before);
 }
 
 #[tokio::test]
@@ -65,7 +65,8 @@ async fn a_stale_version_or_another_uid_is_refused() {
     stale["spec"]["replicas"] = json!(4);
     let refusal = api.send(write(Verb::Update, "App", "web", stale)).await.unwrap_err();
     assert_eq!(refusal.reason, Reason::Conflict);
-    expect_test::expect!["App `web` has been modified; read it again and decide anew"].assert_eq(&refusal.message);
+    expect_test::expect!["App `web` has been modified; read it again and decide anew"]
+        .assert_eq(&refusal.message);
     let mut by_uid = write(Verb::Patch, "App", "web", json!({"spec": {"replicas": 5}}));
     by_uid.uid = "0".repeat(32);
     assert_eq!(api.send(by_uid).await.unwrap_err().reason, Reason::Conflict);
@@ -111,7 +112,8 @@ async fn an_object_goes_when_its_last_finalizer_does() {
     let dying = api.delete("App", "web").await.unwrap();
     assert!(dying["metadata"]["deletionTimestamp"].is_string());
     assert_eq!(api.delete("App", "web").await.unwrap(), dying);
-    let late = api.patch("App", "web", json!({"metadata": {"finalizers": ["a/b", "c/d"]}})).await.unwrap_err();
+    let late =
+        api.patch("App", "web", json!({"metadata": {"finalizers": ["a/b", "c/d"]}})).await.unwrap_err();
     assert_eq!(late.reason, Reason::Invalid);
     api.patch("App", "web", json!({"metadata": {"finalizers": null}})).await.unwrap();
     assert_eq!(api.get("App", "default/web").await.unwrap_err().reason, Reason::NotFound);
@@ -166,11 +168,17 @@ async fn an_apply_makes_the_object_takes_away_what_it_no_longer_names_and_leaves
     api.send(scale).await.unwrap();
     manifest["metadata"]["labels"] = json!({"a": "1"});
     let conflict = api.send(write(Verb::Apply, "App", "web", manifest.clone())).await.unwrap_err();
-    assert_eq!((conflict.reason, conflict.details.causes[0].field.as_str()), (Reason::Conflict, "spec.replicas"));
+    assert_eq!(
+        (conflict.reason, conflict.details.causes[0].field.as_str()),
+        (Reason::Conflict, "spec.replicas")
+    );
     let mut apply = write(Verb::Apply, "App", "web", manifest);
     apply.take_from = vec!["ctl-scale".into()];
     let applied = api.send(apply).await.unwrap();
-    assert_eq!((&applied["metadata"]["labels"], &applied["spec"]["replicas"]), (&json!({"a": "1"}), &json!(2)));
+    assert_eq!(
+        (&applied["metadata"]["labels"], &applied["spec"]["replicas"]),
+        (&json!({"a": "1"}), &json!(2))
+    );
 }
 
 #[tokio::test]

@@ -11,7 +11,13 @@ use crate::version::Version;
 
 impl Writer {
     /// The answers after the group happened in `rev`; `positions` are those of its puts.
-    pub(super) fn answers(&self, requests: &[Request], joint: Joint, rev: Rev, positions: &[u16]) -> Vec<Bytes> {
+    pub(super) fn answers(
+        &self,
+        requests: &[Request],
+        joint: Joint,
+        rev: Rev,
+        positions: &[u16],
+    ) -> Vec<Bytes> {
         let mut puts = positions.iter();
         let each = requests.iter().zip(joint.plans);
         each.map(|(request, plan)| {

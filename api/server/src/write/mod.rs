@@ -10,7 +10,7 @@ mod request;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use berth_store::{Committer, Condition, Ended, Group, Kv, Must, Rev};
+use berth_store::{Committer, Condition, Ended, Group, Kv, Must, Rev, Store};
 use berth_types::{Clock, Reason, Status};
 use bytes::Bytes;
 
@@ -20,7 +20,7 @@ use crate::refuse::{self, Answer, bad_request, because, conflict};
 use crate::table::Table;
 
 use plan::{By, Plan, Sight};
-pub use request::{Fence, Request};
+pub use request::{Fence, Request, author};
 
 /// Decisions on a stale view before the caller is told that there is too much contention.
 const ATTEMPTS: usize = 20;
@@ -28,6 +28,8 @@ const ATTEMPTS: usize = 20;
 /// Carries writes out.
 #[derive(Clone)]
 pub struct Writer {
+    /// What is kept.
+    pub store: Arc<dyn Store>,
     /// What writes are decided on.
     pub cache: Arc<Cache>,
     /// Who carries them to the store.
@@ -72,7 +74,8 @@ struct Joint {
 impl Writer {
     /// Carries one write out; the object as it is then.
     pub async fn write(&self, request: &Request) -> Answer<Bytes> {
-        let mut answers = self.together(std::slice::from_ref(request)).await.map_err(|refused| refused.why)?;
+        let mut answers =
+            self.together(std::slice::from_ref(request)).await.map_err(|refused| refused.why)?;
         Ok(answers.pop().expect("one answer for each write"))
     }
 
@@ -94,12 +97,16 @@ impl Writer {
             let whole = |why| Refused { at: 0, why };
             let ended = self.committer.submit(joint.sent(requests), &requests[0].author).await;
             match ended.map_err(|error| whole(refuse::store(&error)))? {
-                Ended::Applied { rev, positions } => return Ok(self.answers(requests, joint, rev, &positions)),
+                Ended::Applied { rev, positions } => {
+                    return Ok(self.answers(requests, joint, rev, &positions));
+                }
                 Ended::Conflict { rev, current } => {
                     self.learn(requests, &joint.asked, rev, &current, &mut known).await?;
                 }
                 Ended::Unclear { rev, write_id, current } => {
-                    if let Some(answers) = self.happened(requests, &joint, rev, write_id).await.map_err(whole)? {
+                    if let Some(answers) =
+                        self.happened(requests, &joint, rev, write_id).await.map_err(whole)?
+                    {
                         return Ok(answers);
                     }
                     self.learn(requests, &joint.asked, rev, &current, &mut known).await?;
@@ -139,7 +146,9 @@ impl Writer {
         known: &mut [Known],
     ) -> Result<(), Refused> {
         let mut wait_for = 0;
-        for (asked, now) in asked.iter().zip(current).filter(|(asked, now)| !holds(asked.condition.must, now.as_ref())) {
+        for (asked, now) in
+            asked.iter().zip(current).filter(|(asked, now)| !holds(asked.condition.must, now.as_ref()))
+        {
             let request = &requests[asked.at];
             let refused = |why| Err(Refused { at: asked.at, why });
             match asked.by {

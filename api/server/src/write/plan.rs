@@ -219,8 +219,14 @@ fn admitted(
 ) -> Answer<Draft> {
     let mut faults = if act == Act::MarkDeleted { Vec::new() } else { row.kind.validate(&tree) };
     faults.extend(new_finalizers_of_the_dying(old, &tree));
-    let change =
-        Change { act, namespace: &request.namespace, name: &request.name, old, new: &mut tree, now: seen.now };
+    let change = Change {
+        act,
+        namespace: &request.namespace,
+        name: &request.name,
+        old,
+        new: &mut tree,
+        now: seen.now,
+    };
     let mut beside = row.hooks.admit(change, &seen.world)?;
     faults.append(&mut beside.faults);
     refuse_faults(row, request, &faults)?;
@@ -265,8 +271,12 @@ fn delete(row: &Row, request: &Request, old: &Value, seen: &Sight<'_>) -> Answer
 
 fn new_finalizers_of_the_dying(old: Option<&Value>, new: &Value) -> Option<Fault> {
     let old = old.filter(|old| tree::is_deleting(old))?;
-    let fresh = tree::texts(new, "metadata.finalizers").find(|finalizer| !tree::has_finalizer(old, finalizer))?;
-    Some(forbidden_field("metadata.finalizers", format!("`{fresh}` comes too late: the object is being deleted")))
+    let fresh =
+        tree::texts(new, "metadata.finalizers").find(|finalizer| !tree::has_finalizer(old, finalizer))?;
+    Some(forbidden_field(
+        "metadata.finalizers",
+        format!("`{fresh}` comes too late: the object is being deleted"),
+    ))
 }
 
 fn refuse_faults(row: &Row, request: &Request, faults: &[Fault]) -> Answer<()> {
@@ -277,7 +287,8 @@ fn refuse_faults(row: &Row, request: &Request, faults: &[Fault]) -> Answer<()> {
 fn keep_what_is_the_servers(wanted: &mut Value, old: &Value) {
     let meta = tree::metadata(wanted);
     meta.remove("resourceVersion");
-    for field in ["uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+    for field in ["uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds"]
+    {
         tree::set(meta, field, old["metadata"].get(field).cloned());
     }
 }
@@ -299,7 +310,8 @@ fn is_a_new_spec(old: &Value, new: &Value) -> bool {
     let (old_fields, new_fields) = (old.as_object(), new.as_object());
     rest(old) != rest(new)
         || new_fields.into_iter().flatten().any(|(name, value)| {
-            !matches!(name.as_str(), "metadata" | "status") && old_fields.and_then(|old| old.get(name)) != Some(value)
+            !matches!(name.as_str(), "metadata" | "status")
+                && old_fields.and_then(|old| old.get(name)) != Some(value)
         })
 }
 
@@ -308,8 +320,12 @@ fn encode(row: &Row, request: &Request, tree: &Value) -> Answer<Bytes> {
     if json.len() <= MOST_BYTES {
         return Ok(json.into());
     }
-    let message =
-        format!("{} `{}` would be {} bytes, at most {MOST_BYTES} are stored", row.name(), request.name, json.len());
+    let message = format!(
+        "{} `{}` would be {} bytes, at most {MOST_BYTES} are stored",
+        row.name(),
+        request.name,
+        json.len()
+    );
     Err(about(Reason::RequestEntityTooLarge, row.name(), &request.name, message))
 }
 
@@ -399,7 +415,8 @@ fn ask_namespace(namespace: &str, seen: &Sight<'_>) -> Answer<Ask> {
 fn orphans(owner: &Entry, world: &World<'_>) -> Beside {
     let mut beside = Beside::default();
     for (id, row) in world.table.rows() {
-        let dependents = world.state.kind(id).range(None, None).filter(|entry| entry.owners.contains(&owner.uid));
+        let dependents =
+            world.state.kind(id).range(None, None).filter(|entry| entry.owners.contains(&owner.uid));
         for entry in dependents {
             let mut tree = without_version(entry);
             let meta = tree::metadata(&mut tree);
@@ -422,4 +439,3 @@ fn join(beside: &mut Beside, mut more: Beside) {
     beside.conditions.append(&mut more.conditions);
     beside.writes.append(&mut more.writes);
 }
-

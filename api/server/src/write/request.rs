@@ -59,7 +59,7 @@ pub enum Wanted {
 }
 
 /// The epoch of the leader that writes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fence {
     /// Namespace and name of its Lease.
     pub lease: (String, String),
@@ -142,13 +142,17 @@ impl Request {
             be_of_kind(&mut body, row.kind)?;
         }
         let name = one_of("metadata.name", wire_key.name, tree::text(&body, "metadata.name"))?;
-        let namespace = one_of("metadata.namespace", wire_key.namespace, tree::text(&body, "metadata.namespace"))?;
+        let namespace =
+            one_of("metadata.namespace", wire_key.namespace, tree::text(&body, "metadata.namespace"))?;
         let namespace = match (row.kind.namespaced, namespace.is_empty()) {
             (true, true) => "default".to_owned(),
             (true, false) => namespace,
             (false, true) => String::new(),
             (false, false) => {
-                return Err(bad_field("metadata.namespace", format!("a {} lives in no namespace", row.name())));
+                return Err(bad_field(
+                    "metadata.namespace",
+                    format!("a {} lives in no namespace", row.name()),
+                ));
             }
         };
         check_segment("metadata.name", &name)?;
@@ -167,7 +171,11 @@ impl Request {
             path: row.path(&namespace, &name),
             uid: one_of("metadata.uid", write.uid, uid)?,
             version: read_version(&one_of("metadata.resourceVersion", write.resource_version, version)?)?,
-            preconditions: write.preconditions.into_iter().map(|p| precondition(table, p)).collect::<Answer<_>>()?,
+            preconditions: write
+                .preconditions
+                .into_iter()
+                .map(|p| precondition(table, p))
+                .collect::<Answer<_>>()?,
             applies: Applies { conflicts, take_from: write.take_from },
             deletes: Deletes { grace_seconds: write.grace_period_seconds, orphan: write.orphan },
             dry_run: write.dry_run,
@@ -190,10 +198,15 @@ pub fn author(manager: &str, fence: Option<&Fence>) -> Author {
 fn verb_of(implied: Option<WireVerb>, said: WireVerb) -> Answer<Verb> {
     let verb = match (implied, said) {
         (Some(verb), WireVerb::Unspecified) => verb,
-        (Some(WireVerb::Patch), WireVerb::PatchStatus) | (Some(WireVerb::Apply), WireVerb::ApplyStatus) => said,
+        (Some(WireVerb::Patch), WireVerb::PatchStatus) | (Some(WireVerb::Apply), WireVerb::ApplyStatus) => {
+            said
+        }
         (Some(verb), said) if verb == said => verb,
         (Some(verb), said) => {
-            return Err(bad_field("verb", format!("{} does not go with {}", said.as_str_name(), verb.as_str_name())));
+            return Err(bad_field(
+                "verb",
+                format!("{} does not go with {}", said.as_str_name(), verb.as_str_name()),
+            ));
         }
         (None, said) => said,
     };
@@ -245,7 +258,9 @@ fn one_of(field: &str, key: String, body: &str) -> Answer<String> {
         (true, _) => Ok(body.to_owned()),
         (false, true) => Ok(key),
         (false, false) if key == body => Ok(key),
-        (false, false) => Err(bad_field(field, format!("is `{body}` in the object and `{key}` in the request"))),
+        (false, false) => {
+            Err(bad_field(field, format!("is `{body}` in the object and `{key}` in the request")))
+        }
     }
 }
 
@@ -274,7 +289,9 @@ fn read_version(text: &str) -> Answer<Option<Version>> {
         return Ok(None);
     }
     let version = Version::parse(text);
-    version.map(Some).ok_or_else(|| bad_field("metadata.resourceVersion", format!("is not a version: `{text}`")))
+    version
+        .map(Some)
+        .ok_or_else(|| bad_field("metadata.resourceVersion", format!("is not a version: `{text}`")))
 }
 
 fn precondition(table: &Table, wanted: wire::Precondition) -> Answer<Precondition> {

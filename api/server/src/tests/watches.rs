@@ -1,0 +1,203 @@
+//! Laws of lists and watches: one snapshot, every event once, nothing lost across a resume.
+
+use std::sync::Arc;
+
+use berth_proto::v1::write::Verb;
+use berth_proto::v1::{self as wire};
+use berth_store::{EmbeddedStore, Store};
+use berth_types::Reason;
+use serde_json::json;
+
+use super::{Api, api, app, beside, key, task, version, with, write};
+use crate::Options;
+
+fn watch_of(kind: &str, resource_version: &str) -> wire::WatchRequest {
+    let kind = key(kind, "").kind;
+    wire::WatchRequest { kind, resource_version: resource_version.into(), ..wire::WatchRequest::default() }
+}
+
+fn list_of(kind: &str) -> wire::ListRequest {
+    wire::ListRequest { kind: key(kind, "").kind, ..wire::ListRequest::default() }
+}
+
+fn names(list: &wire::ListResponse) -> Vec<String> {
+    let name = |json| super::parse(json)["metadata"]["name"].as_str().unwrap().to_owned();
+    list.items.iter().map(|json| name(json)).collect()
+}
+
+async fn many_tasks(api: &Api, range: std::ops::Range<u32>) -> Vec<serde_json::Value> {
+    let creates = range.map(|n| write(Verb::Create, "Task", &format!("t-{n:03}"), task())).collect();
+    api.batch(true, creates).await.into_iter().map(Result::unwrap).collect()
+}
+
+#[tokio::test]
+async fn a_watch_begins_with_what_is_there_and_goes_on_with_what_happens() {
+    let api = api().await;
+    api.create("App", "a", app(1)).await.unwrap();
+    let mut watch = api.watch(watch_of("App", "")).await.unwrap();
+    let first = watch.next().await.unwrap();
+    assert!(first.initial_end && first.events.len() == 1);
+    api.create("App", "b", app(1)).await.unwrap();
+    api.patch("App", "a", json!({"spec": {"replicas": 2}})).await.unwrap();
+    let gone = api.delete("App", "b").await.unwrap();
+    assert_eq!(watch.until(&version(&gone)).await, ["ADDED b", "MODIFIED a", "DELETED b"]);
+    let bookmark = watch.next().await.unwrap();
+    assert!(bookmark.events.is_empty() && bookmark.resource_version >= version(&gone));
+}
+
+#[tokio::test]
+async fn a_resume_within_a_revision_of_many_objects_loses_none() {
+    let api = api().await;
+    let start = api.list(list_of("Task")).await.unwrap().resource_version;
+    let made = many_tasks(&api, 0..50).await;
+    let revisions: std::collections::HashSet<u64> =
+        made.iter().map(|task| version(task).parse::<u64>().unwrap() / 1024).collect();
+    assert_eq!(revisions.len(), 1);
+    let last = made.iter().map(version).max_by_key(|v| v.parse::<u64>().unwrap()).unwrap();
+    for (after, expected) in [(start, 50), (version(&made[17]), 32), (last.clone(), 0)] {
+        let mut watch = api.watch(watch_of("Task", &after)).await.unwrap();
+        assert_eq!(watch.until(&last).await.len(), expected);
+    }
+}
+
+#[tokio::test]
+async fn an_object_that_enters_a_selection_is_added_and_one_that_leaves_it_is_deleted() {
+    let api = api().await;
+    let start = api.list(list_of("App")).await.unwrap().resource_version;
+    let request = wire::WatchRequest { label_selector: "tier in (web)".into(), ..watch_of("App", &start) };
+    let mut live = api.watch(request.clone()).await.unwrap();
+    api.create("App", "a", app(1)).await.unwrap();
+    let tier = |tier| json!({"metadata": {"labels": {"tier": tier}}});
+    api.patch("App", "a", tier("web")).await.unwrap();
+    api.patch("App", "a", json!({"spec": {"replicas": 2}})).await.unwrap();
+    let left = api.patch("App", "a", tier("back")).await.unwrap();
+    let expected = ["ADDED a", "MODIFIED a", "DELETED a"];
+    assert_eq!(live.until(&version(&left)).await, expected);
+    let mut resumed = api.watch(request).await.unwrap();
+    assert_eq!(resumed.until(&version(&left)).await, expected);
+}
+
+#[tokio::test]
+async fn watchers_of_one_phase_see_only_what_concerns_them() {
+    let api = api().await;
+    let made = many_tasks(&api, 0..3).await;
+    let start = version(made.last().unwrap());
+    let failed =
+        wire::WatchRequest { field_selector: "status.phase=Failed".into(), ..watch_of("Task", &start) };
+    let by_name =
+        wire::WatchRequest { field_selector: "metadata.name=t-002".into(), ..watch_of("Task", &start) };
+    let nowhere =
+        wire::WatchRequest { field_selector: "spec.nodeName=n9".into(), ..watch_of("Task", &start) };
+    let mut watches = Vec::new();
+    for request in [failed, by_name, nowhere] {
+        watches.push(api.watch(request).await.unwrap());
+    }
+    api.patch_status("Task", "t-001", json!({"phase": "Failed"})).await.unwrap();
+    let last = api.patch_status("Task", "t-002", json!({"phase": "Running"})).await.unwrap();
+    let expected: [&[&str]; 3] = [&["ADDED t-001"], &["MODIFIED t-002"], &[]];
+    for (watch, expected) in watches.iter_mut().zip(expected) {
+        assert_eq!(watch.until(&version(&last)).await, expected);
+    }
+    let unknown = wire::WatchRequest { field_selector: "spec.x=1".into(), ..watch_of("Task", "") };
+    assert_eq!(api.watch(unknown).await.err().unwrap().reason, Reason::BadRequest);
+}
+
+#[tokio::test]
+async fn pages_are_one_snapshot_of_any_server() {
+    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::memory());
+    let servers = [beside(store.clone()).await, beside(store).await];
+    many_tasks(&servers[0], 0..10).await;
+    let mut page = servers[0].list(wire::ListRequest { limit: 4, ..list_of("Task") }).await.unwrap();
+    let first = page.resource_version.clone();
+    let mut listed = names(&page);
+    servers[0].delete("Task", "t-008").await.unwrap();
+    many_tasks(&servers[0], 10..12).await;
+    while !page.continue_token.is_empty() {
+        let request =
+            wire::ListRequest { limit: 4, continue_token: page.continue_token.clone(), ..list_of("Task") };
+        page = servers[1].list(request).await.unwrap();
+        assert_eq!(page.resource_version, first);
+        listed.extend(names(&page));
+    }
+    assert_eq!(listed, (0..10).map(|n| format!("t-{n:03}")).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_list_whose_snapshot_is_compacted_may_go_on_at_the_newest_state() {
+    let api = api().await;
+    many_tasks(&api, 0..6).await;
+    let page = api.list(wire::ListRequest { limit: 4, ..list_of("Task") }).await.unwrap();
+    api.delete("Task", "t-004").await.unwrap();
+    let store = &api.server.writer.store;
+    store.compact(store.current_rev().await.unwrap()).await.unwrap();
+    let request = wire::ListRequest { limit: 4, continue_token: page.continue_token, ..list_of("Task") };
+    let expired = api.list(request).await.unwrap_err();
+    assert_eq!(expired.reason, Reason::Expired);
+    let request =
+        wire::ListRequest { limit: 4, continue_token: expired.metadata.continue_token, ..list_of("Task") };
+    assert_eq!(names(&api.list(request).await.unwrap()), ["t-005"]);
+}
+
+#[tokio::test]
+async fn a_restarted_server_resumes_watches_from_before_its_start() {
+    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::memory());
+    let api = beside(store.clone()).await;
+    let start = api.list(list_of("App")).await.unwrap().resource_version;
+    api.create("App", "a", app(1)).await.unwrap();
+    let last = api.delete("App", "a").await.unwrap();
+    let restarted = beside(store).await;
+    let mut watch = restarted.watch(watch_of("App", &start)).await.unwrap();
+    assert_eq!(watch.until(&version(&last)).await, ["ADDED a", "DELETED a"]);
+}
+
+#[tokio::test]
+async fn a_version_that_is_too_old_or_never_happened_expires() {
+    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::memory());
+    let api = with(store, Options { window_bytes: 4000, ..Options::default() }).await;
+    let start = api.list(list_of("Task")).await.unwrap().resource_version;
+    many_tasks(&api, 0..20).await;
+    api.list(list_of("Task")).await.unwrap();
+    assert_eq!(api.watch(watch_of("Task", &start)).await.err().unwrap().reason, Reason::Expired);
+    let future = (9_000_000u64 * 1024).to_string();
+    assert_eq!(api.watch(watch_of("Task", &future)).await.err().unwrap().reason, Reason::Expired);
+}
+
+#[tokio::test]
+async fn a_slow_watcher_loses_its_own_stream_and_nobody_elses() {
+    let api = api().await;
+    let start = api.create("App", "a", app(1)).await.unwrap();
+    let mut slow = api.watch(watch_of("App", &version(&start))).await.unwrap();
+    let mut quick = api.watch(watch_of("App", &version(&start))).await.unwrap();
+    // 80 writes of an object of almost half a megabyte are more than any queue holds.
+    for n in 0..80 {
+        let large = json!({"metadata": {"annotations": {"x": format!("{n}{}", "x".repeat(240_000))}}});
+        for name in ["a"] {
+            let last = api.patch("App", name, large.clone()).await.unwrap();
+            assert_eq!(quick.until(&version(&last)).await, ["MODIFIED a"]);
+        }
+        let more = json!({"metadata": {"labels": {"n": n.to_string()}}});
+        let last = api.patch("App", "a", more).await.unwrap();
+        assert_eq!(quick.until(&version(&last)).await, ["MODIFIED a"]);
+    }
+    let expired = loop {
+        if let Err(status) = slow.next().await {
+            break status;
+        }
+    };
+    assert_eq!(expired.reason, Reason::Expired);
+}
+
+#[tokio::test]
+async fn two_servers_over_one_store_show_each_others_writes_at_once() {
+    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::memory());
+    let servers = [beside(store.clone()).await, beside(store).await];
+    assert_eq!(servers[0].server.cluster_uid, servers[1].server.cluster_uid);
+    for n in 0..20 {
+        let name = format!("a-{n}");
+        let made = servers[n % 2].create("App", &name, app(1)).await.unwrap();
+        assert_eq!(servers[(n + 1) % 2].get("App", &format!("default/{name}")).await.unwrap(), made);
+        let mut watch = servers[(n + 1) % 2].watch(watch_of("App", &version(&made))).await.unwrap();
+        let last = servers[n % 2].patch("App", &name, json!({"spec": {"replicas": 3}})).await.unwrap();
+        assert_eq!(watch.until(&version(&last)).await, [format!("MODIFIED {name}")]);
+    }
+}
