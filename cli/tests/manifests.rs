@@ -24,7 +24,9 @@ fn ctl(folder: &Path, args: &[&str]) -> Output {
 }
 
 fn manifests() -> Vec<PathBuf> {
-    let entries = fs::read_dir(golden()).expect("the golden folder").map(|entry| entry.unwrap().path());
+    let entries = fs::read_dir(golden())
+        .expect("the golden folder")
+        .map(|entry| entry.expect("a readable entry").path());
     let mut paths: Vec<PathBuf> =
         entries.filter(|path| path.extension().is_some_and(|end| end != "stderr")).collect();
     paths.sort();
@@ -94,7 +96,8 @@ fn every_file_of_a_folder_is_checked_before_any_is_applied() {
           --> ./a.yml:6:1
         error: unknown field `replicsa`
           --> ./b.yaml:6:3   (app/web)
-        4 errors in 4 of 4 documents; nothing was applied"#]].assert_eq(&places.join("\n"));
+        4 errors in 4 of 4 documents; nothing was applied"#]]
+    .assert_eq(&places.join("\n"));
 }
 
 #[test]

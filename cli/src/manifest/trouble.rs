@@ -18,8 +18,8 @@ pub struct Trouble {
     source: Option<Rc<Source>>,
     place: Option<Place>,
     within: Vec<String>,
-    note: String,
-    help: String,
+    note: Box<str>,
+    help: Box<str>,
 }
 
 impl Trouble {
@@ -34,14 +34,7 @@ impl Trouble {
     }
 
     fn bare(message: String) -> Self {
-        Self {
-            message,
-            source: None,
-            place: None,
-            within: Vec::new(),
-            note: String::new(),
-            help: String::new(),
-        }
+        Self { message, source: None, place: None, within: Vec::new(), note: "".into(), help: "".into() }
     }
 
     /// The same, at a place of its source.
@@ -60,13 +53,13 @@ impl Trouble {
     }
 
     /// The same, with words beside the caret.
-    pub fn noting(mut self, note: impl Into<String>) -> Self {
+    pub fn noting(mut self, note: impl Into<Box<str>>) -> Self {
         self.note = note.into();
         self
     }
 
     /// The same, with a line of help.
-    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+    pub fn with_help(mut self, help: impl Into<Box<str>>) -> Self {
         self.help = help.into();
         self
     }

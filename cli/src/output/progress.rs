@@ -45,12 +45,16 @@ impl Progress {
         };
     }
 
+    /// What was last said, if anything was.
+    pub fn last(&self) -> Option<&str> {
+        Some(self.shown.as_str()).filter(|shown| !shown.is_empty())
+    }
+
     /// Clears the rewritten line.
     pub fn clear(&mut self) {
         if self.line_open {
             let _ = write!(io::stderr(), "\r\x1b[K");
             self.line_open = false;
-            self.shown.clear();
         }
     }
 }

@@ -141,12 +141,24 @@ fn tell(task: &Apply, document: &Document, before: Option<&Value>, after: &Value
     let Some(before) = before else { return };
     for manager in TAKE_FROM {
         let kept = owned(after, manager);
-        let taken: Vec<String> =
-            owned(before, manager).into_iter().filter(|field| !kept.contains(field)).collect();
+        let lost = owned(before, manager).into_iter().filter(|field| !kept.contains(field));
+        let taken: Vec<String> = lost.map(|field| change(&field, before, after)).collect();
         if !taken.is_empty() {
             let verb = manager.replace('-', " ");
             eprintln!("{}: took back from `{verb}`: {}", document.name(), taken.join(", "));
         }
+    }
+}
+
+/// A field that was taken back, with both values where they are short.
+fn change(field: &str, before: &Value, after: &Value) -> String {
+    let pointer = format!("/{}", field.replace('.', "/"));
+    let single = |object: &Value| {
+        object.pointer(&pointer).filter(|value| !value.is_object() && !value.is_array()).map(Value::to_string)
+    };
+    match (single(before), single(after)) {
+        (Some(before), Some(after)) if before != after => format!("{field} ({before} -> {after})"),
+        _ => field.to_owned(),
     }
 }
 

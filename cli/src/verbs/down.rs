@@ -39,7 +39,7 @@ pub async fn run(task: &Down) -> Result<(), Failure> {
         delete_data(home, &mut done)?;
     }
     if done.is_empty() {
-        done.push("nothing of Berth was there".into());
+        done.push("nothing of Berth was running".into());
     }
     done.iter().for_each(|line| print::line(line));
     if home.data.exists() {

@@ -56,13 +56,13 @@ async fn supervise(task: &Up, programs: &std::path::Path) -> Result<(), Failure>
     let _lock = UpLock::take(&task.home.lock()).map_err(|error| refusal(&error))?;
     leave_no_predecessor(&task.home).await;
     let mut parts = Parts::default();
+    let mut progress = Progress::begin();
     let started = tokio::select! {
-        started = tokio::time::timeout(task.timeout, start::all(&mut parts, task, programs)) => started.unwrap_or_else(|_| {
-            let hint = format!("the logs are in {}", task.home.logs().display());
-            Err(Failure::new(Exit::TimedOut, format!("Berth did not come up in {} s", task.timeout.as_secs())).hint(hint))
-        }),
-        () = signals.stop() => Err(Failure::new(Exit::Interrupted, "interrupted before it was up")),
+        started = tokio::time::timeout(task.timeout, start::all(&mut parts, task, programs, &mut progress)) => started.ok(),
+        () = signals.stop() => Some(Err(Failure::new(Exit::Interrupted, "interrupted before it was up"))),
     };
+    progress.clear();
+    let started = started.unwrap_or_else(|| Err(late(task, progress.last())));
     let done = match started {
         Ok(up) => {
             print::raw(up.as_bytes());
@@ -77,6 +77,12 @@ async fn supervise(task: &Up, programs: &std::path::Path) -> Result<(), Failure>
         say_what_runs_on(&task.home);
     }
     done
+}
+
+fn late(task: &Up, waited_for: Option<&str>) -> Failure {
+    let message = format!("Berth did not come up in {} s", task.timeout.as_secs());
+    let failure = Failure::new(Exit::TimedOut, message).detail(waited_for.unwrap_or("a part did not answer"));
+    failure.hint(format!("the logs are in {}", task.home.logs().display()))
 }
 
 /// Tells what happens until somebody asks for the end.

@@ -17,16 +17,20 @@ use crate::verbs::up::parts;
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Starts every part; gives what to say once the node is ready.
-pub async fn all(kept: &mut Parts, task: &Up, programs: &Path) -> Result<String, Failure> {
-    let mut progress = Progress::begin();
+pub async fn all(
+    kept: &mut Parts,
+    task: &Up,
+    programs: &Path,
+    progress: &mut Progress,
+) -> Result<String, Failure> {
     let logs = Logs::before(task);
     kept.keep(apiserver(task, programs));
-    let api = socket(kept, task, &logs, &mut progress).await?;
+    let api = socket(kept, task, &logs, progress).await?;
     let version = or_ended(kept, &logs, answer(&api)).await??;
     claim(task, &version)?;
     kept.keep(controllers(task, programs));
     kept.keep(agent(task, programs));
-    or_ended(kept, &logs, ready(&api, task, &mut progress)).await?;
+    or_ended(kept, &logs, ready(&api, task, progress)).await?;
     Ok(greeting(task, &version))
 }
 
