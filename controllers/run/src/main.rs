@@ -1,2 +1,107 @@
-//! x
-fn main() {}
+//! bin `controllers`: reads its configuration and runs the controllers it is told to, each with its own Lease, so that
+//! any number of these processes may stand by for each other.
+
+mod config;
+
+use std::process::ExitCode;
+
+use berth_builtin::caches::Caches;
+use berth_builtin::{app, garbage, node};
+use berth_client::Client;
+use berth_runtime::LeaseTerms;
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::config::{Config, Flags, Name};
+
+/// Where the controllers' Leases are.
+const LEASES: &str = "berth-system";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let config = match Config::read(Flags::parse()) {
+        Ok(config) => config,
+        Err(faults) => {
+            for fault in faults {
+                eprintln!("error: {fault}");
+            }
+            return ExitCode::from(2);
+        }
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("BERTH_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run(config).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+async fn run(config: Config) -> Result<(), AnyError> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let client = Client::new(&config.server)?;
+    let caches = Caches::new(client.clone());
+    let (stop, stopping) = watch::channel(());
+    let mut running = JoinSet::new();
+    for name in &config.only {
+        start(*name, &config, &client, &caches, ends(&stopping), &mut running);
+    }
+    tracing::info!(controllers = ?config.only, server = ?config.server, "controllers run");
+    let ended = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        Some(ended) = running.join_next() => Some(ended),
+    };
+    drop(stop);
+    while running.join_next().await.is_some() {}
+    tracing::info!("controllers end");
+    match ended {
+        // A panic: the process begins anew, with a state that can be trusted.
+        Some(Err(error)) => Err(error.into()),
+        Some(Ok(())) => Err("a controller ended by itself".into()),
+        None => Ok(()),
+    }
+}
+
+/// Ends when the other side of the channel is dropped.
+fn ends(stopping: &watch::Receiver<()>) -> impl Future<Output = ()> + Send + 'static {
+    let mut stopping = stopping.clone();
+    async move { while stopping.changed().await.is_ok() {} }
+}
+
+fn start(
+    name: Name,
+    config: &Config,
+    client: &Client,
+    caches: &Caches,
+    stop: impl Future<Output = ()> + Send + 'static,
+    running: &mut JoinSet<()>,
+) {
+    let client = client.clone();
+    let lease = |name: &str| LeaseTerms::new(LEASES, name);
+    match name {
+        Name::App => {
+            running.spawn(app::controller(client, caches).led_by(lease(app::NAME)).run(stop));
+        }
+        Name::Node => {
+            let controller = node::controller(client, caches, config.mass_vanish);
+            running.spawn(controller.led_by(lease(node::NAME)).run(stop));
+        }
+        Name::Garbage => {
+            let controller = garbage::controller(client, caches, config.garbage);
+            running.spawn(controller.led_by(lease(garbage::NAME)).run(stop));
+        }
+        Name::Scheduler => {
+            let controller = berth_scheduler::controller(client, &caches.tasks().all, &caches.nodes());
+            running.spawn(controller.led_by(lease(berth_scheduler::NAME)).run(stop));
+        }
+    }
+}

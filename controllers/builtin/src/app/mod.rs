@@ -3,8 +3,67 @@
 //! Promises: never fewer available Tasks than replicas - maxUnavailable by its own doing. Safe to kill at any point.
 //! Leaves alone: which node a Task runs on (scheduler), containers (node agent).
 
-pub mod fleet;
-pub mod history;
-pub mod observed;
-pub mod plan;
-pub mod status;
+mod execute;
+mod fleet;
+mod history;
+mod observed;
+mod plan;
+mod status;
+
+use std::sync::Arc;
+
+use berth_client::Client;
+use berth_runtime::{Cache, Controller, Index, Key, Reconciler, Work};
+use berth_types::app::App;
+use berth_types::revision::Revision;
+use berth_types::{Resource, Timestamp};
+
+use crate::caches::{Caches, Owned, Tasks};
+use observed::{Observed, Replica, Wanted};
+
+/// The App controller's name, in logs, as manager of fields and as its Lease.
+pub const NAME: &str = "app-controller";
+
+/// Looks at one App at a time.
+pub struct AppController {
+    apps: Cache<App>,
+    tasks: Tasks,
+    revisions: Owned<Revision>,
+}
+
+/// The App controller over these caches.
+pub fn controller(client: Client, caches: &Caches) -> Controller<AppController> {
+    let (apps, tasks, revisions) = (caches.apps(), caches.tasks(), caches.revisions());
+    let reconciler = AppController { apps: apps.clone(), tasks: tasks.clone(), revisions: revisions.clone() };
+    Controller::new(NAME, client, reconciler)
+        .wakes(&apps, |change| vec![Key::of(&**change.object())])
+        .wakes(&tasks.all, |change| change.keys(Key::of_controller::<App>))
+        .wakes(&revisions.all, |change| change.keys(Key::of_controller::<App>))
+}
+
+impl Reconciler for AppController {
+    fn reconcile(&self, key: &Key, now: Timestamp) -> Work {
+        let Some(app) = self.apps.get(key) else { return Work::none() };
+        let wanted = match Wanted::read(&app) {
+            Ok(wanted) => wanted,
+            Err(why) => {
+                tracing::error!(object = %key, %why, "unreadable App left alone");
+                return Work::none();
+            }
+        };
+        let tasks = controlled(&self.tasks.all, &self.tasks.by_owner, &wanted.uid);
+        let tasks: Vec<Replica> = tasks.iter().map(|task| Replica::read(task)).collect();
+        let revisions = controlled(&self.revisions.all, &self.revisions.by_owner, &wanted.uid);
+        let revisions: Vec<Revision> = revisions.iter().map(|revision| Revision::clone(revision)).collect();
+        let held = |name: &str| self.tasks.all.get(&Key::new(&wanted.namespace, name)).is_some();
+        let seen = Observed { app: &wanted, tasks: &tasks, revisions: &revisions, held: &held, now };
+        execute::work(&wanted, plan::plan(&seen))
+    }
+}
+
+/// The objects that the owner of this uid controls.
+fn controlled<K: Resource>(cache: &Cache<K>, by_owner: &Index<K>, uid: &str) -> Vec<Arc<K>> {
+    let mut objects = cache.by(by_owner, uid);
+    objects.retain(|object| object.meta().controller().is_some_and(|owner| owner.uid == uid));
+    objects
+}

@@ -44,6 +44,8 @@ pub enum Event {
     Seen(Box<Item>),
     /// An object is gone.
     Gone(Identity),
+    /// An object is gone, and another of its name is there.
+    Replaced(Identity, Box<Item>),
     /// Every cache has shown its first whole state: what was not seen is not there.
     Synced,
     /// Time passed.
@@ -383,6 +385,11 @@ pub fn step(state: &mut State, event: Event, now: Timestamp) -> Vec<Action> {
     match event {
         Event::Seen(item) => state.seen(*item, now),
         Event::Gone(identity) => state.gone(&identity.uid, now),
+        Event::Replaced(gone, item) => {
+            let mut actions = state.gone(&gone.uid, now);
+            actions.extend(state.seen(*item, now));
+            actions
+        }
         Event::Synced => state.synced(now),
         Event::Tick => {
             let due = state.due_by(now);

@@ -1,0 +1,132 @@
+//! Carries the collector's actions out, after asking the server whether the owners are really gone.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use berth_client::{Error, KindName, ObjectKey, Precondition, Write};
+use berth_runtime::{Deed as Work, Execute, Outcome, Writer};
+use berth_types::Resource;
+use berth_types::app::App;
+use berth_types::core::{Event as EventObject, Namespace};
+use berth_types::lease::Lease;
+use berth_types::node::Node;
+use berth_types::revision::Revision;
+use berth_types::task::Task;
+use serde_json::{Value, json};
+
+use super::Collector;
+use super::observed::{Identity, Kind, Place};
+use super::plan::{Action, Deed, Event};
+
+/// Carries actions out.
+pub struct Hands;
+
+/// What the server says of an owner.
+#[derive(Clone)]
+enum Owner {
+    /// It is there.
+    There,
+    /// It is not, and this must hold when its dependent is deleted.
+    Gone(Precondition),
+    /// It could not be asked.
+    Unknown,
+}
+
+#[async_trait]
+impl Execute<Collector> for Hands {
+    async fn execute(&self, actions: Vec<Action>, writer: &Writer) -> Vec<Event> {
+        let owners = ask(&actions, writer).await;
+        let (mut events, mut wave, mut objects) = (Vec::new(), Vec::new(), Vec::new());
+        for action in actions {
+            match work(&action, &owners) {
+                Ok(work) => {
+                    wave.push(work);
+                    objects.push(action.object);
+                }
+                Err(Owner::There) => events.push(Event::NotCalledFor(action.object)),
+                Err(Owner::Gone(_) | Owner::Unknown) => events.push(Event::Failed(action.object)),
+            }
+        }
+        for (object, outcome) in objects.into_iter().zip(writer.send(wave).await) {
+            events.push(match outcome {
+                Outcome::Done => Event::Done(object),
+                Outcome::Stale | Outcome::Failed(_) => Event::Failed(object),
+            });
+        }
+        events
+    }
+}
+
+/// Asks for each owner once.
+async fn ask(actions: &[Action], writer: &Writer) -> BTreeMap<Identity, Owner> {
+    let mut owners = BTreeMap::new();
+    for action in actions {
+        let Deed::DeleteWithout(gone) = &action.deed else { continue };
+        for owner in gone {
+            if !owners.contains_key(owner) {
+                owners.insert(owner.clone(), ask_for(owner, writer).await);
+            }
+        }
+    }
+    owners
+}
+
+async fn ask_for(owner: &Identity, writer: &Writer) -> Owner {
+    let key = key(&owner.place);
+    match writer.client().get(&key).await {
+        Ok(object) => match object.pointer("/metadata/uid").and_then(Value::as_str) {
+            Some(uid) if uid == owner.uid => Owner::There,
+            Some(another) => Owner::Gone(Precondition::exists(&key, another)),
+            None => Owner::Unknown,
+        },
+        Err(Error::NotFound(_)) => Owner::Gone(Precondition::absent(&key)),
+        Err(why) => {
+            tracing::warn!(object = owner.place.name, %why, "could not look for an owner");
+            Owner::Unknown
+        }
+    }
+}
+
+/// The write of an action, or the owner that speaks against it.
+fn work(action: &Action, owners: &BTreeMap<Identity, Owner>) -> Result<Work, Owner> {
+    let Identity { place, uid } = &action.object;
+    let key = key(place);
+    let delete = Write::delete(&key).expecting_uid(uid);
+    let object = format!("{}/{}/{}", key.kind.kind, place.namespace, place.name);
+    match &action.deed {
+        Deed::DeleteWithout(gone) => {
+            let mut write = delete;
+            for owner in gone {
+                match owners.get(owner) {
+                    Some(Owner::Gone(precondition)) => write = write.requiring(precondition.clone()),
+                    Some(other) => return Err(other.clone()),
+                    None => return Err(Owner::Unknown),
+                }
+            }
+            let names: Vec<&str> = gone.iter().map(|owner| owner.place.name.as_str()).collect();
+            Ok(Work::one("delete", object, format!("{} gone", names.join(", ")), write))
+        }
+        Deed::Delete(why) => Ok(Work::one("delete", object, format!("{why:?}"), delete)),
+        Deed::Release { finalizer, left } => {
+            let patch = json!({ "metadata": { "finalizers": left } });
+            let write = Write::patch_json(&key, &patch).expecting_uid(uid).expecting_version(&action.version);
+            Ok(Work::one("release", object, *finalizer, write))
+        }
+    }
+}
+
+fn key(place: &Place) -> ObjectKey {
+    fn named<K: Resource>() -> KindName {
+        KindName::of::<K>()
+    }
+    let kind = match place.kind {
+        Kind::App => named::<App>(),
+        Kind::Revision => named::<Revision>(),
+        Kind::Task => named::<Task>(),
+        Kind::Node => named::<Node>(),
+        Kind::Namespace => named::<Namespace>(),
+        Kind::Event => named::<EventObject>(),
+        Kind::Lease => named::<Lease>(),
+    };
+    ObjectKey::new(kind, &place.namespace, &place.name)
+}

@@ -1,0 +1,145 @@
+//! Keeps what an apiserver reports of the presence of agents.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use berth_client::{NodePresence, Presence, PresenceState, PresenceStream};
+use berth_runtime::Key;
+use berth_types::{Clock, Timestamp};
+use futures::Stream;
+
+use super::observed::Sight;
+
+/// After a report that waiting does not bring (the call is not allowed), until the next try.
+const AFTER_REFUSAL: Duration = Duration::from_secs(5);
+
+/// What is known of the presence of agents.
+#[derive(Debug, Default)]
+pub struct Watchtower(RwLock<Told>);
+
+#[derive(Debug, Default)]
+struct Told {
+    by: Witness,
+    nodes: HashMap<String, (String, Found)>,
+}
+
+/// Whether the server that reports may be judged by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Witness {
+    #[default]
+    Doubtful,
+    Believed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Present,
+    AwaySince(Timestamp),
+}
+
+impl Watchtower {
+    /// What may be believed of the agent of the Node of this uid.
+    pub fn sight(&self, node: &str, uid: &str) -> Sight {
+        let told = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let found = told.nodes.get(node).filter(|(of, _)| of == uid).map(|(_, found)| *found);
+        match (found, told.by) {
+            (Some(Found::Present), _) => Sight::Present,
+            (Some(Found::AwaySince(since)), Witness::Believed) => Sight::Away(since),
+            (Some(Found::AwaySince(_)), Witness::Doubtful) | (None, _) => Sight::Unseen,
+        }
+    }
+
+    /// Follows the reports; after each, the nodes about which there may be something new to say.
+    pub fn follow(
+        self: Arc<Self>,
+        reports: PresenceStream,
+        clock: Arc<dyn Clock>,
+    ) -> impl Stream<Item = Vec<Key>> {
+        self.hear(Presence::Lost, clock.now());
+        futures::stream::unfold((self, reports, clock), |(tower, mut reports, clock)| async move {
+            let woken = loop {
+                match reports.next().await {
+                    Ok(report) => break tower.hear(report, clock.now()),
+                    Err(why) => {
+                        tracing::warn!(%why, "could not follow the presence of nodes");
+                        tokio::time::sleep(AFTER_REFUSAL).await;
+                    }
+                }
+            };
+            Some((woken, (tower, reports, clock)))
+        })
+    }
+
+    /// Takes a report in. Every node that is away is concerned by it too: how many vanished together counts.
+    fn hear(&self, report: Presence, now: Timestamp) -> Vec<Key> {
+        let mut told = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let before = told.by;
+        let mut woken: Vec<String> = match report {
+            Presence::Lost => {
+                *told = Told::default();
+                return Vec::new();
+            }
+            Presence::All { believed, nodes } => {
+                *told = Told::default();
+                told.take(believed, nodes, now)
+            }
+            Presence::Changes { believed, nodes } => told.take(believed, nodes, now),
+        };
+        let turned = told.by != before;
+        let others = told.nodes.iter().filter(|(_, (_, found))| turned || *found != Found::Present);
+        woken.extend(others.map(|(name, _)| name.clone()));
+        woken.sort();
+        woken.dedup();
+        woken.into_iter().map(|name| Key::new("", name)).collect()
+    }
+}
+
+impl Told {
+    fn take(&mut self, believed: bool, nodes: Vec<NodePresence>, now: Timestamp) -> Vec<String> {
+        self.by = if believed { Witness::Believed } else { Witness::Doubtful };
+        let mut named = Vec::new();
+        for NodePresence { node, node_uid, state } in nodes {
+            named.push(node.clone());
+            let found = match state {
+                PresenceState::Present => Found::Present,
+                PresenceState::Absent(how_long) => {
+                    let millis = i64::try_from(how_long.as_millis()).unwrap_or(i64::MAX);
+                    Found::AwaySince(Timestamp::from_millis(now.millis().saturating_sub(millis)))
+                }
+                PresenceState::Removed => {
+                    self.nodes.remove(&node);
+                    continue;
+                }
+            };
+            self.nodes.insert(node, (node_uid, found));
+        }
+        named
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(node: &str, state: PresenceState) -> Vec<NodePresence> {
+        vec![NodePresence { node: node.into(), node_uid: "u1".into(), state }]
+    }
+
+    #[test]
+    fn absence_counts_only_on_the_word_of_a_server_that_may_be_believed() {
+        let (tower, now) = (Watchtower::default(), Timestamp::from_millis(60_000));
+        let away = PresenceState::Absent(Duration::from_secs(6));
+        assert_eq!(tower.sight("n1", "u1"), Sight::Unseen);
+        tower.hear(Presence::All { believed: false, nodes: report("n1", away) }, now);
+        assert_eq!(tower.sight("n1", "u1"), Sight::Unseen);
+        let woken = tower.hear(Presence::Changes { believed: true, nodes: vec![] }, now);
+        assert_eq!(woken, [Key::new("", "n1")]);
+        assert_eq!(tower.sight("n1", "u1"), Sight::Away(Timestamp::from_millis(54_000)));
+        assert_eq!(tower.sight("n1", "of an earlier Node"), Sight::Unseen);
+        tower.hear(Presence::Changes { believed: true, nodes: report("n1", PresenceState::Present) }, now);
+        assert_eq!(tower.sight("n1", "u1"), Sight::Present);
+        tower.hear(Presence::Lost, now);
+        assert_eq!(tower.sight("n1", "u1"), Sight::Unseen);
+    }
+}

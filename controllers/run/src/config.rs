@@ -1,0 +1,191 @@
+//! The configuration of the controllers: a flag over the environment over the file over the default.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use berth_builtin::garbage::Limits;
+use berth_builtin::node::MassVanish;
+use clap::Parser;
+use serde::Deserialize;
+
+/// What was typed.
+#[derive(Debug, Parser)]
+#[command(name = "controllers", version, about = "Keeps a Berth cluster the way its objects say")]
+pub struct Flags {
+    /// Where an apiserver listens, as unix:/run/berth/api.sock; several with commas
+    #[arg(long, env = "BERTH_SERVER", value_delimiter = ',')]
+    server: Vec<String>,
+    /// Run only these: app, node, garbage, scheduler
+    #[arg(long, env = "BERTH_ONLY", value_delimiter = ',')]
+    only: Vec<String>,
+    /// A YAML file with any of: server, only, massVanish, garbage
+    #[arg(long, env = "BERTH_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+struct File {
+    server: Vec<String>,
+    only: Vec<String>,
+    mass_vanish: MassVanishFile,
+    garbage: GarbageFile,
+}
+
+/// When so many nodes vanish at once that nothing is replaced.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+struct MassVanishFile {
+    more_than_nodes: Option<usize>,
+    more_than_percent: Option<usize>,
+    within_seconds: Option<u64>,
+}
+
+/// How long things are kept.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+struct GarbageFile {
+    finished_tasks: Option<usize>,
+    finished_task_seconds: Option<u64>,
+    events: Option<usize>,
+    event_seconds: Option<u64>,
+}
+
+/// A controller of this program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum Name {
+    App,
+    Node,
+    Garbage,
+    Scheduler,
+}
+
+/// How the controllers are to work.
+#[derive(Debug)]
+pub struct Config {
+    /// Where apiservers listen.
+    pub server: Vec<String>,
+    /// Which controllers run.
+    pub only: BTreeSet<Name>,
+    /// When nothing is replaced.
+    pub mass_vanish: MassVanish,
+    /// How long things are kept.
+    pub garbage: Limits,
+}
+
+impl Name {
+    /// All of them.
+    pub const ALL: [Name; 4] = [Name::App, Name::Node, Name::Garbage, Name::Scheduler];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::App => "app",
+            Self::Node => "node",
+            Self::Garbage => "garbage",
+            Self::Scheduler => "scheduler",
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks everything; all faults at once.
+    pub fn read(flags: Flags) -> Result<Self, Vec<String>> {
+        let file = match &flags.config {
+            Some(path) => read_file(path).map_err(|fault| vec![fault])?,
+            None => File::default(),
+        };
+        let mut faults = Vec::new();
+        let server = if flags.server.is_empty() { file.server } else { flags.server };
+        if server.is_empty() {
+            faults.push("server: is needed, as --server unix:/run/berth/api.sock".into());
+        }
+        let words = if flags.only.is_empty() { file.only } else { flags.only };
+        let only = names(&words, &mut faults);
+        let mass_vanish = mass_vanish(&file.mass_vanish, &mut faults);
+        let garbage = limits(&file.garbage);
+        if faults.is_empty() { Ok(Self { server, only, mass_vanish, garbage }) } else { Err(faults) }
+    }
+}
+
+fn read_file(path: &Path) -> Result<File, String> {
+    let read = std::fs::read_to_string(path);
+    let text = read.map_err(|why| format!("config: could not read {}: {why}", path.display()))?;
+    if text.trim().is_empty() {
+        return Ok(File::default());
+    }
+    serde_yaml::from_str(&text).map_err(|why| format!("config: {}: {why}", path.display()))
+}
+
+fn names(words: &[String], faults: &mut Vec<String>) -> BTreeSet<Name> {
+    if words.is_empty() {
+        return Name::ALL.into();
+    }
+    let mut names = BTreeSet::new();
+    for word in words {
+        match Name::ALL.into_iter().find(|name| name.word() == word) {
+            Some(name) => {
+                names.insert(name);
+            }
+            None => faults.push(format!("only: must be app, node, garbage or scheduler, got `{word}`")),
+        }
+    }
+    names
+}
+
+fn mass_vanish(given: &MassVanishFile, faults: &mut Vec<String>) -> MassVanish {
+    let default = MassVanish::default();
+    let percent = given.more_than_percent.unwrap_or(default.percent);
+    if percent > 100 {
+        faults.push(format!("massVanish.moreThanPercent: must be at most 100, got {percent}"));
+    }
+    MassVanish {
+        nodes: given.more_than_nodes.unwrap_or(default.nodes),
+        percent,
+        within: given.within_seconds.map_or(default.within, Duration::from_secs),
+    }
+}
+
+fn limits(given: &GarbageFile) -> Limits {
+    let default = Limits::default();
+    Limits {
+        finished_tasks: given.finished_tasks.unwrap_or(default.finished_tasks),
+        finished_at_most: given.finished_task_seconds.map_or(default.finished_at_most, Duration::from_secs),
+        events: given.events.unwrap_or(default.events),
+        events_for: given.event_seconds.map_or(default.events_for, Duration::from_secs),
+        ..default
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(arguments: &[&str]) -> Result<Config, Vec<String>> {
+        Config::read(Flags::parse_from([&["controllers"], arguments].concat()))
+    }
+
+    #[test]
+    fn all_faults_are_told_at_once() {
+        let faults = read(&["--only", "app,nodes"]).unwrap_err();
+        expect_test::expect![[r#"
+            server: is needed, as --server unix:/run/berth/api.sock
+            only: must be app, node, garbage or scheduler, got `nodes`"#]]
+        .assert_eq(&faults.join("\n"));
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file_and_unknown_keys_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.yaml");
+        std::fs::write(&path, "server: [unix:/a]\nonly: [app]\nmassVanish:\n  moreThanNodes: 7\n").unwrap();
+        let config = read(&["--config", path.to_str().unwrap(), "--only", "node,garbage"]).unwrap();
+        assert_eq!(config.server, ["unix:/a"]);
+        assert_eq!(config.only, BTreeSet::from([Name::Node, Name::Garbage]));
+        assert_eq!((config.mass_vanish.nodes, config.mass_vanish.percent), (7, 50));
+        std::fs::write(&path, "sever: [unix:/a]\n").unwrap();
+        let faults = read(&["--config", path.to_str().unwrap()]).unwrap_err();
+        assert!(faults[0].contains("unknown field `sever`"), "{faults:?}");
+    }
+}
