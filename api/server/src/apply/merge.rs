@@ -100,7 +100,7 @@ impl Merge<'_> {
         let merged = tree::merged(self.shape, &before, &self.wanted);
         let after = tree::without(self.shape, &merged, &last.minus(&kept), &kept);
         let changed = tree::changed(self.shape, &before, &after);
-        let removed = tree::fields_of(self.shape, &before).minus(&tree::fields_of(self.shape, &after));
+        let removed = tree::removed(self.shape, &before, &after);
         Difference { before, after, changed, removed }
     }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::entries::{self, Entry, Operation};
 use super::parts::Part;
-use super::tree::{changed, fields_of};
+use super::tree::{changed, removed};
 
 /// `after`, written over `before` by a call that is no apply, with the fields that the call changed owned by `manager`.
 /// Nothing is tracked before an object's first apply; what `after` itself says of managers does not count.
@@ -27,7 +27,7 @@ pub fn track_update(
         return entries::copied(before, after);
     }
     let changed = changed(shape, &had, &has);
-    let removed = fields_of(shape, &had).minus(&fields_of(shape, &has));
+    let removed = removed(shape, &had, &has);
 
     let manager = if manager.is_empty() { "unknown" } else { manager };
     let version = after["apiVersion"].as_str().unwrap_or_default();

@@ -109,10 +109,8 @@ fn changed_in(shape: &Shape, old: Option<&Value>, new: &Value) -> FieldSet {
                 below.member |= owned == Owned::NameToo && was.is_none();
                 set.put(Step::field(name), below);
             }
-            set.member = after.is_empty();
         }
         (View::Items(before, _), View::Items(after, item_shape)) => {
-            set.member = after.is_empty();
             let before: BTreeMap<Step, &Value> = before.into_iter().collect();
             for (step, item) in after {
                 let was = before.get(&step).copied();
@@ -124,6 +122,12 @@ fn changed_in(shape: &Shape, old: Option<&Value>, new: &Value) -> FieldSet {
         _ => return fields_in(shape, new),
     }
     set
+}
+
+/// The fields of the object `old` that `new` does not have any more, with the maps and lists that are gone: somebody may
+/// own one of those as an empty one. One that was empty and is not any more is still there.
+pub fn removed(shape: &Shape, old: &Value, new: &Value) -> FieldSet {
+    fields_of(shape, old).closed().minus(&fields_of(shape, new).closed()).of_object()
 }
 
 /// The value at `place` in `value`.
