@@ -70,6 +70,13 @@ impl Etcd {
         }
     }
 
+    /// Stops a member as a hung machine does: connections stay open, nobody answers.
+    pub fn signal_member(&self, n: usize, signal: &str) {
+        let process = self.members[n].process.as_ref().expect("it runs");
+        let sent = Command::new("kill").args([signal, &process.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+
     pub fn urls(&self) -> Vec<String> {
         self.members.iter().map(|member| member.url.clone()).collect()
     }

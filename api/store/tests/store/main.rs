@@ -1,9 +1,12 @@
 //! The store's laws, held against all its forms.
 #![allow(missing_docs)]
 
+mod committer;
 mod conformance;
 mod crash;
 mod differential;
 mod etcd;
+mod failover;
+mod faults;
 mod reopened;
 mod suite;

@@ -4,6 +4,7 @@
 mod commits;
 mod history;
 mod leases;
+mod moments;
 mod reads;
 
 use std::future::Future;
@@ -37,6 +38,7 @@ const LAWS: &[(&str, Law)] = laws![
     commits::a_call_that_breaks_a_rule_changes_nothing,
     commits::the_largest_calls_pass,
     commits::of_many_who_count_up_nobody_is_lost,
+    moments::every_answer_is_of_a_moment_between_question_and_answer,
     reads::a_range_is_in_order_and_ends_before_its_end,
     reads::pages_of_one_revision_make_the_whole,
     reads::a_read_at_a_revision_is_the_state_of_then,

@@ -1,0 +1,124 @@
+//! A store whose answers get lost: calls that are not carried out, that are and nobody hears of it, and that are
+//! carried out late.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use berth_store::{
+    At, Committed, EmbeddedStore, Group, Health, Kv, LeaseId, Page, Rev, Store, StoreError, WatchStream,
+};
+use tokio::task::JoinSet;
+
+/// How a call of `commit` ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    Answered,
+    NotDone,
+    LostBefore,
+    LostAfter,
+    /// Carried out behind the back of whoever asked, while others go on.
+    Late,
+}
+
+/// The memory store behind a bad line.
+pub struct Faulty {
+    pub inner: Arc<EmbeddedStore>,
+    fate: Box<dyn Fn() -> Fate + Send + Sync>,
+    late: Mutex<JoinSet<()>>,
+}
+
+impl Faulty {
+    pub fn new(fate: impl Fn() -> Fate + Send + Sync + 'static) -> Self {
+        let inner = Arc::new(EmbeddedStore::memory());
+        Self { inner, fate: Box::new(fate), late: Mutex::new(JoinSet::new()) }
+    }
+
+    /// Fates by chance; half of all calls go well.
+    pub fn seeded(seed: u64) -> Self {
+        let rng = Mutex::new(fastrand::Rng::with_seed(seed));
+        Self::new(move || match rng.lock().unwrap().u32(0..10) {
+            0 => Fate::NotDone,
+            1 => Fate::LostBefore,
+            2..4 => Fate::LostAfter,
+            4 => Fate::Late,
+            _ => Fate::Answered,
+        })
+    }
+
+    /// Fates one after the other; all is well after the last.
+    pub fn scripted(fates: &[Fate]) -> Self {
+        let fates = Mutex::new(fates.to_vec().into_iter());
+        Self::new(move || fates.lock().unwrap().next().unwrap_or(Fate::Answered))
+    }
+
+    fn later(&self, groups: Vec<Group>) {
+        let inner = self.inner.clone();
+        self.late.lock().unwrap().spawn(async move {
+            for _ in 0..fastrand::u32(0..200) {
+                tokio::task::yield_now().await;
+            }
+            drop(inner.commit(groups).await);
+        });
+    }
+
+    /// Waits until nothing comes late any more.
+    pub async fn settled(&self) {
+        let late = std::mem::take(&mut *self.late.lock().unwrap());
+        late.join_all().await;
+    }
+}
+
+#[async_trait]
+impl Store for Faulty {
+    async fn commit(&self, groups: Vec<Group>) -> Result<Committed, StoreError> {
+        tokio::task::yield_now().await;
+        let lost = || StoreError::Unknown("the line broke".into());
+        match (self.fate)() {
+            Fate::Answered => self.inner.commit(groups).await,
+            Fate::NotDone => Err(StoreError::Unavailable("no line".into())),
+            Fate::LostBefore => Err(lost()),
+            Fate::LostAfter => self.inner.commit(groups).await.and_then(|_| Err(lost())),
+            Fate::Late => {
+                self.later(groups);
+                Err(lost())
+            }
+        }
+    }
+
+    async fn get(&self, key: &[u8], at: At) -> Result<(Rev, Option<Kv>), StoreError> {
+        self.inner.get(key, at).await
+    }
+
+    async fn range(&self, start: &[u8], end: &[u8], limit: usize, at: At) -> Result<Page, StoreError> {
+        self.inner.range(start, end, limit, at).await
+    }
+
+    async fn watch(&self, start: &[u8], end: &[u8], from: Rev) -> Result<WatchStream, StoreError> {
+        self.inner.watch(start, end, from).await
+    }
+
+    async fn compact(&self, rev: Rev) -> Result<(), StoreError> {
+        self.inner.compact(rev).await
+    }
+
+    async fn current_rev(&self) -> Result<Rev, StoreError> {
+        self.inner.current_rev().await
+    }
+
+    async fn lease_grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
+        self.inner.lease_grant(ttl).await
+    }
+
+    async fn lease_renew(&self, lease: LeaseId) -> Result<(), StoreError> {
+        self.inner.lease_renew(lease).await
+    }
+
+    async fn lease_revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
+        self.inner.lease_revoke(lease).await
+    }
+
+    async fn health(&self) -> Result<Health, StoreError> {
+        self.inner.health().await
+    }
+}
