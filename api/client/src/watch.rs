@@ -126,6 +126,14 @@ impl<T: DeserializeOwned> Watch<T> {
         }
     }
 
+    /// Opens the stream again from where it is: the server tells at once how far it is, without waiting for the next
+    /// bookmark.
+    pub fn refresh(&mut self) {
+        if self.version.is_some() {
+            self.stream = None;
+        }
+    }
+
     async fn open(&mut self) -> Result<(), Error> {
         tokio::time::sleep_until(self.not_before).await;
         let endpoint = self.servers.current();

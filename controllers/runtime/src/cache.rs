@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use berth_client::{Change, Client, KindName, Query, Update, Watch};
 use berth_types::Resource;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 pub use index::{Index, Indexes, owner_uids};
@@ -33,6 +33,8 @@ struct Shared<K> {
     state: RwLock<State<K>>,
     /// How far the state has come; nothing before the first whole state.
     reached: watch::Sender<Option<ResourceVersion>>,
+    /// Rung when somebody waits for a version.
+    hurry: Arc<Notify>,
     /// Follows the API; stopped with the cache.
     follower: Mutex<JoinSet<()>>,
 }
@@ -94,6 +96,7 @@ impl<K: Resource> Cache<K> {
         let shared = Shared {
             state: RwLock::new(state),
             reached: watch::Sender::new(None),
+            hurry: Arc::default(),
             follower: Mutex::new(JoinSet::new()),
         };
         Self { shared: Arc::new(shared) }
@@ -102,7 +105,8 @@ impl<K: Resource> Cache<K> {
     /// A cache that follows the objects of `query` until it is dropped.
     pub fn start(client: &Client, query: &Query, indexes: Indexes<K>) -> Self {
         let cache = Self::empty(indexes);
-        let follow = follow(client.watch_as::<K>(query), Arc::downgrade(&cache.shared));
+        let follow =
+            follow(client.watch_as::<K>(query), Arc::downgrade(&cache.shared), cache.shared.hurry.clone());
         cache.shared.follower.lock().unwrap_or_else(PoisonError::into_inner).spawn(follow);
         cache
     }
@@ -165,7 +169,11 @@ impl<K: Resource> Cache<K> {
     }
 
     pub(crate) fn progress(&self) -> Progress {
-        Progress { kind: KindName::of::<K>(), reached: self.shared.reached.subscribe() }
+        Progress {
+            kind: KindName::of::<K>(),
+            reached: self.shared.reached.subscribe(),
+            hurry: self.shared.hurry.clone(),
+        }
     }
 
     fn read<T>(&self, look: impl FnOnce(&State<K>) -> T) -> T {
@@ -261,9 +269,16 @@ impl<K> Delta<K> {
 }
 
 /// Feeds the cache. A watch that nobody can heal (the kind is not there yet) is tried again slowly.
-async fn follow<K: Resource>(mut watch: Watch<K>, cache: std::sync::Weak<Shared<K>>) {
+async fn follow<K: Resource>(mut watch: Watch<K>, cache: std::sync::Weak<Shared<K>>, hurry: Arc<Notify>) {
     loop {
-        match watch.next().await {
+        let update = tokio::select! {
+            update = watch.next() => update,
+            () = hurry.notified() => {
+                watch.refresh();
+                continue;
+            }
+        };
+        match update {
             Ok(update) => match cache.upgrade() {
                 Some(cache) => cache.apply(update),
                 None => return,
@@ -281,14 +296,29 @@ async fn follow<K: Resource>(mut watch: Watch<K>, cache: std::sync::Weak<Shared<
 pub(crate) struct Progress {
     pub(crate) kind: KindName,
     reached: watch::Receiver<Option<ResourceVersion>>,
+    hurry: Arc<Notify>,
 }
 
+/// How long a bookmark is waited for before it is asked for.
+const PATIENCE: Duration = Duration::from_millis(100);
+
 impl Progress {
-    /// Waits until the cache has its first state and has come to `version`; for ever when the cache was dropped.
+    /// Waits until the cache has its first state and has come to `version`, which a write of its kind carries; for ever
+    /// when the cache was dropped.
     pub(crate) async fn reached(&self, version: ResourceVersion) {
         let mut reached = self.reached.clone();
         if reached.wait_for(|now| now.is_some_and(|now| now >= version)).await.is_err() {
             std::future::pending::<()>().await;
+        }
+    }
+
+    /// The same for a version that nothing of the kind may carry: asks the server how far the cache is.
+    pub(crate) async fn reached_by_asking(&self, version: ResourceVersion) {
+        let mut patience = PATIENCE;
+        while tokio::time::timeout(patience, self.reached(version)).await.is_err() {
+            self.hurry.notify_one();
+            // A large first state may still be arriving.
+            patience = (patience * 2).min(Duration::from_secs(4));
         }
     }
 }

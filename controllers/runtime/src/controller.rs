@@ -153,7 +153,7 @@ impl<R: Reconciler> Controller<R> {
     async fn catch_up(&self, term: &Term) {
         let epoch = term.fence.as_ref().map_or(0, |fence| fence.epoch);
         for progress in &self.progress {
-            progress.reached(ResourceVersion::of_revision(epoch)).await;
+            progress.reached_by_asking(ResourceVersion::of_revision(epoch)).await;
         }
         tracing::debug!(controller = self.name, epoch, "caches are ready");
     }

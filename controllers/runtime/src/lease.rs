@@ -1,5 +1,8 @@
 //! Who leads, as a pure state machine: when to take the Lease, when to renew it, when leading is over.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use berth_types::lease::Lease;
@@ -143,7 +146,10 @@ impl Candidate {
                 Move::Wait(leading.next_renewal.min(leading.good_since + self.timing.give_up_after))
             }
             (Some(_), Some(Seen::Present(lease))) => Move::Update(Box::new(self.renewal(lease, wall))),
-            (Some(_), Some(Seen::Absent) | None) => Move::Stop,
+            (Some(_), Some(Seen::Absent) | None) => {
+                self.leading = None;
+                Move::Stop
+            }
             (None, None) => Move::Wait(now + self.timing.duration),
             (None, Some(Seen::Absent)) => {
                 self.terms += 1;

@@ -133,7 +133,7 @@ impl<S: Stepper> StepController<S> {
     async fn term(&self, term: Term) {
         let epoch = term.fence.as_ref().map_or(0, |fence| fence.epoch);
         for progress in &self.progress {
-            progress.reached(ResourceVersion::of_revision(epoch)).await;
+            progress.reached_by_asking(ResourceVersion::of_revision(epoch)).await;
         }
         let writer = Writer::new(self.client.clone(), self.name, term.fence);
         let mut state = (self.begin)();
