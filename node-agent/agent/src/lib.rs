@@ -2,5 +2,27 @@
 //!
 //! `plan` decides, `execute` does, `report` tells.
 
+pub mod agent;
 pub mod assignment;
+pub mod clock;
+pub mod events;
+pub mod execute;
+pub mod expand;
+pub mod homes;
+pub mod images;
+pub mod journal;
+pub mod logs;
+pub mod machine;
+pub mod membership;
+pub mod places;
 pub mod plan;
+pub mod probes;
+pub mod recover;
+pub mod remember;
+pub mod report;
+pub mod runtime_spec;
+pub mod selftest;
+pub mod shim;
+pub mod simulate;
+pub mod statuses;
+pub mod sweep;

@@ -1,2 +1,202 @@
-//! x
-fn main() {}
+//! bin `node-agent`: reads its configuration, takes on what an earlier one left, and runs until it is told to end.
+
+mod config;
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_agent::agent::Agent;
+use berth_agent::assignment::TaskUid;
+use berth_agent::clock::SteadyClock;
+use berth_agent::execute::{World, blocking};
+use berth_agent::homes::{Homes, Views, chain};
+use berth_agent::journal::{Journal, Record};
+use berth_agent::machine::{Machine, node_says};
+use berth_agent::membership::{Candidate, Membership};
+use berth_agent::places::Places;
+use berth_agent::recover::recover;
+use berth_agent::sweep::{leftovers, sweep};
+use berth_agent::{selftest, simulate};
+use berth_client::Client;
+use berth_shim_api::SealedShim;
+use berth_shim_api::cgroup::Hierarchies;
+use berth_types::Clock;
+use clap::Parser;
+use rustix::fs::FlockOperation;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::config::{Config, Flags, Form};
+
+/// Before a server that does not answer is asked again which cluster it is.
+const AGAIN: Duration = Duration::from_millis(500);
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> ExitCode {
+    if std::env::args().nth(1).is_some_and(|word| word == selftest::INSIDE) {
+        return ExitCode::from(selftest::look_inside());
+    }
+    let own = std::env::current_exe().unwrap_or_default();
+    let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let config = match Config::read(Flags::parse(), &own, &hostname) {
+        Ok(config) => config,
+        Err(faults) => {
+            for fault in faults {
+                eprintln!("error: {fault}");
+            }
+            return ExitCode::from(2);
+        }
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("BERTH_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    match runtime.map_err(AnyError::from).and_then(|runtime| runtime.block_on(run(config))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{}", chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(config: Config) -> Result<(), AnyError> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    match config.form {
+        Form::Simulated { nodes } => {
+            let servers = &config.servers;
+            let fleet =
+                simulate::Fleet::new(servers, &config.node_name, nodes, config.ports, config.address)?;
+            tokio::select! {
+                ended = fleet.run() => ended.map_err(AnyError::from).map(|never| match never {}),
+                () = stop => Ok(()),
+            }
+        }
+        Form::Machine { data, run, shim, views, cgroup_parent } => {
+            let client = Client::new(&config.servers)?;
+            let machine = Setup {
+                servers: config.servers,
+                node_name: config.node_name,
+                ports: config.ports,
+                address: config.address,
+                data,
+                run,
+                shim,
+                views,
+                cgroup_parent,
+            };
+            machine.start(client, stop).await
+        }
+    }
+}
+
+/// What an agent of a machine is made of.
+struct Setup {
+    servers: Vec<String>,
+    node_name: String,
+    ports: berth_types::node::PortRange,
+    address: String,
+    data: PathBuf,
+    run: PathBuf,
+    shim: PathBuf,
+    views: Views,
+    cgroup_parent: Option<String>,
+}
+
+impl Setup {
+    async fn start(self, client: Client, stop: impl Future<Output = ()>) -> Result<(), AnyError> {
+        tokio::pin!(stop);
+        fs::create_dir_all(&self.data)?;
+        fs::create_dir_all(&self.run)?;
+        let _lock = lock(&self.data)?;
+        let (journal, memory) = Journal::open(&self.data.join("journal"))?;
+        let cgroup_parent = match self.cgroup_parent.clone() {
+            Some(name) => name,
+            None => tokio::select! {
+                uid = cluster_uid(&self.data, &client) => format!("berth-{}", uid.get(..8).unwrap_or(&uid)),
+                () = &mut stop => return Ok(()),
+            },
+        };
+        let machine = Machine::look(&self.data)?;
+        let places = Places::new(&self.data, &self.run, &cgroup_parent);
+        let shim = SealedShim::load(&self.shim)?;
+        let hierarchies = Hierarchies::discover()?;
+        let node = node_says(&self.berths_folders())?;
+        let (events_in, events) = mpsc::unbounded_channel();
+        let (news_in, news) = mpsc::unbounded_channel();
+        let homes = Homes::new(places.clone(), node.clone(), self.views);
+        let test = (places.clone(), Homes::new(places.clone(), node, Views::Allowed), hierarchies.clone());
+        let shim = blocking(move || selftest::run(&test.0, &test.1, &test.2, &shim).map(|()| shim)).await?;
+        let world = Arc::new(World::new(places, homes, journal.clone(), hierarchies, shim, events_in));
+
+        let clock = SteadyClock::start();
+        let journalled: HashMap<TaskUid, _> = memory
+            .tasks
+            .iter()
+            .filter_map(|(uid, known)| Some((TaskUid::parse(uid)?, Arc::new(known.task.clone()))))
+            .collect();
+        let unknown = leftovers(&world, &journalled.keys().cloned().collect::<BTreeSet<_>>());
+        let mut agent = Agent::new(world.clone(), client.clone(), clock, self.address.clone(), journalled);
+        let boot_id = machine.info.boot_id.clone();
+        agent.adopt(recover(&world, &memory, &boot_id, clock.now()).await);
+        journal.append(vec![Record::Boot { id: boot_id }]).await?;
+        let candidate = Candidate { name: self.node_name, machine, ports: self.ports, address: self.address };
+        let known = (memory.identity, memory.session);
+        let membership = Membership::new(client, world.clone(), candidate, known, news_in);
+        tokio::select! {
+            () = agent.run(events, news, &mut stop) => {
+                tracing::info!("the agent ends; containers run on");
+                Ok(())
+            }
+            refused = membership.run() => refused.map_err(AnyError::from).map(|never| match never {}),
+            () = sweep(world, unknown) => Ok(()),
+        }
+    }
+
+    /// What no Task may reach: our folders, those of the control plane beside us, and the servers' sockets.
+    fn berths_folders(&self) -> Vec<PathBuf> {
+        let mut folders = vec![self.data.clone(), self.run.clone()];
+        let whole = self.data.parent().filter(|parent| parent.join("cluster").is_file());
+        folders.extend(whole.map(Path::to_path_buf));
+        let sockets = self.servers.iter().filter_map(|server| server.strip_prefix("unix:"));
+        let beside = sockets.filter_map(|socket| Path::new(socket).parent()).map(Path::to_path_buf);
+        folders.extend(beside.filter(|folder| folder.components().count() > 2));
+        folders
+    }
+}
+
+/// Two agents on one folder would each restart what the other runs.
+fn lock(data: &Path) -> Result<File, AnyError> {
+    let file = File::create(data.join("lock"))?;
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| format!("another node agent uses data folder {}", data.display()))?;
+    Ok(file)
+}
+
+/// As the folder says, or else the first server that answers.
+async fn cluster_uid(data: &Path, client: &Client) -> String {
+    if let Ok(uid) = fs::read_to_string(data.join("cluster")) {
+        return uid.trim().to_owned();
+    }
+    loop {
+        match client.version().await {
+            Ok(version) => return version.cluster_uid,
+            Err(error) => {
+                tracing::warn!(error = %error, "no server answers yet");
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+    }
+}

@@ -235,9 +235,14 @@ impl TaskRun {
         self.begin_stop(Ending::Unwanted, grace, now);
     }
 
-    pub(super) fn prepared(&mut self, outcome: Result<(), Trouble>, now: Timestamp) {
+    pub(super) fn prepared(&mut self, outcome: Result<Vec<String>, Trouble>, now: Timestamp) {
         self.home = match (outcome, self.policy()) {
-            (Ok(()), _) => Home::Ready,
+            (Ok(digests), _) => {
+                for (container, digest) in self.containers.iter_mut().zip(digests) {
+                    container.image_digest = digest;
+                }
+                Home::Ready
+            }
             (Err(_), None) => Home::None,
             (Err(trouble), Some(policy)) => match self.setbacks.count(&policy, now) {
                 Verdict::Again(until) => Home::Failed { trouble, until },

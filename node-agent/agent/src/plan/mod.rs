@@ -78,8 +78,8 @@ pub enum Event {
     Prepared {
         /// Whose.
         task: TaskUid,
-        /// Why not.
-        outcome: Result<(), Trouble>,
+        /// The digest of each container's image (empty without), or why not.
+        outcome: Result<Vec<String>, Trouble>,
     },
     /// An attempt was started, or not.
     Started {
@@ -214,6 +214,41 @@ pub enum ExitCause {
     NotStarted,
     /// Nobody saw it.
     Unknown,
+}
+
+impl Event {
+    /// The one Task it is about; none when it is about all.
+    pub fn task(&self) -> Option<&TaskUid> {
+        match self {
+            Self::Seen { assignment, .. } => Some(&assignment.uid),
+            Self::Unfit { task, .. }
+            | Self::Vanished(task)
+            | Self::Prepared { task, .. }
+            | Self::ShimLost(task)
+            | Self::Cleaned { task, .. } => Some(task),
+            Self::Adopted(run) => Some(run.uid()),
+            Self::Started { attempt, .. } | Self::Exited { attempt, .. } | Self::Checked { attempt, .. } => {
+                Some(&attempt.task)
+            }
+            Self::Synced { .. } | Self::NodeGone | Self::Tick => None,
+        }
+    }
+}
+
+impl Action {
+    /// The Task it is about.
+    pub fn task(&self) -> &TaskUid {
+        match self {
+            Self::Prepare(task)
+            | Self::Forget(task)
+            | Self::CleanUp { task, .. }
+            | Self::TellUnknown { task, .. } => task,
+            Self::Start(attempt)
+            | Self::Terminate(attempt)
+            | Self::Kill(attempt)
+            | Self::Check { attempt, .. } => &attempt.task,
+        }
+    }
 }
 
 impl State {

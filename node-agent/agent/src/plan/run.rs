@@ -18,6 +18,8 @@ pub struct ContainerRun {
     pub last: Option<EndedAttempt>,
     /// When it ended lately.
     pub restarts: Restarts,
+    /// Digest of its image's manifest; empty without image, or before that is known.
+    pub image_digest: String,
 }
 
 /// What a container does.
@@ -67,6 +69,8 @@ pub enum Fate {
 /// An attempt that is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndedAttempt {
+    /// Which attempt.
+    pub number: u32,
     /// When it was started; none when it never ran.
     pub started: Option<Timestamp>,
     /// How it ended.
@@ -89,7 +93,14 @@ impl Live {
 impl ContainerRun {
     /// A container that was never started.
     pub fn new(program: Program) -> Self {
-        Self { program, attempt: 0, state: RunState::Waiting, last: None, restarts: Restarts::default() }
+        Self {
+            program,
+            attempt: 0,
+            state: RunState::Waiting,
+            last: None,
+            restarts: Restarts::default(),
+            image_digest: String::new(),
+        }
     }
 
     /// Whether an attempt runs, or may.
@@ -118,7 +129,7 @@ impl ContainerRun {
             }
             RunState::Waiting | RunState::Starting | RunState::BackOff { .. } | RunState::Ended => None,
         };
-        self.last = Some(EndedAttempt { started, exit });
+        self.last = Some(EndedAttempt { number: self.attempt, started, exit });
         self.state = RunState::Ended;
     }
 

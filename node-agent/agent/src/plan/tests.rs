@@ -104,7 +104,7 @@ impl Story {
     fn up(assignment: &Assignment) -> Self {
         let mut story = Self::default()
             .then(0, Event::Seen { assignment: assignment.clone(), wish: Wish::Run })
-            .then(10, Event::Prepared { task: assignment.uid.clone(), outcome: Ok(()) });
+            .then(10, Event::Prepared { task: assignment.uid.clone(), outcome: Ok(vec![]) });
         for container in &assignment.containers {
             let attempt =
                 Attempt { task: assignment.uid.clone(), container: container.name.clone(), number: 0 };
@@ -133,7 +133,7 @@ fn a_task_is_prepared_then_its_containers_start() {
     Story::default()
         .then(0, Event::Seen { assignment: web.clone(), wish: Wish::Run })
         .then(5, Event::Seen { assignment: web.clone(), wish: Wish::Run })
-        .then(10, Event::Prepared { task: uid(1), outcome: Ok(()) })
+        .then(10, Event::Prepared { task: uid(1), outcome: Ok(vec![]) })
         .then(20, Event::Started { attempt: attempt(1, "a", 0), outcome: Ok(at(20)) })
         .is(expect![[r#"
             0: prepare
@@ -210,7 +210,7 @@ fn a_task_deleted_while_it_is_prepared_starts_nothing() {
     Story::default()
         .then(0, Event::Seen { assignment: web.clone(), wish: Wish::Run })
         .then(5, stop(&web))
-        .then(10, Event::Prepared { task: uid(1), outcome: Ok(()) })
+        .then(10, Event::Prepared { task: uid(1), outcome: Ok(vec![]) })
         .then(15, Event::Cleaned { task: uid(1), outcome: Ok(()) })
         .is(expect![[r#"
             0: prepare
@@ -225,7 +225,7 @@ fn a_task_deleted_while_a_container_starts_waits_for_it_and_ends_it() {
     let web = task(1, &["a"]);
     Story::default()
         .then(0, Event::Seen { assignment: web.clone(), wish: Wish::Run })
-        .then(10, Event::Prepared { task: uid(1), outcome: Ok(()) })
+        .then(10, Event::Prepared { task: uid(1), outcome: Ok(vec![]) })
         .then(11, stop(&web))
         .then(20, Event::Started { attempt: attempt(1, "a", 0), outcome: Ok(at(20)) })
         .then(30, Event::Exited { attempt: attempt(1, "a", 0), exit: exit(143, 30) })
@@ -277,13 +277,13 @@ fn a_lost_shim_ends_what_ran_with_an_unknown_code_and_is_made_again_for_the_next
     let story = Story::up(&web).then(100, Event::ShimLost(uid(1)));
     let last = story.state.task(&uid(1)).unwrap().containers[0].last.clone().unwrap();
     assert_eq!((last.exit.code, last.exit.cause), (137, ExitCause::Unknown));
-    story.then(1_100, tick()).then(1_200, Event::Prepared { task: uid(1), outcome: Ok(()) }).is(expect![[
-        r#"
+    story.then(1_100, tick()).then(1_200, Event::Prepared { task: uid(1), outcome: Ok(vec![]) }).is(expect![
+        [r#"
         100: 
         1100: prepare
         1200: start a#1
-    "#
-    ]]);
+    "#]
+    ]);
 }
 
 #[test]

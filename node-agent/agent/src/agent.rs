@@ -1,0 +1,283 @@
+//! The agent's loop: what the store asks, what happens on the machine and what time brings goes into the plan; what it
+//! asks is carried out, and what changed is told.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_client::{Change, Client, Query, Update, Watch};
+use berth_types::clock::Clock;
+use berth_types::task::Task;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use crate::assignment::{Assignment, TaskUid};
+use crate::clock::SteadyClock;
+use crate::events;
+use crate::execute::{Executor, World};
+use crate::journal::Identity;
+use crate::plan::{Action, Event, State, Wish, step};
+use crate::recover::Recovered;
+use crate::remember::{last_ends, new_ends};
+use crate::statuses::{self, Statuses, Written};
+
+/// Before a watch that the server refuses is tried again.
+const WATCH_AGAIN: Duration = Duration::from_secs(2);
+
+/// What membership tells the agent.
+#[derive(Debug)]
+pub enum News {
+    /// This node is that Node.
+    Joined(Identity),
+    /// The Node is gone: stop everything, then say so.
+    NodeGone(oneshot::Sender<()>),
+}
+
+/// The agent.
+pub struct Agent {
+    state: State,
+    executor: Executor,
+    world: Arc<World>,
+    client: Client,
+    clock: SteadyClock,
+    address: String,
+    node: Option<Identity>,
+    statuses: Statuses,
+    /// What was journalled of Tasks that the store has not shown yet.
+    journalled: HashMap<TaskUid, Arc<Task>>,
+    told: JoinSet<Vec<(TaskUid, Written)>>,
+    notes: JoinSet<()>,
+    watch: Option<Watch<Task>>,
+    emptied: Option<oneshot::Sender<()>>,
+}
+
+impl Agent {
+    /// An agent of this machine, with what an earlier one left.
+    pub fn new(
+        world: Arc<World>,
+        client: Client,
+        clock: SteadyClock,
+        address: String,
+        journalled: HashMap<TaskUid, Arc<Task>>,
+    ) -> Self {
+        Self {
+            state: State::default(),
+            executor: Executor::new(world.clone()),
+            world,
+            client,
+            clock,
+            address,
+            node: None,
+            statuses: Statuses::default(),
+            journalled,
+            told: JoinSet::new(),
+            notes: JoinSet::new(),
+            watch: None,
+            emptied: None,
+        }
+    }
+
+    /// Takes on what an earlier agent left.
+    pub fn adopt(&mut self, recovered: Vec<Recovered>) {
+        for Recovered { run, conversation, events } in recovered {
+            let uid = run.uid().clone();
+            tracing::info!(task = %uid, shim = conversation.is_some(), "adopted");
+            self.take(Event::Adopted(run));
+            if let Some(conversation) = conversation {
+                self.executor.keep(uid, conversation);
+            }
+            for event in events {
+                self.take(event);
+            }
+        }
+    }
+
+    /// Runs until `stop`; what runs on the machine runs on.
+    pub async fn run(
+        mut self,
+        mut events: mpsc::UnboundedReceiver<Event>,
+        mut news: mpsc::UnboundedReceiver<News>,
+        stop: impl Future<Output = ()>,
+    ) {
+        tokio::pin!(stop);
+        loop {
+            self.tell();
+            let due =
+                self.state.next_due().map_or(Duration::from_secs(3600), |at| at.since(self.clock.now()));
+            tokio::select! {
+                () = &mut stop => return,
+                Some(event) = events.recv() => self.take(event),
+                Some(news) = news.recv() => self.hear(news),
+                update = next_update(&mut self.watch) => self.see(update),
+                Some(written) = self.told.join_next() => self.statuses.written(written.unwrap_or_default()),
+                () = tokio::time::sleep(due) => self.take(Event::Tick),
+            }
+            if self.state.tasks().next().is_none()
+                && let Some(emptied) = self.emptied.take()
+            {
+                let _ = emptied.send(());
+            }
+        }
+    }
+
+    /// One step of the plan, and all that follows from it.
+    fn take(&mut self, event: Event) {
+        let touched = event.task().cloned();
+        let ends = touched.as_ref().map(|uid| last_ends(self.state.task(uid)));
+        let now = self.clock.now();
+        let actions = step(&mut self.state, event, now);
+        if let (Some(uid), Some(before)) = (&touched, ends) {
+            let records = new_ends(uid, &before, &last_ends(self.state.task(uid)));
+            if !records.is_empty() {
+                // Lost with a crash, it is read again from the shim's own record.
+                let _ = self.world.journal.submit(records);
+            }
+        }
+        match &touched {
+            Some(uid) => self.statuses.touch(uid),
+            None => {
+                let all: Vec<TaskUid> = self.state.tasks().map(|(uid, _)| uid.clone()).collect();
+                all.iter().for_each(|uid| self.statuses.touch(uid));
+            }
+        }
+        for action in actions {
+            self.act(action);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        let uid = action.task().clone();
+        log(&action);
+        let object = self.statuses.object(&uid).or_else(|| self.journalled.get(&uid).cloned());
+        match &action {
+            Action::Forget(_) => {
+                self.journalled.remove(&uid);
+                self.statuses.remove(&uid);
+            }
+            Action::TellUnknown { at, .. } => {
+                if let Some(task) = object.clone() {
+                    let (client, at, node) = (self.client.clone(), *at, self.node_name());
+                    self.notes.spawn(async move { events::unknown_task(&client, &task, &node, at).await });
+                }
+                while self.notes.try_join_next().is_some() {}
+            }
+            Action::Prepare(_)
+            | Action::Start(_)
+            | Action::Terminate(_)
+            | Action::Kill(_)
+            | Action::Check { .. }
+            | Action::CleanUp { .. } => {}
+        }
+        let assignment = self.state.task(&uid).and_then(|run| run.assignment.as_ref());
+        self.executor.begin(action, assignment, object);
+    }
+
+    fn node_name(&self) -> String {
+        self.node.as_ref().map(|node| node.name.clone()).unwrap_or_default()
+    }
+
+    fn hear(&mut self, news: News) {
+        match news {
+            News::Joined(node) => {
+                let query = Query::of::<Task>().fields(format!("spec.nodeName={}", node.name));
+                self.watch = Some(self.client.watch_as::<Task>(&query));
+                self.node = Some(node);
+            }
+            News::NodeGone(emptied) => {
+                self.watch = None;
+                self.node = None;
+                self.emptied = Some(emptied);
+                self.take(Event::NodeGone);
+            }
+        }
+    }
+
+    fn see(&mut self, update: Update<Task>) {
+        match update {
+            Update::Initial { objects, .. } | Update::Restarted { objects, .. } => {
+                let known = objects.iter().filter_map(|task| TaskUid::parse(&task.metadata.uid)).collect();
+                objects.into_iter().for_each(|task| self.see_task(task));
+                self.take(Event::Synced { known });
+            }
+            Update::Changes { changes, .. } => {
+                for change in changes {
+                    match change {
+                        Change::Added(task) | Change::Modified(task) => self.see_task(task),
+                        Change::Deleted(task) => {
+                            if let Some(uid) = TaskUid::parse(&task.metadata.uid) {
+                                self.statuses.remove(&uid);
+                                self.take(Event::Vanished(uid));
+                            }
+                        }
+                    }
+                }
+            }
+            Update::Bookmark { .. } => {}
+        }
+    }
+
+    fn see_task(&mut self, task: Task) {
+        let ours = self.node.as_ref().is_some_and(|node| node.uid == task.spec.node_uid);
+        let Some(uid) = TaskUid::parse(&task.metadata.uid).filter(|_| ours) else { return };
+        let wish = wish(&task);
+        if self.state.task(&uid).is_none() && wish == Wish::Ended {
+            return;
+        }
+        let event = match Assignment::try_from(&task) {
+            Ok(assignment) => Event::Seen { assignment, wish },
+            Err(bad) => Event::Unfit { task: uid.clone(), why: bad.to_string() },
+        };
+        // The plan sees what the watch says alone, in its order; what a write brought back is only the newer base.
+        self.statuses.observe(&uid, task);
+        self.take(event);
+    }
+
+    fn tell(&mut self) {
+        let writes = self.statuses.take_writes(&self.state, &self.address, self.clock.now());
+        if !writes.is_empty() {
+            let client = self.client.clone();
+            self.told.spawn(async move { statuses::send(&client, writes).await });
+        }
+    }
+}
+
+async fn next_update(watch: &mut Option<Watch<Task>>) -> Update<Task> {
+    let Some(watch) = watch else { return std::future::pending().await };
+    loop {
+        match watch.next().await {
+            Ok(update) => return update,
+            Err(error) => {
+                tracing::error!(error = %error, "the tasks of this node cannot be watched");
+                tokio::time::sleep(WATCH_AGAIN).await;
+            }
+        }
+    }
+}
+
+fn wish(task: &Task) -> Wish {
+    if matches!(task.status.phase.as_str(), "Succeeded" | "Failed") {
+        return Wish::Ended;
+    }
+    if !task.metadata.deleting() {
+        return Wish::Run;
+    }
+    let seconds = task.metadata.deletion_grace_period_seconds.or(task.spec.termination_grace_period_seconds);
+    Wish::Stop { grace: Duration::from_secs(u64::try_from(seconds.unwrap_or(30)).unwrap_or(0)) }
+}
+
+fn log(action: &Action) {
+    let task = action.task();
+    match action {
+        Action::Prepare(_) => tracing::info!(task = %task, action = "prepare"),
+        Action::Start(a) => {
+            tracing::info!(task = %task, action = "start", container = a.container, attempt = a.number);
+        }
+        Action::Terminate(a) => tracing::info!(task = %task, action = "terminate", container = a.container),
+        Action::Kill(a) => tracing::info!(task = %task, action = "kill", container = a.container),
+        Action::CleanUp { ending, .. } => tracing::info!(task = %task, action = "clean up", why = ?ending),
+        Action::TellUnknown { at, .. } => {
+            tracing::warn!(task = %task, action = "stop what the store does not know", at = %at)
+        }
+        Action::Check { .. } | Action::Forget(_) => tracing::debug!(task = %task, action = ?action),
+    }
+}

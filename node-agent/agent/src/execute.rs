@@ -1,0 +1,407 @@
+//! Doing what the plan asks: each action is a job of its own whose outcome comes back as an event.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use berth_shim_api::cgroup::Hierarchies;
+use berth_shim_api::{ExitRecord, ProcessId, SealedShim};
+use berth_types::task::Task;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::assignment::{Assignment, TaskUid};
+use crate::homes::{Homes, chain};
+use crate::journal::{Journal, Record};
+use crate::places::Places;
+use crate::plan::{Action, Attempt, Ending, Event, Exit, ExitCause, Trouble};
+use crate::probes;
+use crate::remember::ending_record;
+use crate::shim::{self, Conversation, Shim, ShimError};
+
+/// How long processes may take to die after KILL.
+const DEATH: Duration = Duration::from_secs(10);
+/// Between two looks at a shim that lives and does not talk.
+const RECONNECT: Duration = Duration::from_millis(200);
+
+/// Carries actions out.
+#[derive(Debug)]
+pub struct Executor {
+    world: Arc<World>,
+    jobs: JoinSet<()>,
+}
+
+/// This machine as jobs see it.
+#[derive(Debug)]
+pub struct World {
+    /// Where things lie.
+    pub places: Places,
+    /// Folders and configs of Tasks.
+    pub homes: Homes,
+    /// What must be known after a crash.
+    pub journal: Journal,
+    /// Where cgroups are mounted.
+    pub hierarchies: Hierarchies,
+    shim: SealedShim,
+    events: mpsc::UnboundedSender<Event>,
+    shims: Mutex<Shims>,
+}
+
+#[derive(Debug, Default)]
+struct Shims {
+    talking: HashMap<TaskUid, Shim>,
+    processes: HashMap<TaskUid, ProcessId>,
+    /// Tasks whose shim ends because we asked it to.
+    ending: HashSet<TaskUid>,
+}
+
+impl World {
+    /// A machine with these parts; what happens is told to `events`.
+    pub fn new(
+        places: Places,
+        homes: Homes,
+        journal: Journal,
+        hierarchies: Hierarchies,
+        shim: SealedShim,
+        events: mpsc::UnboundedSender<Event>,
+    ) -> Self {
+        Self { places, homes, journal, hierarchies, shim, events, shims: Mutex::default() }
+    }
+
+    /// Tells the plan; nobody listens any more only when the agent ends.
+    fn tell(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+
+    fn shims(&self) -> std::sync::MutexGuard<'_, Shims> {
+        self.shims.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shim(&self, task: &TaskUid) -> Option<Shim> {
+        self.shims().talking.get(task).cloned()
+    }
+
+    /// Remembers the process of a Task's shim.
+    pub fn knows_shim(&self, task: &TaskUid, process: ProcessId) {
+        self.shims().processes.insert(task.clone(), process);
+    }
+}
+
+impl Executor {
+    /// Jobs on this machine.
+    pub fn new(world: Arc<World>) -> Self {
+        Self { world, jobs: JoinSet::new() }
+    }
+
+    /// Begins to carry `action` out; `task` is what the store says about its Task, if it has it.
+    pub fn begin(&mut self, action: Action, assignment: Option<&Assignment>, task: Option<Arc<Task>>) {
+        while self.jobs.try_join_next().is_some() {}
+        let world = self.world.clone();
+        match action {
+            Action::Prepare(_) => {
+                let (Some(assignment), Some(task)) = (assignment.cloned(), task) else { return };
+                self.jobs.spawn(async move { world.prepare(assignment, task).await });
+            }
+            Action::Start(attempt) => {
+                let Some(assignment) = assignment.cloned() else { return };
+                self.jobs.spawn(async move { world.start(assignment, attempt).await });
+            }
+            Action::Terminate(attempt) => {
+                self.jobs.spawn(async move { world.terminate(attempt).await });
+            }
+            Action::Kill(attempt) => {
+                self.jobs.spawn(async move { world.kill(attempt).await });
+            }
+            Action::Check { attempt, probe, check, timeout } => {
+                self.jobs.spawn(async move {
+                    let finding = probes::check(&check, timeout).await;
+                    world.tell(Event::Checked { attempt, probe, finding });
+                });
+            }
+            Action::CleanUp { task, ending } => {
+                self.jobs.spawn(async move { world.clean_up(task, ending).await });
+            }
+            Action::Forget(task) => {
+                // Lost with a crash it is done again: the store still knows the end.
+                let _ = world.journal.submit(vec![Record::Forgotten { task: task.to_string() }]);
+                let mut shims = world.shims();
+                shims.processes.remove(&task);
+                shims.ending.remove(&task);
+            }
+            Action::TellUnknown { .. } => {}
+        }
+    }
+
+    /// Goes on with a shim that an earlier agent started.
+    pub fn keep(&mut self, task: TaskUid, conversation: Conversation) {
+        let world = self.world.clone();
+        self.jobs.spawn(async move { world.keep(task, conversation, None).await });
+    }
+}
+
+impl World {
+    async fn prepare(self: Arc<Self>, assignment: Assignment, task: Arc<Task>) {
+        let uid = assignment.uid.clone();
+        match self.make_home(assignment, task).await {
+            Ok((digests, conversation)) => self.keep(uid, conversation, Some(digests)).await,
+            Err(trouble) => self.tell(Event::Prepared { task: uid, outcome: Err(trouble) }),
+        }
+    }
+
+    async fn make_home(
+        self: &Arc<Self>,
+        assignment: Assignment,
+        task: Arc<Task>,
+    ) -> Result<(Vec<String>, Conversation), Trouble> {
+        let failed = |error: &dyn std::error::Error| Trouble { reason: "CreateError", message: chain(error) };
+        let uid = assignment.uid.clone();
+        let record = Record::Task { task: Box::new((*task).clone()) };
+        self.journal.append(vec![record]).await.map_err(|e| failed(&e))?;
+        let world = self.clone();
+        let digests = blocking(move || world.homes.make(&assignment)).await?;
+        let conversation = self.reach_shim(&uid).await?;
+        let record = Record::Shim { task: uid.to_string(), process: conversation.process };
+        self.journal.append(vec![record]).await.map_err(|e| failed(&e))?;
+        Ok((digests, conversation))
+    }
+
+    /// Talks to the Task's shim, started first if there is none.
+    async fn reach_shim(self: &Arc<Self>, task: &TaskUid) -> Result<Conversation, Trouble> {
+        let failed = |error: &dyn std::error::Error| Trouble { reason: "CreateError", message: chain(error) };
+        let socket = self.places.socket(task);
+        if let Ok(conversation) = shim::connect(&socket, task.as_str()).await {
+            return Ok(conversation);
+        }
+        let (world, bundle) = (self.clone(), self.places.bundle(task));
+        blocking(move || world.shim.launch(&bundle)).await.map_err(|e| failed(&e))?;
+        shim::connect(&socket, task.as_str()).await.map_err(|e| failed(&e))
+    }
+
+    /// Stays with a shim until it is gone. With `prepared`, the Task is told to be prepared once ends are pushed.
+    async fn keep(self: Arc<Self>, task: TaskUid, first: Conversation, prepared: Option<Vec<String>>) {
+        let process = first.process;
+        self.knows_shim(&task, process);
+        let mut prepared = prepared;
+        let mut next = Some(first);
+        while let Some(conversation) = next.take() {
+            self.converse(&task, conversation, &mut prepared).await;
+            while next.is_none() && process.exists() {
+                tokio::time::sleep(RECONNECT).await;
+                next = shim::connect(&self.places.socket(&task), task.as_str()).await.ok();
+            }
+        }
+        if self.shims().ending.contains(&task) {
+            return;
+        }
+        tracing::warn!(task = %task, "a shim is lost");
+        self.bury(&task).await;
+        if let Some(digests) = prepared {
+            self.tell(Event::Prepared { task: task.clone(), outcome: Ok(digests) });
+        }
+        self.tell(Event::ShimLost(task));
+    }
+
+    /// One conversation, from the subscription to its end.
+    async fn converse(&self, task: &TaskUid, conversation: Conversation, prepared: &mut Option<Vec<String>>) {
+        let shim = conversation.shim.clone();
+        let talk = conversation.talk(|record| self.tell(exited(task, &record)));
+        let listen = async {
+            // Ends that came before the subscription are in the reports; the plan knows which are news.
+            if let Ok(reports) = shim.subscribe().await {
+                for report in reports {
+                    if let berth_shim_api::message::ContainerState::Exited(record) = report.state {
+                        self.tell(exited(task, &record));
+                    }
+                }
+                self.shims().talking.insert(task.clone(), shim);
+                if let Some(digests) = prepared.take() {
+                    self.tell(Event::Prepared { task: task.clone(), outcome: Ok(digests) });
+                }
+            }
+        };
+        tokio::join!(talk, listen);
+        self.shims().talking.remove(task);
+    }
+
+    /// After a shim's death: its containers die too, and the ends that it recorded are told.
+    async fn bury(self: &Arc<Self>, task: &TaskUid) {
+        let (world, uid) = (self.clone(), task.clone());
+        let buried = blocking(move || {
+            let subtree = world.hierarchies.subtree(&world.places.task_cgroup(&uid));
+            let outcome = subtree.remove(DEATH);
+            (outcome, world.exit_records(&uid))
+        });
+        let (outcome, records) = buried.await;
+        if let Err(error) = outcome {
+            tracing::error!(task = %task, error = %chain(&error), "the containers of a lost shim could not be removed");
+        }
+        for record in records {
+            self.tell(exited(task, &record));
+        }
+    }
+
+    /// Every end that the Task's shims recorded.
+    pub fn exit_records(&self, task: &TaskUid) -> Vec<ExitRecord> {
+        let folder = self.places.task(task).join("exits");
+        let files: Vec<PathBuf> =
+            std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        let json = files.iter().filter(|path| path.extension().is_some_and(|e| e == "json"));
+        json.filter_map(|path| ExitRecord::read(path).ok().flatten()).collect()
+    }
+
+    async fn start(self: Arc<Self>, assignment: Assignment, attempt: Attempt) {
+        // Without a shim, its loss is told by who keeps it.
+        let Some(shim) = self.shim(&attempt.task) else { return };
+        let outcome = match self.start_with(&shim, assignment, &attempt).await {
+            Ok(since) => Ok(since),
+            Err(StartError::ShimGone) => return,
+            Err(StartError::Trouble(trouble)) => Err(trouble),
+        };
+        self.tell(Event::Started { attempt, outcome });
+    }
+
+    async fn start_with(
+        self: &Arc<Self>,
+        shim: &Shim,
+        assignment: Assignment,
+        attempt: &Attempt,
+    ) -> Result<berth_types::Timestamp, StartError> {
+        let failed = |message: String| StartError::Trouble(Trouble { reason: "CreateError", message });
+        let record = Record::Attempt {
+            task: attempt.task.to_string(),
+            container: attempt.container.clone(),
+            number: attempt.number,
+        };
+        self.journal.append(vec![record]).await.map_err(|e| failed(chain(&e)))?;
+        let (world, wanted) = (self.clone(), attempt.clone());
+        let start = blocking(move || {
+            let program = assignment.containers.iter().find(|p| p.name == wanted.container);
+            program.map(|program| world.homes.furnish(&assignment, program, wanted.number))
+        });
+        let start =
+            start.await.ok_or_else(|| failed("no such container".into()))?.map_err(StartError::Trouble)?;
+        match shim.start(start).await {
+            Ok(running) => Ok(running.started_at),
+            Err(ShimError::Gone | ShimError::Io(_)) => Err(StartError::ShimGone),
+            Err(error @ ShimError::Silent) => {
+                // Whatever comes of it must not run beside the next attempt.
+                let _ = shim.kill(&attempt.container).await;
+                Err(failed(chain(&error)))
+            }
+            Err(error @ (ShimError::Refused(_) | ShimError::Foreign(_))) => Err(failed(chain(&error))),
+        }
+    }
+
+    async fn terminate(&self, attempt: Attempt) {
+        let Some(shim) = self.shim(&attempt.task) else { return };
+        if let Err(error) = shim.terminate(&attempt.container).await {
+            // It ended meanwhile, or KILL follows after the grace.
+            tracing::debug!(task = %attempt.task, container = attempt.container, error = %error, "TERM was not sent");
+        }
+    }
+
+    async fn kill(&self, attempt: Attempt) {
+        let Some(shim) = self.shim(&attempt.task) else { return };
+        if let Err(error) = shim.kill(&attempt.container).await {
+            tracing::debug!(task = %attempt.task, container = attempt.container, error = %error, "KILL was not sent");
+        }
+    }
+
+    async fn clean_up(self: Arc<Self>, task: TaskUid, ending: Ending) {
+        let outcome = self.remove_all(&task, &ending).await;
+        if let Err(trouble) = &outcome {
+            tracing::warn!(task = %task, why = trouble.message, "a task could not be cleaned up yet");
+        }
+        self.tell(Event::Cleaned { task, outcome });
+    }
+
+    async fn remove_all(self: &Arc<Self>, task: &TaskUid, ending: &Ending) -> Result<(), Trouble> {
+        let failed = |message: String| Trouble { reason: "CleanError", message };
+        let record = Record::Ending { task: task.to_string(), ending: ending_record(ending) };
+        self.journal.append(vec![record]).await.map_err(|e| failed(chain(&e)))?;
+        self.end_shim(task).await;
+        self.remove_leftovers(task).await.map_err(failed)
+    }
+
+    /// Cgroups, runtime state, folder and socket of a Task.
+    pub async fn remove_leftovers(self: &Arc<Self>, task: &TaskUid) -> Result<(), String> {
+        let (world, uid) = (self.clone(), task.clone());
+        blocking(move || {
+            let subtree = world.hierarchies.subtree(&world.places.task_cgroup(&uid));
+            subtree.remove(DEATH).map_err(|e| chain(&e))?;
+            world.homes.remove(&uid).map_err(|e| format!("could not remove the task's folder: {e}"))
+        })
+        .await
+    }
+
+    /// Asks a Task's shim to end; kills it if it does not.
+    pub async fn end_shim(&self, task: &TaskUid) {
+        self.shims().ending.insert(task.clone());
+        let known = self.shims().processes.get(task).copied();
+        let (shim, process) = match self.shim(task) {
+            Some(shim) => (Some(shim), known),
+            None => (None, known),
+        };
+        let asked = match shim {
+            Some(shim) => {
+                tokio::time::timeout(DEATH, shim.shutdown()).await.is_ok_and(|outcome| outcome.is_ok())
+            }
+            None => self.shut_down_unkept(task).await,
+        };
+        let Some(process) = process else { return };
+        if !asked
+            && process.exists()
+            && let Some(pid) = rustix::process::Pid::from_raw(process.pid)
+        {
+            // Its containers go with their cgroup.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+        let patience = tokio::time::Instant::now() + DEATH;
+        while process.exists() && tokio::time::Instant::now() < patience {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// A shim that an earlier agent left, of a Task that ended.
+    async fn shut_down_unkept(&self, task: &TaskUid) -> bool {
+        let Ok(conversation) = shim::connect(&self.places.socket(task), task.as_str()).await else {
+            return false;
+        };
+        let shim = conversation.shim.clone();
+        let talk = conversation.talk(|_| ());
+        let ask = async move { shim.shutdown().await.is_ok() };
+        tokio::time::timeout(DEATH, async { tokio::join!(ask, talk).0 }).await.unwrap_or(false)
+    }
+}
+
+enum StartError {
+    ShimGone,
+    Trouble(Trouble),
+}
+
+/// Runs what blocks away from the reactor.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// An end as the shim saw it.
+pub fn exited(task: &TaskUid, record: &ExitRecord) -> Event {
+    let attempt = Attempt { task: task.clone(), container: record.container.clone(), number: record.attempt };
+    let code = record.end.code();
+    let cause = if record.oom_killed() {
+        ExitCause::OutOfMemory
+    } else if code == 0 {
+        ExitCause::Completed
+    } else {
+        ExitCause::Error
+    };
+    let message = match record.end {
+        berth_shim_api::End::Code(_) => String::new(),
+        berth_shim_api::End::Signal(signal) => format!("ended by signal {signal}"),
+    };
+    Event::Exited { attempt, exit: Exit { code, cause, at: record.finished_at, message } }
+}

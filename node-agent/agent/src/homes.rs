@@ -1,0 +1,277 @@
+//! The home of a Task on disk: its folder, its containers' root filesystems, sandboxes and configs.
+//!
+//! Root filesystems are mounted by the shim in its own mount namespace: a dead shim leaves no mount behind.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Component, Path, PathBuf};
+
+use berth_shim_api::message::Start;
+use berth_shim_api::{LogRotation, Mount, TaskBundle, TaskContainer};
+use rustix::fs::{Gid, Uid};
+use serde::{Deserialize, Serialize};
+
+use crate::assignment::{Assignment, Program, Root, TaskUid};
+use crate::images::{ImageStore, Tree};
+use crate::places::Places;
+use crate::plan::Trouble;
+use crate::runtime_spec::{Blueprint, ImageSays, NodeSays, User, runtime_spec, working_dir};
+
+/// How container logs are cut: 10 MiB a file, three of one attempt.
+const ROTATION: LogRotation = LogRotation { bytes: 10 << 20, files: 3 };
+
+/// Makes and removes homes; every call blocks.
+#[derive(Debug)]
+pub struct Homes {
+    places: Places,
+    images: ImageStore,
+    node: NodeSays,
+    views: Views,
+}
+
+/// Whether Tasks without image may run here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Views {
+    /// They see the node's root, read-only.
+    Allowed,
+    /// They are refused.
+    Refused,
+}
+
+/// What a container's root filesystem is made of, fixed when its Task is prepared: a tag may move later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct RootRecord {
+    digest: String,
+    /// Topmost first.
+    layers: Vec<PathBuf>,
+    says: ImageSays,
+    user: User,
+}
+
+fn image_error(error: impl std::error::Error) -> Trouble {
+    Trouble { reason: "ImageError", message: chain(&error) }
+}
+
+fn create_error(step: &str, error: impl std::error::Error) -> Trouble {
+    Trouble { reason: "CreateError", message: format!("could not {step}: {}", chain(&error)) }
+}
+
+/// An error with what caused it, on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text += &format!(": {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+impl Homes {
+    /// Homes in `places`.
+    pub fn new(places: Places, node: NodeSays, views: Views) -> Self {
+        let images = ImageStore::new(places.layers());
+        Self { places, images, node, views }
+    }
+
+    /// Makes a Task's folder, unpacks its images and writes what its shim is told; done again, it changes nothing.
+    /// Tells each container's image digest.
+    pub fn make(&self, assignment: &Assignment) -> Result<Vec<String>, Trouble> {
+        let mut digests = Vec::new();
+        for program in &assignment.containers {
+            let record = self.root_record(assignment, program)?;
+            digests.push(record.digest);
+        }
+        self.write_bundle(assignment).map_err(|e| create_error("write the task bundle", e))?;
+        Ok(digests)
+    }
+
+    fn root_record(&self, assignment: &Assignment, program: &Program) -> Result<RootRecord, Trouble> {
+        let folder = self.places.container(&assignment.uid, &program.name);
+        let path = folder.join("root.json");
+        match fs::read(&path) {
+            Ok(bytes) => {
+                return serde_json::from_slice(&bytes)
+                    .map_err(|e| create_error("read the root record", io::Error::from(e)));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(create_error("read the root record", error)),
+        }
+        let record = self.resolve(program)?;
+        fs::create_dir_all(&folder)
+            .and_then(|()| write_whole(&path, &serde_json::to_vec(&record)?))
+            .map_err(|e| create_error("write the root record", e))?;
+        Ok(record)
+    }
+
+    fn resolve(&self, program: &Program) -> Result<RootRecord, Trouble> {
+        let (digest, layers, says, user) = match (&program.root, self.views) {
+            (Root::Host, Views::Refused) => {
+                let message =
+                    "this node runs no Task without image: its agent was started without --allow-host-root";
+                return Err(Trouble { reason: "ImageError", message: message.into() });
+            }
+            (Root::Host, Views::Allowed) => {
+                (String::new(), vec![PathBuf::from("/")], ImageSays::default(), String::new())
+            }
+            (Root::Layout { dir, tag }, _) => {
+                let image = self.images.prepare(dir, tag.as_deref()).map_err(image_error)?;
+                (image.digest, image.layers, image.says, image.user)
+            }
+        };
+        let named = Tree::new(&layers).user(&user).map_err(image_error)?;
+        let user = User {
+            uid: program.user.unwrap_or(named.uid),
+            gid: program.group.unwrap_or(named.gid),
+            // The home of somebody else is none.
+            home: named.home.filter(|_| program.user.is_none_or(|uid| uid == named.uid)),
+        };
+        Ok(RootRecord { digest, layers, says, user })
+    }
+
+    fn write_bundle(&self, assignment: &Assignment) -> io::Result<()> {
+        let task = &assignment.uid;
+        for folder in [self.places.task(task).join("exits"), self.places.runtime_state()] {
+            fs::create_dir_all(folder)?;
+        }
+        fs::create_dir_all(self.places.socket(task).parent().ok_or(io::ErrorKind::InvalidInput)?)?;
+        let containers = assignment.containers.iter().map(|program| TaskContainer {
+            name: program.name.clone(),
+            cgroup: self.places.container_cgroup(task, &program.name),
+        });
+        let bundle = TaskBundle {
+            task_uid: task.to_string(),
+            socket: self.places.socket(task),
+            state_root: self.places.runtime_state(),
+            directory: self.places.task(task),
+            log_rotation: ROTATION,
+            containers: containers.collect(),
+        };
+        write_whole(&self.places.bundle(task), &serde_json::to_vec(&bundle)?)
+    }
+
+    /// Makes one attempt's folder and config; tells what to ask of the shim. The attempt before the one before goes.
+    pub fn furnish(&self, assignment: &Assignment, program: &Program, number: u32) -> Result<Start, Trouble> {
+        let record = self.root_record(assignment, program)?;
+        let failed = |e: io::Error| create_error("make the container's folder", e);
+        if let Some(old) = number.checked_sub(2) {
+            remove_tree(&self.places.attempt(&assignment.uid, &program.name, old)).map_err(failed)?;
+        }
+        let folder = self.places.attempt(&assignment.uid, &program.name, number);
+        let sandbox = self.sandbox(assignment, program, &record.user).map_err(failed)?;
+        let plan = Blueprint {
+            program,
+            image: record.says,
+            user: record.user,
+            root: folder.join("root"),
+            cgroup: self.places.container_cgroup(&assignment.uid, &program.name),
+            hostname: assignment.name.chars().take(63).collect(),
+            node: &self.node,
+            sandbox,
+        };
+        let spec =
+            runtime_spec(&plan).map_err(|e| Trouble { reason: "CreateError", message: e.to_string() })?;
+        let upper = folder.join("upper");
+        let log = self.places.log(assignment, &program.name, number);
+        make_folder(&upper)
+            .and_then(|()| {
+                make_working_dir(&Tree::new(&record.layers), &upper, &working_dir(&plan), &plan.user)
+            })
+            .and_then(|()| fs::create_dir_all(log.parent().ok_or(io::ErrorKind::InvalidInput)?))
+            .and_then(|()| fs::write(folder.join("config.json"), serde_json::to_vec(&spec)?))
+            .map_err(failed)?;
+        let root =
+            Mount::Overlay { target: plan.root, lower: record.layers, upper, work: folder.join("work") };
+        Ok(Start {
+            container: program.name.clone(),
+            attempt: number,
+            bundle: folder,
+            mounts: vec![root],
+            log,
+        })
+    }
+
+    fn sandbox(
+        &self,
+        assignment: &Assignment,
+        program: &Program,
+        user: &User,
+    ) -> io::Result<Option<PathBuf>> {
+        if program.root != Root::Host {
+            return Ok(None);
+        }
+        let sandbox = self.places.container(&assignment.uid, &program.name).join("sandbox");
+        make_folder(&sandbox)?;
+        rustix::fs::chown(&sandbox, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)))?;
+        Ok(Some(sandbox))
+    }
+
+    /// Removes all that a Task has on disk but its logs.
+    pub fn remove(&self, task: &TaskUid) -> io::Result<()> {
+        remove_tree(&self.places.task(task))?;
+        remove_file(&self.places.socket(task))?;
+        for entry in entries(&self.places.runtime_state())? {
+            if entry.file_name().to_string_lossy().starts_with(task.as_str()) {
+                remove_tree(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn entries(folder: &Path) -> io::Result<Vec<fs::DirEntry>> {
+    match fs::read_dir(folder) {
+        Ok(entries) => entries.collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn remove_tree(path: &Path) -> io::Result<()> {
+    gone_is_fine(fs::remove_dir_all(path))
+}
+
+fn remove_file(path: &Path) -> io::Result<()> {
+    gone_is_fine(fs::remove_file(path))
+}
+
+fn gone_is_fine(outcome: io::Result<()>) -> io::Result<()> {
+    match outcome {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// A folder that every user of the container may enter, whatever our umask is.
+fn make_folder(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+}
+
+/// A working directory that the image lacks is made in the writable layer; the runtime refuses to start without.
+fn make_working_dir(image: &Tree, upper: &Path, dir: &Path, user: &User) -> io::Result<()> {
+    if dir == Path::new("/") || !image.lacks_folder(dir) {
+        return Ok(());
+    }
+    let mut made = upper.to_path_buf();
+    for part in dir.components() {
+        match part {
+            Component::RootDir | Component::CurDir => {}
+            Component::Normal(word) => made.push(word),
+            // The runtime refuses it.
+            Component::ParentDir | Component::Prefix(_) => return Ok(()),
+        }
+    }
+    make_folder(&made)?;
+    rustix::fs::chown(&made, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)))?;
+    Ok(())
+}
+
+/// After a return the file is whole; before, it is as it was.
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    fs::write(&beside, bytes)?;
+    fs::File::open(&beside)?.sync_all()?;
+    fs::rename(&beside, path)
+}

@@ -1,0 +1,253 @@
+//! An OCI image layout folder: index, manifest, config; each read only as what its digest says.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+
+use super::ImageError;
+use crate::runtime_spec::ImageSays;
+
+/// The largest index, manifest or config that is read, in bytes.
+const MAX_JSON: u64 = 4 << 20;
+/// The most layers: more do not fit into the options of a mount.
+const MAX_LAYERS: usize = 128;
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// A sha256 digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Digest(String);
+
+impl Digest {
+    fn parse(text: &str) -> Option<Self> {
+        let hex = text.strip_prefix("sha256:")?;
+        let valid = hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        valid.then(|| Self(hex.into()))
+    }
+
+    pub(super) fn of(hasher: Sha256) -> Self {
+        Self(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// The digest without its algorithm.
+    pub fn hex(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sha256:{}", self.0)
+    }
+}
+
+/// A blob that a manifest names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blob {
+    /// Of its bytes.
+    pub digest: Digest,
+    /// How many.
+    pub size: u64,
+    /// How they are packed.
+    pub packing: Packing,
+}
+
+/// How a layer is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packing {
+    /// Not at all.
+    Plain,
+    /// gzip.
+    Gzip,
+}
+
+/// What a layout says of one image.
+#[derive(Debug)]
+pub struct Found {
+    pub digest: Digest,
+    /// Lowest first.
+    pub layers: Vec<Blob>,
+    /// Lowest first, as many.
+    pub diff_ids: Vec<Digest>,
+    pub says: ImageSays,
+    pub user: String,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    manifests: Vec<Descriptor>,
+}
+
+#[derive(Deserialize, Clone)]
+#[serde(rename_all = "camelCase")]
+struct Descriptor {
+    #[serde(default)]
+    media_type: String,
+    digest: String,
+    size: u64,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+    platform: Option<Platform>,
+}
+
+#[derive(Deserialize, Clone)]
+struct Platform {
+    architecture: String,
+    os: String,
+}
+
+#[derive(Deserialize)]
+struct Manifest {
+    config: Descriptor,
+    layers: Vec<Descriptor>,
+}
+
+#[derive(Deserialize)]
+struct Config {
+    #[serde(default)]
+    config: Process,
+    rootfs: RootFs,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct Process {
+    user: String,
+    env: Option<Vec<String>>,
+    entrypoint: Option<Vec<String>>,
+    cmd: Option<Vec<String>>,
+    working_dir: String,
+}
+
+#[derive(Deserialize)]
+struct RootFs {
+    diff_ids: Vec<String>,
+}
+
+/// Reads what the layout in `dir` says of the image with this tag, or of its only one.
+pub fn read(dir: &Path, tag: Option<&str>) -> Result<Found, ImageError> {
+    let refused = |why: String| ImageError::Layout { dir: dir.into(), why };
+    let index: Index = parse(dir, "index.json", &read_file(&dir.join("index.json"))?)?;
+    let mut chosen = choose(&index, tag).map_err(refused)?;
+    if chosen.media_type.contains("image.index") || chosen.media_type.contains("manifest.list") {
+        let inner: Index = parse(dir, "the inner index", &read_blob(dir, &chosen, "index")?)?;
+        chosen = choose(&inner, None).map_err(refused)?;
+    }
+    let manifest: Manifest = parse(dir, "the manifest", &read_blob(dir, &chosen, "manifest")?)?;
+    let config: Config = parse(dir, "the config", &read_blob(dir, &manifest.config, "config")?)?;
+    let layers = manifest.layers.iter().map(blob).collect::<Result<Vec<_>, _>>().map_err(refused)?;
+    let diff_ids =
+        config.rootfs.diff_ids.iter().map(|id| digest(id)).collect::<Result<Vec<_>, _>>().map_err(refused)?;
+    if layers.is_empty() || layers.len() != diff_ids.len() || layers.len() > MAX_LAYERS {
+        return Err(refused(format!(
+            "must have 1 to {MAX_LAYERS} layers and a diff id for each, got {} and {}",
+            layers.len(),
+            diff_ids.len()
+        )));
+    }
+    let process = config.config;
+    Ok(Found {
+        digest: digest(&chosen.digest).map_err(refused)?,
+        layers,
+        diff_ids,
+        user: process.user.clone(),
+        says: says(process),
+    })
+}
+
+fn choose(index: &Index, tag: Option<&str>) -> Result<Descriptor, String> {
+    let tagged =
+        |d: &&Descriptor| tag.is_none_or(|tag| d.annotations.get(REF_NAME).is_some_and(|t| t == tag));
+    let mut found: Vec<&Descriptor> = index.manifests.iter().filter(tagged).collect();
+    if found.len() > 1 {
+        let ours = |d: &&Descriptor| {
+            let platform = d.platform.as_ref();
+            platform.is_some_and(|p| p.os == "linux" && p.architecture == oci_architecture())
+        };
+        found.retain(ours);
+    }
+    match (found.as_slice(), tag) {
+        ([one], _) => Ok((*one).clone()),
+        ([], Some(tag)) => Err(format!("has no image with tag `{tag}`; it has {}", tags(index))),
+        (_, _) => Err(format!("must hold one image, or the tag must say which; it has {}", tags(index))),
+    }
+}
+
+fn tags(index: &Index) -> String {
+    let mut names: Vec<&str> =
+        index.manifests.iter().filter_map(|d| d.annotations.get(REF_NAME)).map(String::as_str).collect();
+    names.truncate(20);
+    if names.is_empty() { "none with a tag".into() } else { names.join(", ") }
+}
+
+fn oci_architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+fn digest(text: &str) -> Result<Digest, String> {
+    Digest::parse(text).ok_or_else(|| format!("digest must be `sha256:` and 64 hex digits, got `{text}`"))
+}
+
+fn blob(descriptor: &Descriptor) -> Result<Blob, String> {
+    let kind = descriptor.media_type.as_str();
+    let packing = if kind.ends_with("tar+gzip") || kind.ends_with("tar.gzip") {
+        Packing::Gzip
+    } else if kind.ends_with(".tar") {
+        Packing::Plain
+    } else {
+        return Err(format!("layers must be tar or tar+gzip, got `{kind}`"));
+    };
+    Ok(Blob { digest: digest(&descriptor.digest)?, size: descriptor.size, packing })
+}
+
+pub(super) fn blob_path(dir: &Path, digest: &Digest) -> PathBuf {
+    dir.join("blobs").join("sha256").join(digest.hex())
+}
+
+fn read_blob(dir: &Path, descriptor: &Descriptor, what: &'static str) -> Result<Vec<u8>, ImageError> {
+    let expected = digest(&descriptor.digest).map_err(|why| ImageError::Layout { dir: dir.into(), why })?;
+    let bytes = read_file(&blob_path(dir, &expected))?;
+    let got = Digest::of(Sha256::new_with_prefix(&bytes));
+    if got != expected {
+        let (expected, got) = (expected.to_string(), got.to_string());
+        return Err(ImageError::Digest { dir: dir.into(), what, expected, got });
+    }
+    Ok(bytes)
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, ImageError> {
+    let failed = |source| ImageError::Read { path: path.into(), source };
+    let file = File::open(path).map_err(failed)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_JSON + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > MAX_JSON {
+        return Err(failed(std::io::Error::other(format!("must be at most {MAX_JSON} bytes"))));
+    }
+    Ok(bytes)
+}
+
+fn parse<T: for<'de> Deserialize<'de>>(dir: &Path, what: &str, bytes: &[u8]) -> Result<T, ImageError> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| ImageError::Layout { dir: dir.into(), why: format!("{what} is not valid: {error}") })
+}
+
+fn says(process: Process) -> ImageSays {
+    let pair = |word: String| {
+        let (name, value) = word.split_once('=')?;
+        (!name.is_empty()).then(|| (name.to_owned(), value.to_owned()))
+    };
+    ImageSays {
+        entrypoint: process.entrypoint.unwrap_or_default(),
+        cmd: process.cmd.unwrap_or_default(),
+        env: process.env.unwrap_or_default().into_iter().filter_map(pair).collect(),
+        working_dir: process.working_dir,
+    }
+}

@@ -1,0 +1,152 @@
+//! Images: OCI layout folders, unpacked once per layer. Every image is hostile.
+//!
+//! A layer's folder carries its diff id and appears whole, by rename, after blob digest and diff id were both seen to
+//! be right. Layers are shared by all images that have them and stay until collected.
+
+mod layout;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod unpack;
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use crate::runtime_spec::ImageSays;
+
+pub use layout::{Blob, Digest};
+pub use tree::Tree;
+pub use unpack::Caps;
+
+/// Why an image cannot be used; trying again helps only once somebody changed it, or the disk.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// A file of the layout cannot be read.
+    #[error("could not read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The layout is not one, or holds no such image.
+    #[error("image folder {dir}: {why}")]
+    Layout {
+        /// The folder.
+        dir: PathBuf,
+        /// The rule.
+        why: String,
+    },
+    /// Content is not what its digest says.
+    #[error("{what} of image folder {dir} is damaged: its digest must be {expected}, got {got}")]
+    Digest {
+        /// The folder.
+        dir: PathBuf,
+        /// Manifest, config or layer.
+        what: &'static str,
+        /// As named.
+        expected: String,
+        /// As found.
+        got: String,
+    },
+    /// A layer holds something that must not be unpacked.
+    #[error("layer {layer} is refused: {why}")]
+    Refused {
+        /// Its diff id.
+        layer: String,
+        /// The rule and the entry.
+        why: String,
+    },
+    /// The image's user cannot be told.
+    #[error("user `{user}` of the image: {why}")]
+    User {
+        /// As the image names it.
+        user: String,
+        /// The rule.
+        why: String,
+    },
+    /// A layer cannot be written.
+    #[error("could not unpack layer {layer}")]
+    Unpack {
+        /// Its diff id.
+        layer: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// An image whose layers are unpacked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// Digest of its manifest.
+    pub digest: String,
+    /// Folders of its layers, topmost first.
+    pub layers: Vec<PathBuf>,
+    /// What its config says about commands.
+    pub says: ImageSays,
+    /// Who its config says it runs as.
+    pub user: String,
+}
+
+/// Unpacked layers of this node.
+#[derive(Debug)]
+pub struct ImageStore {
+    layers: PathBuf,
+    caps: Caps,
+    /// One layer is unpacked at a time: two Tasks of one image share the work.
+    unpacking: Mutex<()>,
+}
+
+impl ImageStore {
+    /// Layers in the folder `layers`.
+    pub fn new(layers: PathBuf) -> Self {
+        Self { layers, caps: Caps::default(), unpacking: Mutex::new(()) }
+    }
+
+    /// Checks the image of the layout folder `dir` and unpacks what is missing.
+    pub fn prepare(&self, dir: &Path, tag: Option<&str>) -> Result<Image, ImageError> {
+        let found = layout::read(dir, tag)?;
+        let mut layers = Vec::new();
+        for (blob, diff_id) in found.layers.iter().zip(&found.diff_ids) {
+            layers.push(self.layer(dir, blob, diff_id)?);
+        }
+        layers.reverse();
+        Ok(Image { digest: found.digest.to_string(), layers, says: found.says, user: found.user })
+    }
+
+    fn layer(&self, dir: &Path, blob: &Blob, diff_id: &Digest) -> Result<PathBuf, ImageError> {
+        let target = self.layers.join(diff_id.hex());
+        let _one = self.unpacking.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if target.is_dir() {
+            return Ok(target);
+        }
+        let failed = |source| ImageError::Unpack { layer: diff_id.to_string(), source };
+        fs::create_dir_all(&self.layers).map_err(failed)?;
+        let beside = self.layers.join(format!("tmp-{}", diff_id.hex()));
+        clear(&beside).map_err(failed)?;
+        fs::create_dir(&beside).map_err(failed)?;
+        let unpacked = unpack::unpack(dir, blob, diff_id, &beside, &self.caps)
+            .and_then(|()| settle(&beside, &target, &self.layers).map_err(failed));
+        if unpacked.is_err() {
+            // What cannot be removed now is removed before the next try.
+            let _ = clear(&beside);
+        }
+        unpacked.map(|()| target)
+    }
+}
+
+fn clear(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// All of the layer is on disk before its name is.
+fn settle(beside: &Path, target: &Path, layers: &Path) -> io::Result<()> {
+    rustix::fs::syncfs(File::open(beside)?)?;
+    fs::rename(beside, target)?;
+    File::open(layers)?.sync_all()
+}

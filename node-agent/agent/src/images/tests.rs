@@ -1,0 +1,205 @@
+use std::io::Write;
+
+use sha2::{Digest as _, Sha256};
+use tar::{Builder, EntryType, Header};
+
+use super::*;
+
+/// A layout folder being made.
+struct Layout {
+    dir: tempfile::TempDir,
+}
+
+fn hex(bytes: &[u8]) -> String {
+    Digest::of(Sha256::new_with_prefix(bytes)).hex().to_owned()
+}
+
+fn gzipped(bytes: &[u8]) -> Vec<u8> {
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packer.write_all(bytes).unwrap();
+    packer.finish().unwrap()
+}
+
+impl Layout {
+    fn of(layers: &[Vec<u8>]) -> Self {
+        let layout = Self { dir: tempfile::tempdir().unwrap() };
+        fs::create_dir_all(layout.dir.path().join("blobs/sha256")).unwrap();
+        let packed: Vec<serde_json::Value> = layers.iter().map(|tar| layout.add(&gzipped(tar))).collect();
+        let diff_ids: Vec<String> = layers.iter().map(|tar| format!("sha256:{}", hex(tar))).collect();
+        let config = serde_json::json!({
+            "config": { "Entrypoint": ["/bin/serve"], "Env": ["A=b"], "User": "web" },
+            "rootfs": { "type": "layers", "diff_ids": diff_ids },
+        });
+        let config = layout.add(config.to_string().as_bytes());
+        let manifest = serde_json::json!({ "schemaVersion": 2, "config": config, "layers": packed });
+        let mut manifest = layout.add(manifest.to_string().as_bytes());
+        manifest["annotations"] = serde_json::json!({ "org.opencontainers.image.ref.name": "v1" });
+        let index = serde_json::json!({ "schemaVersion": 2, "manifests": [manifest] });
+        fs::write(layout.dir.path().join("index.json"), index.to_string()).unwrap();
+        layout
+    }
+
+    fn add(&self, bytes: &[u8]) -> serde_json::Value {
+        let digest = hex(bytes);
+        fs::write(self.dir.path().join("blobs/sha256").join(&digest), bytes).unwrap();
+        serde_json::json!({
+            "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
+            "digest": format!("sha256:{digest}"),
+            "size": bytes.len(),
+        })
+    }
+
+    fn prepare(&self) -> (tempfile::TempDir, Result<Image, ImageError>) {
+        let data = tempfile::tempdir().unwrap();
+        let image = ImageStore::new(data.path().join("layers")).prepare(self.dir.path(), Some("v1"));
+        (data, image)
+    }
+}
+
+enum Item<'a> {
+    Folder(&'a str),
+    File(&'a str, &'a [u8]),
+    Link(EntryType, &'a str, &'a str),
+    Special(EntryType, &'a str),
+}
+
+/// A tar whose names are written as they are, whatever they are.
+fn tar(items: &[Item<'_>]) -> Vec<u8> {
+    let mut builder = Builder::new(Vec::new());
+    for item in items {
+        let (kind, name, target, data): (_, _, _, &[u8]) = match item {
+            Item::Folder(name) => (EntryType::Directory, name, "", b""),
+            Item::File(name, data) => (EntryType::Regular, name, "", data),
+            Item::Link(kind, name, target) => (*kind, name, *target, b""),
+            Item::Special(kind, name) => (*kind, name, "", b""),
+        };
+        let mut header = Header::new_ustar();
+        header.set_entry_type(kind);
+        header.set_mode(0o4755);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_size(data.len() as u64);
+        let raw = header.as_mut_bytes();
+        raw[..name.len()].copy_from_slice(name.as_bytes());
+        raw[157..157 + target.len()].copy_from_slice(target.as_bytes());
+        header.set_cksum();
+        builder.append(&header, data).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+fn refusal(items: &[Item<'_>]) -> String {
+    let layout = Layout::of(&[tar(items)]);
+    let (data, image) = layout.prepare();
+    let error = image.expect_err("it must be refused");
+    let left: Vec<_> = fs::read_dir(data.path().join("layers")).unwrap().collect();
+    assert!(left.is_empty(), "a refused layer left {left:?}");
+    match error {
+        ImageError::Refused { why, .. } => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_image_unpacks_once_with_its_user_and_whiteouts() {
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+    let passwd = b"root:x:0:0::/root:/bin/sh\nweb:x:1000:100::/srv:/bin/sh\n";
+    let lower = tar(&[Item::Folder("etc/"), Item::File("etc/passwd", passwd), Item::File("old", b"1")]);
+    let upper = tar(&[
+        Item::File("bin/serve", b"#!"),
+        Item::File(".wh.old", b""),
+        Item::File("new/.wh..wh..opq", b""),
+    ]);
+    let layout = Layout::of(&[lower.clone(), upper.clone()]);
+    let (_data, image) = layout.prepare();
+    let image = image.unwrap();
+    assert!(image.layers[0].ends_with(hex(&upper)) && image.layers[1].ends_with(hex(&lower)));
+    assert!(fs::symlink_metadata(image.layers[0].join("old")).unwrap().file_type().is_char_device());
+    assert_eq!(fs::metadata(image.layers[0].join("bin/serve")).unwrap().permissions().mode() & 0o7777, 0o755);
+    let tree = Tree::new(&image.layers);
+    let user =
+        |uid, gid, home: Option<&str>| crate::runtime_spec::User { uid, gid, home: home.map(str::to_owned) };
+    assert_eq!(tree.user(&image.user).unwrap(), user(1000, 100, Some("/srv")));
+    assert_eq!(tree.user("7:8").unwrap(), user(7, 8, None));
+    assert_eq!(tree.user("").unwrap(), user(0, 0, Some("/root")));
+    assert!(tree.user("nobody").is_err());
+    assert!(tree.lacks_folder(Path::new("/srv")) && !tree.lacks_folder(Path::new("/etc")));
+}
+
+#[test]
+fn an_entry_that_leads_out_of_the_image_is_refused_and_nothing_is_written() {
+    let outside = tempfile::tempdir().unwrap();
+    let outside_path = outside.path().to_str().unwrap();
+    for items in [
+        &[Item::File("../../escape", b"x")][..],
+        &[Item::File("a/../../escape", b"x")],
+        &[Item::Link(EntryType::Symlink, "out", outside_path), Item::File("out/escape", b"x")],
+        &[Item::Link(EntryType::Symlink, "out", "../../../../../../tmp"), Item::File("out/escape", b"x")],
+        &[Item::Link(EntryType::Link, "shadow", "../../../etc/shadow")],
+        &[Item::Link(EntryType::Symlink, "etc", "/etc"), Item::Link(EntryType::Link, "p", "etc/passwd")],
+        &[Item::File("f", b"x"), Item::File("f/below", b"x")],
+        &[Item::Special(EntryType::Char, "null")],
+        &[Item::Special(EntryType::Block, "disk")],
+        &[Item::File(".wh...", b"")],
+    ] {
+        let why = refusal(items);
+        assert!(!why.is_empty());
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn an_absolute_name_stays_in_the_image() {
+    let layout = Layout::of(&[tar(&[Item::File("/berth-absolute-name", b"x")])]);
+    let (_data, image) = layout.prepare();
+    assert!(image.unwrap().layers[0].join("berth-absolute-name").is_file());
+    assert!(!Path::new("/berth-absolute-name").exists());
+}
+
+#[test]
+fn a_layer_that_unpacks_to_too_much_is_refused() {
+    let zeros = vec![0u8; 40 << 20];
+    let why = refusal(&[Item::File("bomb", &zeros)]);
+    assert_eq!(why, "it unpacks to more than 200 times its size");
+}
+
+#[test]
+fn content_that_is_not_what_its_digest_says_is_refused() {
+    let good = tar(&[Item::File("f", b"x")]);
+    let other = tar(&[Item::File("f", b"y")]);
+    for what in ["a layer", "manifest"] {
+        let layout = Layout::of(&[good.clone()]);
+        let blobs = layout.dir.path().join("blobs/sha256");
+        for entry in fs::read_dir(&blobs).unwrap() {
+            let path = entry.unwrap().path();
+            let text = fs::read(&path).unwrap();
+            let is_layer = text.starts_with(&[0x1f, 0x8b]);
+            if is_layer == (what == "a layer") {
+                fs::write(&path, if is_layer { gzipped(&other) } else { b"{}".to_vec() }).unwrap();
+            }
+        }
+        match layout.prepare().1 {
+            Err(ImageError::Digest { what: found, .. }) => assert_eq!(found, what),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_layer_whose_diff_id_lies_is_refused() {
+    let layout = Layout::of(&[tar(&[Item::File("f", b"x")])]);
+    let found = layout::read(layout.dir.path(), None).unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let store = ImageStore::new(data.path().join("layers"));
+    let lie = found.digest.clone();
+    let error = store.layer(layout.dir.path(), &found.layers[0], &lie).unwrap_err();
+    assert!(matches!(error, ImageError::Digest { what: "an unpacked layer", .. }), "{error}");
+    assert_eq!(fs::read_dir(data.path().join("layers")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_tag_that_is_not_there_is_told_with_those_that_are() {
+    let layout = Layout::of(&[tar(&[Item::File("f", b"x")])]);
+    let error = layout::read(layout.dir.path(), Some("v2")).unwrap_err().to_string();
+    assert!(error.ends_with("has no image with tag `v2`; it has v1"), "{error}");
+}

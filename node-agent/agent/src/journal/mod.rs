@@ -1,0 +1,209 @@
+//! The journal: what must be known after a crash is on disk before it is acted on.
+//!
+//! A file of lines, `<crc32 of the rest, 8 hex digits> <JSON>`. Appending is followed by fsync; appends that arrive
+//! together share one. A torn last line is cut off: nobody was told that it was written. When most of the file is
+//! about what is over, it is rewritten beside and renamed.
+
+mod record;
+#[cfg(test)]
+mod tests;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use tokio::sync::{mpsc, oneshot};
+
+pub use record::{
+    Identity, Memory, Record, RememberedCause, RememberedContainer, RememberedEnding, RememberedExit,
+    RememberedTask,
+};
+
+/// The file is rewritten when it has this many records, and four times as many as are needed.
+const COMPACT_FROM: usize = 1_000;
+
+/// Why the journal cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The file cannot be read or written.
+    #[error("could not {step} journal {path}")]
+    File {
+        /// The step.
+        step: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A record before the last is damaged: what follows cannot be trusted.
+    #[error(
+        "journal {path} is damaged at line {line}: restore it, or stop what runs here and delete this folder"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// 1 for the first.
+        line: usize,
+    },
+    /// The thread that writes is gone, as after a full disk.
+    #[error("the journal is closed")]
+    Closed,
+}
+
+/// Appends to the journal; clones share it.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    queue: mpsc::UnboundedSender<Append>,
+}
+
+struct Append {
+    records: Vec<Record>,
+    durable: oneshot::Sender<()>,
+}
+
+impl Journal {
+    /// Opens or makes the journal at `path`; tells what it remembers.
+    pub fn open(path: &Path) -> Result<(Self, Memory), JournalError> {
+        let file = JournalFile::open(path)?;
+        let memory = file.memory.clone();
+        let (queue, appends) = mpsc::unbounded_channel();
+        std::thread::Builder::new()
+            .name("journal".into())
+            .spawn(move || file.serve(appends))
+            .map_err(|source| JournalError::File { step: "serve", path: path.into(), source })?;
+        Ok((Self { queue }, memory))
+    }
+
+    /// Returns once the records are on disk.
+    pub async fn append(&self, records: Vec<Record>) -> Result<(), JournalError> {
+        self.submit(records).await
+    }
+
+    /// Queues the records at once, in the order of calls; the future ends when they are on disk.
+    pub fn submit(&self, records: Vec<Record>) -> impl Future<Output = Result<(), JournalError>> + use<> {
+        let (durable, done) = oneshot::channel();
+        let queued = self.queue.send(Append { records, durable }).map_err(|_| JournalError::Closed);
+        async move {
+            queued?;
+            done.await.map_err(|_| JournalError::Closed)
+        }
+    }
+}
+
+/// The file and what its records amount to.
+struct JournalFile {
+    path: PathBuf,
+    file: File,
+    memory: Memory,
+    records: usize,
+}
+
+impl JournalFile {
+    fn open(path: &Path) -> Result<Self, JournalError> {
+        let failed = |step| move |source| JournalError::File { step, path: path.into(), source };
+        let bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(failed("read")(error)),
+        };
+        let (memory, records, whole) = read(path, &bytes)?;
+        let file = OpenOptions::new().create(true).append(true).open(path).map_err(failed("open"))?;
+        file.set_len(whole).map_err(failed("cut"))?;
+        file.sync_all().map_err(failed("sync"))?;
+        sync_folder(path).map_err(failed("sync the folder of"))?;
+        Ok(Self { path: path.into(), file, memory, records })
+    }
+
+    /// Writes until nobody can append any more, or a write fails: what is not durable is never said to be.
+    fn serve(mut self, mut appends: mpsc::UnboundedReceiver<Append>) {
+        while let Some(first) = appends.blocking_recv() {
+            let mut together = vec![first];
+            while let Ok(next) = appends.try_recv() {
+                together.push(next);
+            }
+            let records =
+                together.iter_mut().flat_map(|append| std::mem::take(&mut append.records)).collect();
+            if let Err(error) = self.append(records) {
+                tracing::error!(error = %error, path = %self.path.display(), "the journal cannot be written");
+                return;
+            }
+            for append in together {
+                // Whoever asked may have ended meanwhile.
+                let _ = append.durable.send(());
+            }
+        }
+    }
+
+    fn append(&mut self, records: Vec<Record>) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        for record in records {
+            line(&record, &mut bytes)?;
+            self.memory.take(record);
+            self.records += 1;
+        }
+        self.file.write_all(&bytes)?;
+        self.file.sync_data()?;
+        if self.records >= COMPACT_FROM && self.records > 4 * self.memory.records().len() {
+            self.compact()?;
+        }
+        Ok(())
+    }
+
+    fn compact(&mut self) -> io::Result<()> {
+        let beside = self.path.with_extension("new");
+        let records = self.memory.records();
+        let mut bytes = Vec::new();
+        for record in &records {
+            line(record, &mut bytes)?;
+        }
+        let mut file = File::create(&beside)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, &self.path)?;
+        sync_folder(&self.path)?;
+        self.file = OpenOptions::new().append(true).open(&self.path)?;
+        self.records = records.len();
+        Ok(())
+    }
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?.sync_all()
+}
+
+fn line(record: &Record, out: &mut Vec<u8>) -> io::Result<()> {
+    let json = serde_json::to_vec(record)?;
+    out.extend_from_slice(format!("{:08x} ", crc32fast::hash(&json)).as_bytes());
+    out.extend_from_slice(&json);
+    out.push(b'\n');
+    Ok(())
+}
+
+/// What the records amount to, how many there are, and where the last whole one ends.
+fn read(path: &Path, bytes: &[u8]) -> Result<(Memory, usize, u64), JournalError> {
+    let (mut memory, mut records, mut whole) = (Memory::default(), 0, 0);
+    let mut rest = bytes;
+    while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+        let (line, after) = (&rest[..end], &rest[end + 1..]);
+        match parse(line) {
+            Some(record) => memory.take(record),
+            // The last write may be torn in the middle too: blocks of one write reach the disk in any order.
+            None if after.iter().all(|byte| *byte != b'\n') || !any_valid(after) => break,
+            None => return Err(JournalError::Damaged { path: path.into(), line: records + 1 }),
+        }
+        records += 1;
+        whole += u64::try_from(end).expect("a file position") + 1;
+        rest = after;
+    }
+    Ok((memory, records, whole))
+}
+
+fn any_valid(rest: &[u8]) -> bool {
+    rest.split(|byte| *byte == b'\n').any(|line| parse(line).is_some())
+}
+
+fn parse(line: &[u8]) -> Option<Record> {
+    let (crc, json) = (line.get(..8)?, line.get(9..)?);
+    let crc = u32::from_str_radix(str::from_utf8(crc).ok()?, 16).ok()?;
+    (crc == crc32fast::hash(json)).then(|| serde_json::from_slice(json).ok())?
+}

@@ -1,0 +1,222 @@
+//! What the journal says, record by record, and what all records together amount to.
+
+use std::collections::BTreeMap;
+
+use berth_shim_api::ProcessId;
+use berth_types::Timestamp;
+use berth_types::task::Task;
+use serde::{Deserialize, Serialize};
+
+/// One thing that must be known after a crash.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Record {
+    /// The Node that this folder belongs to.
+    Identity(Identity),
+    /// The Node is gone and nothing of it runs any more.
+    IdentityGone,
+    /// The boot that what follows belongs to.
+    Boot {
+        /// Its id.
+        id: String,
+    },
+    /// A session is about to be opened.
+    Session {
+        /// Its number.
+        number: u64,
+    },
+    /// A Task is about to be prepared.
+    Task {
+        /// The Task as the store had it.
+        task: Box<Task>,
+    },
+    /// A Task's shim runs.
+    Shim {
+        /// Whose.
+        task: String,
+        /// Its process.
+        process: ProcessId,
+    },
+    /// An attempt is about to be started.
+    Attempt {
+        /// Of which Task.
+        task: String,
+        /// Of which container.
+        container: String,
+        /// 0 for the first.
+        number: u32,
+    },
+    /// An attempt ended.
+    Exit {
+        /// Of which Task.
+        task: String,
+        /// Of which container.
+        container: String,
+        /// Which attempt, and how.
+        exit: RememberedExit,
+    },
+    /// A Task ended here; only its end is still to be told.
+    Ending {
+        /// Which.
+        task: String,
+        /// How.
+        ending: RememberedEnding,
+    },
+    /// The end of a Task is acknowledged.
+    Forgotten {
+        /// Which.
+        task: String,
+    },
+}
+
+/// The Node that a data folder belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Identity {
+    /// uid of the cluster.
+    pub cluster: String,
+    /// Name of the Node.
+    pub name: String,
+    /// uid of the Node.
+    pub uid: String,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RememberedExit {
+    /// Which attempt.
+    pub number: u32,
+    /// Exit code.
+    pub code: i32,
+    /// As in a container's status.
+    pub cause: RememberedCause,
+    /// When it started; none when it never ran.
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    pub at: Timestamp,
+    /// For a person.
+    pub message: String,
+}
+
+/// Why an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum RememberedCause {
+    Completed,
+    Error,
+    OutOfMemory,
+    Unhealthy,
+    NotStarted,
+    Unknown,
+}
+
+/// How a Task ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum RememberedEnding {
+    Stopped,
+    Failed { reason: String, message: String },
+    Unwanted,
+}
+
+/// What all records together amount to.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Memory {
+    /// The Node that this folder belongs to.
+    pub identity: Option<Identity>,
+    /// The boot that the shims belong to.
+    pub boot: String,
+    /// The largest number of a session.
+    pub session: u64,
+    /// Tasks that are not forgotten, by uid.
+    pub tasks: BTreeMap<String, RememberedTask>,
+}
+
+/// What is known of a Task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RememberedTask {
+    /// The Task as the store had it.
+    pub task: Task,
+    /// Its shim.
+    pub shim: Option<ProcessId>,
+    /// Its containers that were started.
+    pub containers: BTreeMap<String, RememberedContainer>,
+    /// How it ended, once it has.
+    pub ending: Option<RememberedEnding>,
+}
+
+/// What is known of a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RememberedContainer {
+    /// The last attempt that was to be started.
+    pub attempt: u32,
+    /// Ends, oldest first; only the last few.
+    pub exits: Vec<RememberedExit>,
+}
+
+/// Ends kept of each container: more than any sensible number of restarts in place.
+const EXITS_KEPT: usize = 64;
+
+impl Memory {
+    /// Takes one record in; one about a Task that is not known is from before its end and says nothing.
+    pub fn take(&mut self, record: Record) {
+        match record {
+            Record::Identity(identity) => self.identity = Some(identity),
+            Record::IdentityGone => self.identity = None,
+            Record::Boot { id } => self.boot = id,
+            Record::Session { number } => self.session = self.session.max(number),
+            Record::Task { task } => {
+                let (shim, containers, ending) = (None, BTreeMap::new(), None);
+                let uid = task.metadata.uid.clone();
+                let new = RememberedTask { task: *task, shim, containers, ending };
+                self.tasks.entry(uid).or_insert(new);
+            }
+            Record::Shim { task, process } => self.of(&task, |known| known.shim = Some(process)),
+            Record::Attempt { task, container, number } => {
+                self.of(&task, |known| known.containers.entry(container).or_default().attempt = number);
+            }
+            Record::Exit { task, container, exit } => self.of(&task, |known| {
+                let exits = &mut known.containers.entry(container).or_default().exits;
+                exits.push(exit);
+                let surplus = exits.len().saturating_sub(EXITS_KEPT);
+                exits.drain(..surplus);
+            }),
+            Record::Ending { task, ending } => self.of(&task, |known| known.ending = Some(ending)),
+            Record::Forgotten { task } => {
+                self.tasks.remove(&task);
+            }
+        }
+    }
+
+    fn of(&mut self, task: &str, change: impl FnOnce(&mut RememberedTask)) {
+        if let Some(known) = self.tasks.get_mut(task) {
+            change(known);
+        }
+    }
+
+    /// The fewest records that amount to the same.
+    pub fn records(&self) -> Vec<Record> {
+        let mut records: Vec<Record> = self.identity.iter().cloned().map(Record::Identity).collect();
+        records.push(Record::Boot { id: self.boot.clone() });
+        records.push(Record::Session { number: self.session });
+        for (uid, known) in &self.tasks {
+            let task = || uid.clone();
+            records.push(Record::Task { task: Box::new(known.task.clone()) });
+            records.extend(known.shim.map(|process| Record::Shim { task: task(), process }));
+            for (name, container) in &known.containers {
+                let container_name = || name.clone();
+                let number = container.attempt;
+                records.push(Record::Attempt { task: task(), container: container_name(), number });
+                let exits = container.exits.iter().cloned();
+                records.extend(exits.map(|exit| Record::Exit {
+                    task: task(),
+                    container: container_name(),
+                    exit,
+                }));
+            }
+            records.extend(known.ending.clone().map(|ending| Record::Ending { task: task(), ending }));
+        }
+        records
+    }
+}

@@ -1,0 +1,73 @@
+use super::*;
+
+fn session(number: u64) -> Record {
+    Record::Session { number }
+}
+
+fn forgotten(task: &str) -> Record {
+    Record::Forgotten { task: task.into() }
+}
+
+fn task(uid: &str) -> Record {
+    let mut task = berth_types::task::Task::default();
+    task.metadata.uid = uid.into();
+    Record::Task { task: Box::new(task) }
+}
+
+fn written(path: &Path, records: Vec<Record>) -> JournalFile {
+    let mut file = JournalFile::open(path).unwrap();
+    file.append(records).unwrap();
+    file
+}
+
+#[test]
+fn what_was_appended_is_remembered() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal");
+    written(&path, vec![session(3), task("a"), task("b"), forgotten("a"), session(2)]);
+    let memory = JournalFile::open(&path).unwrap().memory;
+    assert_eq!(memory.session, 3);
+    assert_eq!(memory.tasks.keys().collect::<Vec<_>>(), ["b"]);
+}
+
+#[test]
+fn a_torn_tail_is_cut_off_wherever_it_is_torn_and_appending_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal");
+    written(&path, vec![session(1)]);
+    let first = fs::read(&path).unwrap().len();
+    written(&path, vec![session(2)]);
+    let whole = fs::read(&path).unwrap();
+    for length in first..whole.len() {
+        fs::write(&path, &whole[..length]).unwrap();
+        let mut file = JournalFile::open(&path).unwrap();
+        assert_eq!(file.memory.session, 1, "torn after {length} bytes");
+        file.append(vec![session(7)]).unwrap();
+        assert_eq!(JournalFile::open(&path).unwrap().memory.session, 7);
+    }
+}
+
+#[test]
+fn damage_before_a_whole_record_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal");
+    written(&path, vec![session(1), session(2)]);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[12] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    assert!(matches!(JournalFile::open(&path), Err(JournalError::Damaged { line: 1, .. })));
+}
+
+#[test]
+fn a_journal_mostly_about_the_past_is_rewritten_and_remembers_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal");
+    let mut file = written(&path, vec![session(9), task("kept")]);
+    for n in 0..COMPACT_FROM {
+        file.append(vec![task(&n.to_string()), forgotten(&n.to_string())]).unwrap();
+    }
+    assert!(file.records < COMPACT_FROM, "{} records", file.records);
+    let memory = file.memory.clone();
+    assert_eq!(JournalFile::open(&path).unwrap().memory, memory);
+    assert_eq!(memory.tasks.keys().collect::<Vec<_>>(), ["kept"]);
+}

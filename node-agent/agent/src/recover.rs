@@ -1,0 +1,149 @@
+//! After a start: what an earlier agent of this node left is taken on, and nothing of it restarts for that.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_shim_api::message::{ContainerReport, ContainerState};
+use berth_types::Timestamp;
+
+use crate::assignment::TaskUid;
+use crate::execute::{World, blocking, exited};
+use crate::journal::{Memory, RememberedTask};
+use crate::plan::{Event, Home, TaskRun};
+use crate::remember::{Alive, recall};
+use crate::shim::{self, Conversation, ShimError};
+
+/// How long a shim that lives may take to talk.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a shim may take to create the container it was asked for before.
+const CREATION: Duration = Duration::from_secs(60);
+
+/// A Task of an earlier agent.
+#[derive(Debug)]
+pub struct Recovered {
+    /// As it goes on.
+    pub run: TaskRun,
+    /// With its shim, if that is there.
+    pub conversation: Option<Conversation>,
+    /// What happened meanwhile.
+    pub events: Vec<Event>,
+}
+
+/// Takes on every Task that the journal remembers. Shims of an earlier boot are gone with it.
+pub async fn recover(world: &Arc<World>, memory: &Memory, boot_id: &str, now: Timestamp) -> Vec<Recovered> {
+    let same_boot = memory.boot == boot_id;
+    let mut recovered = Vec::new();
+    for (uid, known) in &memory.tasks {
+        let Some(uid) = TaskUid::parse(uid) else { continue };
+        if let (true, Some(process)) = (same_boot, known.shim) {
+            world.knows_shim(&uid, process);
+        }
+        if known.ending.is_some() {
+            let run = recall(&uid, known, &BTreeMap::new(), Home::None, now);
+            recovered.push(Recovered { run, conversation: None, events: Vec::new() });
+            continue;
+        }
+        let found = if same_boot { reach(world, &uid, known).await } else { None };
+        recovered.push(match found {
+            Some((reports, conversation)) => adopt(&uid, known, &reports, conversation, now),
+            None => lost(world, &uid, known, now).await,
+        });
+    }
+    recovered
+}
+
+/// What the Task's shim says, and a conversation to go on with; none when it is gone.
+async fn reach(
+    world: &Arc<World>,
+    uid: &TaskUid,
+    known: &RememberedTask,
+) -> Option<(Vec<ContainerReport>, Conversation)> {
+    let socket = world.places.socket(uid);
+    let patience = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let talk = async {
+            let first = shim::connect(&socket, uid.as_str()).await?;
+            let reports = settled_reports(first).await?;
+            Ok::<_, ShimError>((reports, shim::connect(&socket, uid.as_str()).await?))
+        };
+        match talk.await {
+            Ok(found) => return Some(found),
+            Err(error) => {
+                let alive = known.shim.is_some_and(|process| process.exists());
+                if !alive || tokio::time::Instant::now() > patience {
+                    tracing::warn!(task = %uid, error = %error, "a shim cannot be reached");
+                    return None;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+/// What every container does, once none is being created any more.
+async fn settled_reports(conversation: Conversation) -> Result<Vec<ContainerReport>, ShimError> {
+    let shim = conversation.shim.clone();
+    let ask = async move {
+        let patience = tokio::time::Instant::now() + CREATION;
+        loop {
+            let reports = shim.state().await?;
+            let starting = reports.iter().any(|r| matches!(r.state, ContainerState::Starting { .. }));
+            if !starting || tokio::time::Instant::now() > patience {
+                return Ok(reports);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        reports = ask => reports,
+        () = conversation.talk(|_| ()) => Err(ShimError::Gone),
+    }
+}
+
+fn adopt(
+    uid: &TaskUid,
+    known: &RememberedTask,
+    reports: &[ContainerReport],
+    conversation: Conversation,
+    now: Timestamp,
+) -> Recovered {
+    let alive = reports
+        .iter()
+        .filter_map(|report| {
+            let alive = match &report.state {
+                ContainerState::Running(running) => {
+                    Alive { number: running.attempt, since: running.started_at }
+                }
+                ContainerState::Exited(record) => Alive { number: record.attempt, since: record.started_at },
+                ContainerState::Absent | ContainerState::Starting { .. } => return None,
+            };
+            Some((report.container.clone(), alive))
+        })
+        .collect();
+    // Ready once ends are pushed: whoever keeps the conversation says so, and tells ends seen before.
+    let run = recall(uid, known, &alive, Home::Preparing, now);
+    Recovered { run, conversation: Some(conversation), events: Vec::new() }
+}
+
+/// A Task whose shim is gone: nothing of it may run on, and the ends that were recorded are told with their codes.
+async fn lost(world: &Arc<World>, uid: &TaskUid, known: &RememberedTask, now: Timestamp) -> Recovered {
+    let (machine, task) = (world.clone(), uid.clone());
+    let records = blocking(move || {
+        let subtree = machine.hierarchies.subtree(&machine.places.task_cgroup(&task));
+        if let Err(error) = subtree.remove(PATIENCE) {
+            tracing::error!(task = %task, error = %error, "the containers of a lost shim could not be removed");
+        }
+        machine.exit_records(&task)
+    });
+    let records = records.await;
+    let alive = known.containers.iter().map(|(name, container)| {
+        let number = container.attempt;
+        let record = records.iter().find(|r| r.container == *name && r.attempt == number);
+        (name.clone(), Alive { number, since: record.map_or(now, |r| r.started_at) })
+    });
+    let run = recall(uid, known, &alive.collect(), Home::None, now);
+    let mut events: Vec<Event> = records.iter().map(|record| exited(uid, record)).collect();
+    events.push(Event::ShimLost(uid.clone()));
+    Recovered { run, conversation: None, events }
+}

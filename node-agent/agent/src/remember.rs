@@ -1,0 +1,162 @@
+//! Between the plan's words and the journal's: what is remembered of ends, and how a Task comes back after a restart.
+
+use std::collections::BTreeMap;
+
+use berth_types::Timestamp;
+
+use crate::assignment::{Assignment, TaskUid};
+use crate::journal::{
+    Record, RememberedCause, RememberedContainer, RememberedEnding, RememberedExit, RememberedTask,
+};
+use crate::plan::{
+    ContainerRun, EndedAttempt, Ending, Exit, ExitCause, Home, Live, Restarts, RunState, TaskRun,
+};
+
+/// The last ends of a Task's containers, by name: what differs after a step is new.
+pub fn last_ends(run: Option<&TaskRun>) -> BTreeMap<String, EndedAttempt> {
+    let containers = run.map(|run| run.containers.as_slice()).unwrap_or_default();
+    let ended = containers.iter().filter_map(|c| Some((c.program.name.clone(), c.last.clone()?)));
+    ended.collect()
+}
+
+/// Records of the ends that `after` has and `before` lacks.
+pub fn new_ends(
+    task: &TaskUid,
+    before: &BTreeMap<String, EndedAttempt>,
+    after: &BTreeMap<String, EndedAttempt>,
+) -> Vec<Record> {
+    let new = after.iter().filter(|(name, end)| before.get(*name) != Some(end));
+    new.map(|(name, end)| Record::Exit {
+        task: task.to_string(),
+        container: name.clone(),
+        exit: exit_record(end),
+    })
+    .collect()
+}
+
+fn exit_record(end: &EndedAttempt) -> RememberedExit {
+    let cause = match end.exit.cause {
+        ExitCause::Completed => RememberedCause::Completed,
+        ExitCause::Error => RememberedCause::Error,
+        ExitCause::OutOfMemory => RememberedCause::OutOfMemory,
+        ExitCause::Unhealthy => RememberedCause::Unhealthy,
+        ExitCause::NotStarted => RememberedCause::NotStarted,
+        ExitCause::Unknown => RememberedCause::Unknown,
+    };
+    RememberedExit {
+        number: end.number,
+        code: end.exit.code,
+        cause,
+        started: end.started,
+        at: end.exit.at,
+        message: end.exit.message.clone(),
+    }
+}
+
+fn ended_attempt(exit: &RememberedExit) -> EndedAttempt {
+    let cause = match exit.cause {
+        RememberedCause::Completed => ExitCause::Completed,
+        RememberedCause::Error => ExitCause::Error,
+        RememberedCause::OutOfMemory => ExitCause::OutOfMemory,
+        RememberedCause::Unhealthy => ExitCause::Unhealthy,
+        RememberedCause::NotStarted => ExitCause::NotStarted,
+        RememberedCause::Unknown => ExitCause::Unknown,
+    };
+    let message = exit.message.clone();
+    EndedAttempt {
+        number: exit.number,
+        started: exit.started,
+        exit: Exit { code: exit.code, cause, at: exit.at, message },
+    }
+}
+
+/// How a Task ended, for the journal.
+pub fn ending_record(ending: &Ending) -> RememberedEnding {
+    match ending {
+        Ending::Stopped => RememberedEnding::Stopped,
+        Ending::Failed { reason, message } => {
+            RememberedEnding::Failed { reason: reason.clone(), message: message.clone() }
+        }
+        Ending::Unwanted => RememberedEnding::Unwanted,
+    }
+}
+
+fn ending(record: &RememberedEnding) -> Ending {
+    match record {
+        RememberedEnding::Stopped => Ending::Stopped,
+        RememberedEnding::Failed { reason, message } => {
+            Ending::Failed { reason: reason.clone(), message: message.clone() }
+        }
+        RememberedEnding::Unwanted => Ending::Unwanted,
+    }
+}
+
+/// What is seen of an attempt after a restart of the agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Alive {
+    /// Which attempt.
+    pub number: u32,
+    /// Since when it ran; whether it still does is told by its end.
+    pub since: Timestamp,
+}
+
+/// A Task as an earlier agent left it. `alive` are the attempts that run, or ended unseen; a Task whose shim is there
+/// has its `home`.
+pub fn recall(
+    uid: &TaskUid,
+    known: &RememberedTask,
+    alive: &BTreeMap<String, Alive>,
+    home: Home,
+    now: Timestamp,
+) -> TaskRun {
+    let assignment = Assignment::try_from(&known.task).ok();
+    let programs = assignment.iter().flat_map(|assignment| &assignment.containers);
+    let containers: Vec<ContainerRun> = programs
+        .map(|program| {
+            let run = ContainerRun::new(program.clone());
+            let remembered = known.containers.get(&program.name);
+            recall_container(run, remembered, alive.get(&program.name).copied(), now)
+        })
+        .collect();
+    match (&known.ending, assignment) {
+        (Some(ended), assignment) => TaskRun::ended(uid.clone(), assignment, containers, ending(ended)),
+        (None, Some(assignment)) => {
+            let mut run = TaskRun::new(assignment);
+            run.containers = containers;
+            run.home = home;
+            run
+        }
+        (None, None) => {
+            let why = "its journalled spec cannot be read by this version of the agent";
+            let ending = Ending::Failed { reason: "Invalid".into(), message: why.into() };
+            TaskRun::ended(uid.clone(), None, containers, ending)
+        }
+    }
+}
+
+fn recall_container(
+    mut run: ContainerRun,
+    known: Option<&RememberedContainer>,
+    alive: Option<Alive>,
+    now: Timestamp,
+) -> ContainerRun {
+    let no_exits = Vec::new();
+    let exits = known.map_or(&no_exits, |known| &known.exits);
+    run.attempt = known.map_or(0, |known| known.attempt);
+    run.last = exits.last().map(ended_attempt);
+    run.restarts = Restarts::remembered(exits.iter().map(|exit| exit.at));
+    let present_ended = exits.last().is_some_and(|exit| exit.number >= run.attempt);
+    run.state = match alive {
+        Some(alive) if !exits.iter().any(|exit| exit.number >= alive.number) => {
+            run.attempt = alive.number;
+            RunState::Running(Live::new(alive.since, &run.program))
+        }
+        // The wait was in the head of the agent that died; a restart that is due begins at once.
+        Some(_) | None if present_ended => {
+            run.attempt += 1;
+            RunState::BackOff { until: now }
+        }
+        Some(_) | None => RunState::Waiting,
+    };
+    run
+}

@@ -1,0 +1,253 @@
+//! The OCI runtime spec of a container: pure, from what the Task asks, what its image says and what the node allows.
+//! Nothing is left to a default of the runtime (`shim-api` says what must be explicit, and why).
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::assignment::{Program, Root};
+use crate::expand::{expand, expand_environment};
+
+/// Processes and threads of a container that names no limit.
+const PIDS: i64 = 1024;
+/// Length of the window that a CPU limit is measured over, in microseconds.
+const CPU_PERIOD: i64 = 100_000;
+/// Size of a container's private `/tmp`, counted against its memory.
+const TMP_BYTES: u64 = 512 << 20;
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Where a container without image may write, and starts.
+pub const SANDBOX: &str = "/sandbox";
+
+/// All that a spec is made of.
+#[derive(Debug, Clone)]
+pub struct Blueprint<'a> {
+    /// What the Task asks.
+    pub program: &'a Program,
+    /// What its image says; the empty one without image.
+    pub image: ImageSays,
+    /// Who it runs as, resolved.
+    pub user: User,
+    /// Where its root filesystem appears.
+    pub root: PathBuf,
+    /// `/<parent>/<task uid>/<container>`.
+    pub cgroup: String,
+    /// Host name it sees.
+    pub hostname: String,
+    /// What the node adds and allows.
+    pub node: &'a NodeSays,
+    /// Its private writable folder, without image.
+    pub sandbox: Option<PathBuf>,
+}
+
+/// The parts of an image's config that matter to a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageSays {
+    /// Command without arguments.
+    pub entrypoint: Vec<String>,
+    /// Arguments, or the command where there is no entrypoint.
+    pub cmd: Vec<String>,
+    /// Variables.
+    pub env: Vec<(String, String)>,
+    /// Where the command starts.
+    pub working_dir: String,
+}
+
+/// Who a container runs as.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Home directory; none when nobody says.
+    pub home: Option<String>,
+}
+
+/// What a node adds to and allows every container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeSays {
+    /// Hidden in a view of the node's root: Berth's folders, and what belongs to the node's people.
+    pub hidden_folders: Vec<PathBuf>,
+    /// Files hidden there.
+    pub hidden_files: Vec<PathBuf>,
+    /// Files of the node that a container with an image sees: where they lie, and where they are seen.
+    pub shown_to_images: Vec<(PathBuf, PathBuf)>,
+    /// Files of the node that hiding would take out of its view.
+    pub shown_in_views: Vec<PathBuf>,
+    /// Resource limits, already within the agent's own.
+    pub rlimits: Vec<Rlimit>,
+    /// Never below the agent's own: that takes a capability.
+    pub oom_score_adj: i32,
+}
+
+/// One resource limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rlimit {
+    /// As `RLIMIT_NOFILE`.
+    pub name: &'static str,
+    /// The limit.
+    pub soft: u64,
+    /// How far it may be raised.
+    pub hard: u64,
+}
+
+/// Why no spec can be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("container {0} has no command: its manifest names none and its image has no entrypoint")]
+pub struct NoCommand(String);
+
+/// The spec, as `config.json` holds it.
+pub fn runtime_spec(plan: &Blueprint) -> Result<Value, NoCommand> {
+    let env = environment(plan);
+    let args = arguments(plan, &env)?;
+    let namespaces: Vec<Value> = NAMESPACES.iter().map(|kind| json!({ "type": kind })).collect();
+    Ok(json!({
+        "ociVersion": "1.0.2",
+        "hostname": plan.hostname,
+        "root": { "path": plan.root, "readonly": plan.program.root == Root::Host },
+        "process": {
+            "terminal": false,
+            "user": { "uid": plan.user.uid, "gid": plan.user.gid, "umask": 0o022 },
+            "args": args,
+            "env": env.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>(),
+            "cwd": working_dir(plan),
+            "capabilities": {
+                "bounding": [], "effective": [], "inheritable": [], "permitted": [], "ambient": []
+            },
+            "rlimits": plan.node.rlimits.iter().map(|limit| {
+                json!({ "type": limit.name, "soft": limit.soft, "hard": limit.hard })
+            }).collect::<Vec<_>>(),
+            "noNewPrivileges": true,
+            "oomScoreAdj": plan.node.oom_score_adj,
+        },
+        "mounts": mounts(plan),
+        "linux": {
+            "namespaces": namespaces,
+            "cgroupsPath": plan.cgroup,
+            "resources": resources(plan.program),
+            "maskedPaths": MASKED,
+            "readonlyPaths": READ_ONLY,
+        },
+    }))
+}
+
+/// The network is the node's own.
+const NAMESPACES: &[&str] = &["pid", "ipc", "uts", "mount", "cgroup"];
+
+const MASKED: &[&str] = &[
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+
+const READ_ONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// Image, then manifest and ports; PATH and HOME are always there.
+fn environment(plan: &Blueprint) -> Vec<(String, String)> {
+    let home = match (&plan.sandbox, &plan.user.home) {
+        (Some(_), _) => SANDBOX.to_owned(),
+        (None, Some(home)) => home.clone(),
+        (None, None) => "/".to_owned(),
+    };
+    let mut env = vec![("PATH".to_owned(), PATH.to_owned()), ("HOME".to_owned(), home)];
+    env.push(("HOSTNAME".to_owned(), plan.hostname.clone()));
+    env.extend(plan.image.env.iter().cloned());
+    env.extend(plan.program.env.iter().cloned());
+    expand_environment(&env)
+}
+
+fn arguments(plan: &Blueprint, env: &[(String, String)]) -> Result<Vec<String>, NoCommand> {
+    let program = plan.program;
+    let (command, args) = match (program.command.is_empty(), program.args.is_empty()) {
+        (true, true) => (&plan.image.entrypoint, &plan.image.cmd),
+        (true, false) => (&plan.image.entrypoint, &program.args),
+        // A command of the manifest's own makes the image's arguments meaningless.
+        (false, _) => (&program.command, &program.args),
+    };
+    let all: Vec<String> = command.iter().chain(args).map(|word| expand(word, env)).collect();
+    if all.is_empty() { Err(NoCommand(program.name.clone())) } else { Ok(all) }
+}
+
+/// The directory a container starts in.
+pub fn working_dir(plan: &Blueprint) -> PathBuf {
+    let given = [&plan.program.working_dir, &plan.image.working_dir];
+    let default = if plan.sandbox.is_some() { SANDBOX } else { "/" };
+    let chosen = given.into_iter().find(|dir| !dir.is_empty()).map_or(default, String::as_str);
+    Path::new("/").join(chosen)
+}
+
+fn mounts(plan: &Blueprint) -> Vec<Value> {
+    let mount = |at: &str, kind: &str, options: &[&str]| json!({ "destination": at, "type": kind, "source": kind, "options": options });
+    let tmp_size = format!("size={TMP_BYTES}");
+    let mut mounts = vec![
+        mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
+        mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]),
+        mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
+        mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+        mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+        mount("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]),
+    ];
+    let shown = ["bind", "nosuid", "nodev", "noexec", "ro", "rprivate"];
+    let Some(sandbox) = &plan.sandbox else {
+        mounts.extend(plan.node.shown_to_images.iter().map(|(from, to)| bind(from, to, &shown)));
+        return mounts;
+    };
+    mounts.push(mount("/tmp", "tmpfs", &["nosuid", "nodev", "mode=1777", &tmp_size]));
+    mounts.extend(hiding(plan.node));
+    mounts.push(bind(sandbox, Path::new(SANDBOX), &["rbind", "nosuid", "nodev", "rw", "rprivate"]));
+    mounts.extend(plan.node.shown_in_views.iter().map(|file| bind(file, file, &shown)));
+    mounts
+}
+
+fn bind(source: &Path, target: &Path, options: &[&str]) -> Value {
+    json!({ "destination": target, "type": "bind", "source": source, "options": options })
+}
+
+/// A folder is hidden under an empty one, which stays writable so that what is shown below it finds its place.
+fn hiding(node: &NodeSays) -> Vec<Value> {
+    let folder = |path: &PathBuf| {
+        json!({ "destination": path, "type": "tmpfs", "source": "tmpfs",
+            "options": ["nosuid", "nodev", "noexec", "mode=755", "size=1024k"] })
+    };
+    let file =
+        |path: &PathBuf| bind(Path::new("/dev/null"), path, &["bind", "nosuid", "noexec", "ro", "rprivate"]);
+    node.hidden_folders.iter().map(folder).chain(node.hidden_files.iter().map(file)).collect()
+}
+
+fn resources(program: &Program) -> Value {
+    let mut resources = json!({
+        "devices": [{ "allow": false, "access": "rwm" }],
+        "pids": { "limit": program.pids_limit.unwrap_or(PIDS) },
+        "cpu": { "shares": cpu_shares(program) },
+    });
+    if let Some(limit) = program.cpu_limit {
+        // The kernel takes no quota below one millisecond.
+        resources["cpu"]["quota"] = json!((limit.0 * CPU_PERIOD / 1000).max(1000));
+        resources["cpu"]["period"] = json!(CPU_PERIOD);
+    }
+    if let Some(limit) = program.memory_limit {
+        resources["memory"] = json!({ "limit": limit.0, "swap": limit.0 });
+    }
+    resources
+}
+
+/// 1024 for a core; a container that asks for nothing gets the least.
+fn cpu_shares(program: &Program) -> i64 {
+    let millicores = program.cpu_request.or(program.cpu_limit).map_or(0, |cpu| cpu.0);
+    (millicores.saturating_mul(1024) / 1000).clamp(2, 262_144)
+}
+
+#[cfg(test)]
+#[path = "runtime_spec_tests.rs"]
+mod tests;

@@ -1,0 +1,148 @@
+//! Before anything runs here: one container is started the way all are, and looks whether it is confined. A node whose
+//! containers are not refuses to start.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use berth_shim_api::cgroup::Hierarchies;
+use berth_shim_api::message::Start;
+use berth_shim_api::{Client, ExitRecord, SealedShim};
+use serde_json::{Value, json};
+
+use crate::assignment::{Assignment, Program, RestartPolicy, Root, TaskUid};
+use crate::homes::{Homes, chain};
+use crate::places::Places;
+
+/// The word that makes this program look at itself from inside a container.
+pub const INSIDE: &str = "inside-self-test";
+/// Where this program is seen in the container.
+const SEEN_AT: &str = "/berth-self-test";
+/// The longest that any step may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why this node must not run containers.
+#[derive(Debug, thiserror::Error)]
+pub enum SelfTestError {
+    /// A container runs without what it must be confined by.
+    #[error("containers here are not confined: {0}")]
+    Unconfined(&'static str),
+    /// No container could be run at all.
+    #[error("no container can be run here: {0}")]
+    CannotRun(String),
+}
+
+/// What one line of `/proc/self/status` must say, and the exit code when it does not.
+const MUST: &[(&str, &str, i32, &str)] = &[
+    ("Seccomp:", "2", 20, "no seccomp filter is seen inside (`Seccomp: 2` is missing)"),
+    ("NoNewPrivs:", "1", 21, "new privileges may be gained inside (`NoNewPrivs: 1` is missing)"),
+    ("CapBnd:", "0000000000000000", 22, "capabilities are left inside (`CapBnd` is not empty)"),
+];
+
+/// Inside the container: the exit code says what is missing.
+pub fn look_inside() -> u8 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let says = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let missing = MUST.iter().find(|(name, value, ..)| says(name) != Some(value));
+    missing.map_or(0, |(_, _, code, _)| u8::try_from(*code).unwrap_or(u8::MAX))
+}
+
+/// Starts one container and asks it; blocks.
+pub fn run(
+    places: &Places,
+    homes: &Homes,
+    hierarchies: &Hierarchies,
+    shim: &SealedShim,
+) -> Result<(), SelfTestError> {
+    let uid = TaskUid::parse(&uuid::Uuid::new_v4().simple().to_string()).expect("a uuid is 32 hex digits");
+    let outcome = ask(&uid, places, homes, shim);
+    let removed = hierarchies
+        .subtree(&places.task_cgroup(&uid))
+        .remove(PATIENCE)
+        .map_err(|e| chain(&e))
+        .and_then(|()| homes.remove(&uid).map_err(|e| e.to_string()))
+        .and_then(|()| remove_logs(places, &uid).map_err(|e| e.to_string()));
+    let record = outcome.map_err(SelfTestError::CannotRun)?;
+    removed.map_err(SelfTestError::CannotRun)?;
+    match record.end.code() {
+        0 => Ok(()),
+        code => Err(MUST.iter().find(|(_, _, known, _)| *known == code).map_or_else(
+            || SelfTestError::CannotRun(format!("the container of the self-test ended with code {code}")),
+            |(_, _, _, why)| SelfTestError::Unconfined(why),
+        )),
+    }
+}
+
+fn ask(uid: &TaskUid, places: &Places, homes: &Homes, shim: &SealedShim) -> Result<ExitRecord, String> {
+    let assignment = assignment(uid);
+    homes.make(&assignment).map_err(|e| e.message)?;
+    let start = homes.furnish(&assignment, &assignment.containers[0], 0).map_err(|e| e.message)?;
+    show_this_program(&start).map_err(|e| format!("could not show this program to the container: {e}"))?;
+    shim.launch(&places.bundle(uid)).map_err(|e| chain(&e))?;
+    let mut client = Client::connect(&places.socket(uid), PATIENCE).map_err(|e| chain(&e))?;
+    let record = client
+        .subscribe()
+        .and_then(|_| client.start(start))
+        .and_then(|_| client.next_exit())
+        .map_err(|e| chain(&e));
+    if let Err(error) = client.shutdown() {
+        // What runs goes with its cgroup; the shim ends with its last container.
+        tracing::debug!(error = %error, "the shim of the self-test did not end at once");
+        let _ = client.kill(&assignment.containers[0].name);
+        let _ = client.shutdown();
+    }
+    record
+}
+
+fn assignment(uid: &TaskUid) -> Assignment {
+    let program = Program {
+        name: "self-test".into(),
+        root: Root::Host,
+        command: vec![SEEN_AT.into(), INSIDE.into()],
+        args: Vec::new(),
+        working_dir: String::new(),
+        env: Vec::new(),
+        user: None,
+        group: None,
+        cpu_request: None,
+        cpu_limit: None,
+        memory_limit: None,
+        pids_limit: None,
+        readiness: None,
+        liveness: None,
+    };
+    let once =
+        RestartPolicy { in_place: 0, within: Duration::ZERO, initial: Duration::ZERO, most: Duration::ZERO };
+    Assignment {
+        uid: uid.clone(),
+        namespace: "berth-system".into(),
+        name: "self-test".into(),
+        containers: vec![program],
+        restart: once,
+        drain: Duration::ZERO,
+        grace: Duration::ZERO,
+        requests: Default::default(),
+    }
+}
+
+/// The program may lie in a folder that is hidden from containers, so it is shown on its own.
+fn show_this_program(start: &Start) -> io::Result<()> {
+    let path = start.bundle.join("config.json");
+    let mut spec: Value = serde_json::from_slice(&fs::read(&path)?)?;
+    let program = fs::canonicalize("/proc/self/exe")?;
+    if let Some(mounts) = spec["mounts"].as_array_mut() {
+        mounts.push(json!({ "destination": SEEN_AT, "type": "bind", "source": program,
+            "options": ["bind", "nosuid", "nodev", "ro", "rprivate"] }));
+    }
+    fs::write(path, serde_json::to_vec(&spec)?)
+}
+
+fn remove_logs(places: &Places, uid: &TaskUid) -> io::Result<()> {
+    let assignment = assignment(uid);
+    let folder: &Path = &places.logs(&assignment);
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}

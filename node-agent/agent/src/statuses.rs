@@ -1,0 +1,161 @@
+//! Telling the store how Tasks go: what differs is written in batches, again until the server has it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_client::{Atomicity, Client, Error, Write};
+use berth_types::task::{Task, TaskStatus};
+use berth_types::{Resource, Timestamp};
+use serde_json::{Value, json};
+
+use crate::assignment::TaskUid;
+use crate::plan::State;
+use crate::report::report;
+
+/// The most writes of one call.
+const BATCH: usize = 100;
+/// Before another try when no server takes the writes.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// Fields of a status that are absent when empty: a patch must say so to clear them.
+const CLEARABLE: &[&str] = &["reason", "message"];
+
+/// What the store has of each Task here, and what is still to be told.
+#[derive(Debug, Default)]
+pub struct Statuses {
+    objects: HashMap<TaskUid, Arc<Task>>,
+    dirty: BTreeSet<TaskUid>,
+    writing: bool,
+}
+
+/// What came of one write.
+#[derive(Debug)]
+pub enum Written {
+    /// The store has it; the object as it is now.
+    Stored(Box<Task>),
+    /// Our view was old; the object as it is now.
+    Newer(Box<Task>),
+    /// The object is gone.
+    Gone,
+    /// Nobody took it.
+    Later,
+}
+
+impl Statuses {
+    /// The object as the store has it, if `task` is not older than what is known.
+    pub fn observe(&mut self, uid: &TaskUid, task: Task) -> Arc<Task> {
+        match self.objects.get(uid) {
+            Some(known) if version(known) > version(&task) => known.clone(),
+            Some(_) | None => {
+                let task = Arc::new(task);
+                self.objects.insert(uid.clone(), task.clone());
+                self.dirty.insert(uid.clone());
+                task
+            }
+        }
+    }
+
+    /// The Task as the store has it.
+    pub fn object(&self, uid: &TaskUid) -> Option<Arc<Task>> {
+        self.objects.get(uid).cloned()
+    }
+
+    /// What runs here changed: its status may have to be written.
+    pub fn touch(&mut self, uid: &TaskUid) {
+        self.dirty.insert(uid.clone());
+    }
+
+    /// The store has it no more.
+    pub fn remove(&mut self, uid: &TaskUid) {
+        self.objects.remove(uid);
+        self.dirty.remove(uid);
+    }
+
+    /// The writes that are due, while none is under way: at most a batch.
+    pub fn take_writes(&mut self, state: &State, address: &str, now: Timestamp) -> Vec<(TaskUid, Write)> {
+        let mut writes = Vec::new();
+        while !self.writing && writes.len() < BATCH {
+            let Some(uid) = self.dirty.pop_first() else { break };
+            let (Some(run), Some(object)) = (state.task(&uid), self.objects.get(&uid)) else { continue };
+            let Some(status) = report(run, &object.status, address, now) else { continue };
+            if status != object.status {
+                writes.push((uid, write(object, &status)));
+            }
+        }
+        self.writing = self.writing || !writes.is_empty();
+        writes
+    }
+
+    /// Takes in what came of a batch.
+    pub fn written(&mut self, outcomes: Vec<(TaskUid, Written)>) {
+        self.writing = false;
+        for (uid, written) in outcomes {
+            match written {
+                Written::Stored(task) | Written::Newer(task) => drop(self.observe(&uid, *task)),
+                Written::Gone => self.remove(&uid),
+                Written::Later => self.touch(&uid),
+            }
+        }
+    }
+}
+
+/// Versions are ordered; one that is no number is older than all.
+fn version(task: &Task) -> u64 {
+    task.metadata.resource_version.parse().unwrap_or(0)
+}
+
+fn write(object: &Task, status: &TaskStatus) -> Write {
+    let mut patch = serde_json::to_value(status).expect("a status is always JSON");
+    if let Value::Object(fields) = &mut patch {
+        for name in CLEARABLE {
+            fields.entry(*name).or_insert(Value::Null);
+        }
+    }
+    let meta = &object.metadata;
+    Write::patch_status::<Task>(&meta.namespace, &meta.name, json!({ "status": patch }))
+        .unchanged(object)
+        .by("node-agent")
+}
+
+/// Sends a batch; a write that lost against another reads what is there now.
+pub async fn send(client: &Client, writes: Vec<(TaskUid, Write)>) -> Vec<(TaskUid, Written)> {
+    let (uids, calls): (Vec<TaskUid>, Vec<Write>) = writes.into_iter().unzip();
+    let outcomes = match client.batch(&calls, Atomicity::Each).await {
+        Ok(outcomes) => outcomes,
+        Err(error) => {
+            tracing::debug!(error = %error, "statuses were not written");
+            tokio::time::sleep(PAUSE).await;
+            return uids.into_iter().map(|uid| (uid, Written::Later)).collect();
+        }
+    };
+    let mut written = Vec::new();
+    for ((uid, call), outcome) in uids.into_iter().zip(calls).zip(outcomes) {
+        let outcome = settle(client, &uid, &call, outcome.and_then(|object| object.read::<Task>())).await;
+        written.push((uid, outcome));
+    }
+    if written.iter().any(|(_, outcome)| matches!(outcome, Written::Later)) {
+        tokio::time::sleep(PAUSE).await;
+    }
+    written
+}
+
+async fn settle(client: &Client, uid: &TaskUid, call: &Write, outcome: Result<Task, Error>) -> Written {
+    match outcome {
+        Ok(task) => Written::Stored(Box::new(task)),
+        Err(Error::NotFound(_)) => Written::Gone,
+        Err(Error::Conflict(_) | Error::AlreadyExists(_) | Error::Unknown(_) | Error::Broken(_)) => {
+            let key = call.key();
+            match client.get_as::<Task>(&key.namespace, &key.name).await {
+                Ok(task) if task.meta().uid == uid.as_str() => Written::Newer(Box::new(task)),
+                Ok(_) | Err(Error::NotFound(_)) => Written::Gone,
+                Err(_) => Written::Later,
+            }
+        }
+        Err(error @ (Error::Invalid(_) | Error::Refused(_))) => {
+            tracing::error!(task = %uid, error = %error, "the server refuses a status");
+            Written::Later
+        }
+        Err(Error::Expired(_) | Error::Unavailable(_)) => Written::Later,
+    }
+}

@@ -1,0 +1,68 @@
+//! What nobody needs any more: leftovers of Tasks that the journal does not know, and logs of Tasks long gone.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::assignment::TaskUid;
+use crate::execute::{World, blocking};
+use crate::plan::UNKNOWN_TASKS_LIVE;
+
+/// Logs outlive their Task by this.
+const LOGS_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// Between two looks at the logs.
+const LOOK: Duration = Duration::from_secs(600);
+
+/// Folders of Tasks that the journal does not know, as a crash between two steps leaves them.
+pub fn leftovers(world: &World, journalled: &BTreeSet<TaskUid>) -> Vec<TaskUid> {
+    let named = fs::read_dir(world.places.tasks()).into_iter().flatten().flatten();
+    let uids = named.filter_map(|entry| TaskUid::parse(entry.file_name().to_str()?));
+    uids.filter(|uid| !journalled.contains(uid)).collect()
+}
+
+/// Removes leftovers after a while, then keeps the logs in bounds.
+pub async fn sweep(world: Arc<World>, leftovers: Vec<TaskUid>) {
+    if !leftovers.is_empty() {
+        tracing::warn!(tasks = leftovers.len(), "folders of unknown tasks are removed in a minute");
+        tokio::time::sleep(UNKNOWN_TASKS_LIVE).await;
+    }
+    for task in leftovers {
+        world.end_shim(&task).await;
+        if let Err(why) = world.remove_leftovers(&task).await {
+            tracing::error!(task = %task, why, "leftovers of an unknown task stay");
+        }
+    }
+    loop {
+        let swept = world.clone();
+        blocking(move || remove_old_logs(&swept)).await;
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn remove_old_logs(world: &World) {
+    for entry in fs::read_dir(world.places.all_logs()).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let uid = name.rsplit('_').next().and_then(TaskUid::parse);
+        let over = uid.is_some_and(|uid| !world.places.task(&uid).exists());
+        if over && last_written(&entry.path()).is_some_and(is_old) {
+            // Whoever reads them right now goes on reading what is open.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+fn is_old(written: SystemTime) -> bool {
+    written.elapsed().is_ok_and(|age| age > LOGS_KEPT)
+}
+
+fn last_written(folder: &Path) -> Option<SystemTime> {
+    let own = fs::metadata(folder).and_then(|meta| meta.modified()).ok();
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let below = entries.filter_map(|entry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => last_written(&entry.path()),
+        Ok(_) | Err(_) => entry.metadata().and_then(|meta| meta.modified()).ok(),
+    });
+    below.chain(own).max()
+}
