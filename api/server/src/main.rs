@@ -2,6 +2,7 @@
 
 mod config;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +41,8 @@ async fn main() -> ExitCode {
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("BERTH_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
     match run(config).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -85,10 +87,12 @@ async fn run(config: Config) -> Result<(), AnyError> {
         Some(ended) = faces.join_next() => Some(ended_early(ended)),
     };
     server.end();
-    if let Err(error) = nodes.stop().await {
-        tracing::warn!(%error, "this server's key stays in the store until its lease runs out");
-    }
-    let farewell = async { while faces.join_next().await.is_some() {} };
+    let farewell = async {
+        if let Err(error) = nodes.stop().await {
+            tracing::warn!(%error, "this server's key stays in the store until its lease runs out");
+        }
+        while faces.join_next().await.is_some() {}
+    };
     if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
         tracing::debug!("some calls did not end in time");
     }

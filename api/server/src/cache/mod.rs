@@ -118,7 +118,9 @@ impl Cache {
 
     /// Waits until the cache has what was newest in the store when this was called.
     pub async fn refresh(&self) -> Answer<()> {
-        let newest = self.freshness.newest(&*self.store).await.map_err(|error| refuse::store(&error))?;
+        let asked = tokio::time::timeout(PATIENCE, self.freshness.newest(&*self.store)).await;
+        let silent = |_| because(Reason::Unavailable, "the store does not answer; try again");
+        let newest = asked.map_err(silent)?.map_err(|error| refuse::store(&error))?;
         self.reach(newest).await
     }
 

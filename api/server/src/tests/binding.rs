@@ -11,6 +11,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use tonic::Request;
 
+use super::faulty::Faulty;
 use super::{Api, api, beside, outcomes, task, version, write};
 
 impl Api {
@@ -185,22 +186,33 @@ async fn a_leader_whose_epoch_is_over_binds_and_writes_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_servers_that_bind_at_once_never_overcommit_a_node() {
     for seed in 0..6 {
-        overcommit_nothing(seed).await;
+        let store: Arc<dyn Store> = Arc::new(EmbeddedStore::memory());
+        overcommit_nothing([store.clone(), store.clone()], beside(store).await, seed).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_calls_of_unknown_outcome_and_broken_watches_two_servers_neither_overcommit_nor_lie() {
+    for seed in 0..6 {
+        let store: Arc<dyn Store> = Arc::new(EmbeddedStore::memory());
+        let honest = beside(store.clone()).await;
+        let faulty = [Faulty::over(store.clone(), seed), Faulty::over(store, seed + 100)];
+        overcommit_nothing(faulty, honest, seed).await;
     }
 }
 
 /// 3 nodes of 5 cpus and few ports, 40 Tasks of 1 cpu; both servers are asked for all of them at once, by chance and
-/// again, while Tasks end.
-async fn overcommit_nothing(seed: u64) {
-    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::memory());
-    let servers = [beside(store.clone()).await, beside(store).await];
+/// again, while Tasks end. `judge` sees what came of it.
+async fn overcommit_nothing(stores: [Arc<dyn Store>; 2], judge: Api, seed: u64) {
+    let [one, other] = stores;
+    let servers = [beside(one).await, beside(other).await];
     let mut random = fastrand::Rng::with_seed(seed);
     let mut nodes = Vec::new();
     for n in 0..3 {
-        nodes.push(servers[0].node(&format!("n{n}"), 5).await);
+        nodes.push(judge.node(&format!("n{n}"), 5).await);
     }
     let creates = (0..40).map(|n| write(Verb::Create, "Task", &format!("t-{n}"), task())).collect();
-    let tasks: Vec<Value> = servers[1].batch(false, creates).await.into_iter().map(Result::unwrap).collect();
+    let tasks: Vec<Value> = judge.batch(false, creates).await.into_iter().map(Result::unwrap).collect();
     for _ in 0..4 {
         let asked: Vec<_> = (0..60)
             .map(|_| {
@@ -208,15 +220,17 @@ async fn overcommit_nothing(seed: u64) {
                 (random.usize(0..2), item(task, node, random.u32(31000..31008)))
             })
             .collect();
-        join_all(asked.into_iter().map(|(server, item)| servers[server].bind(vec![item]))).await;
-        let bound = bound_tasks(&servers[0]).await;
+        let ended = join_all(asked.into_iter().map(|(server, item)| servers[server].bind(vec![item]))).await;
+        for said in ended.into_iter().flatten().flatten() {
+            let now = judge.get("Task", &format!("default/{}", text(&said, "name"))).await.unwrap();
+            assert_eq!(now["spec"], said["spec"], "seed {seed}: a bind was answered that is not so");
+        }
+        let bound = bound_tasks(&judge).await;
         check_room(&bound);
         let ended: Vec<_> = bound.iter().filter(|_| random.u8(0..4) == 0).collect();
         for name in ended.into_iter().map(|task| text(task, "name")) {
-            servers[random.usize(0..2)]
-                .patch_status("Task", &name, json!({"phase": "Succeeded"}))
-                .await
-                .unwrap();
+            let last = json!({"phase": "Succeeded"});
+            while servers[random.usize(0..2)].patch_status("Task", &name, last.clone()).await.is_err() {}
         }
     }
 }

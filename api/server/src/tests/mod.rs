@@ -2,6 +2,7 @@
 
 mod batches;
 mod binding;
+mod faulty;
 mod objects;
 mod watches;
 

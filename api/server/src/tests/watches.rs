@@ -1,13 +1,16 @@
 //! Laws of lists and watches: one snapshot, every event once, nothing lost across a resume.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use berth_proto::v1::watch_event::Type;
 use berth_proto::v1::write::Verb;
 use berth_proto::v1::{self as wire};
 use berth_store::{EmbeddedStore, Store};
 use berth_types::Reason;
 use serde_json::json;
 
+use super::faulty::Faulty;
 use super::{Api, api, app, beside, key, task, version, with, write};
 use crate::Options;
 
@@ -200,4 +203,75 @@ async fn two_servers_over_one_store_show_each_others_writes_at_once() {
         let last = servers[n % 2].patch("App", &name, json!({"spec": {"replicas": 3}})).await.unwrap();
         assert_eq!(watch.until(&version(&last)).await, [format!("MODIFIED {name}")]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_breaks_a_watcher_that_begins_anew_when_told_so_ends_with_what_is_there() {
+    for seed in 0..6 {
+        let store: Arc<dyn Store> = Arc::new(EmbeddedStore::memory());
+        let honest = beside(store.clone()).await;
+        let api = beside(Faulty::over(store, seed)).await;
+        let ((), seen) = futures::future::join(churn(&honest, seed), follow(&api)).await;
+        let listed = honest.list(list_of("App")).await.unwrap();
+        let there = listed.items.iter().map(|json| name_and_version(json)).collect();
+        assert_eq!(seen, there, "seed {seed}");
+    }
+}
+
+/// Makes, changes and removes Apps by chance; the last one made is `last`.
+async fn churn(api: &Api, seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    for n in 0..200 {
+        let name = format!("a-{}", random.u8(0..8));
+        // Most of these meet an object that is there already, or is not.
+        let _ = match random.u8(0..3) {
+            0 => api.create("App", &name, app(1)).await,
+            1 => api.patch("App", &name, json!({"spec": {"minReadySeconds": n}})).await,
+            _ => api.delete("App", &name).await,
+        };
+    }
+    api.create("App", "last", app(1)).await.unwrap();
+}
+
+/// What a watcher knows once it has seen `last`.
+async fn follow(api: &Api) -> BTreeMap<String, String> {
+    let mut seen = BTreeMap::new();
+    let mut after = String::new();
+    while !seen.contains_key("last") {
+        if after.is_empty() {
+            seen.clear();
+        }
+        let Ok(mut watch) = api.watch(watch_of("App", &after)).await else {
+            after.clear();
+            continue;
+        };
+        loop {
+            match watch.next().await {
+                Ok(message) => {
+                    for event in &message.events {
+                        let (name, version) = name_and_version(&event.json);
+                        match event.r#type() {
+                            Type::Added | Type::Modified => drop(seen.insert(name, version)),
+                            Type::Deleted => drop(seen.remove(&name)),
+                        }
+                    }
+                    after = message.resource_version;
+                    // Now and then it breaks off by itself, and resumes.
+                    if seen.contains_key("last") || (!after.is_empty() && fastrand::u8(0..10) == 0) {
+                        break;
+                    }
+                }
+                Err(_) => {
+                    after.clear();
+                    break;
+                }
+            }
+        }
+    }
+    seen
+}
+
+fn name_and_version(json: &[u8]) -> (String, String) {
+    let object = super::parse(json);
+    (object["metadata"]["name"].as_str().unwrap().to_owned(), version(&object))
 }

@@ -1,0 +1,96 @@
+//! A store that fails by chance, as etcd does: calls refused, calls whose outcome is not told (carried out, never
+//! carried out, or later), watches that break or were compacted away.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use berth_store::{At, Committed, Group, Health, Kv, LeaseId, Page, Rev, Store, StoreError, WatchStream};
+use futures::StreamExt;
+use tokio::task::JoinSet;
+
+/// The failing store; same seed, same chances.
+pub struct Faulty {
+    inner: Arc<dyn Store>,
+    random: Mutex<fastrand::Rng>,
+    late: Mutex<JoinSet<()>>,
+}
+
+impl Faulty {
+    pub fn over(inner: Arc<dyn Store>, seed: u64) -> Arc<dyn Store> {
+        let random = Mutex::new(fastrand::Rng::with_seed(seed));
+        Arc::new(Self { inner, random, late: Mutex::new(JoinSet::new()) })
+    }
+
+    fn chance(&self, one_in: u32) -> bool {
+        self.random.lock().unwrap().u32(0..one_in) == 0
+    }
+}
+
+#[async_trait]
+impl Store for Faulty {
+    async fn commit(&self, groups: Vec<Group>) -> Result<Committed, StoreError> {
+        let kind = self.random.lock().unwrap().u8(0..40);
+        let unknown = || StoreError::Unknown("by chance".into());
+        match kind {
+            0 => Err(StoreError::Unavailable("by chance".into())),
+            1 => Err(unknown()),
+            2 | 3 => {
+                self.inner.commit(groups).await?;
+                Err(unknown())
+            }
+            4 => {
+                let (inner, wait) = (self.inner.clone(), self.random.lock().unwrap().u64(0..30));
+                self.late.lock().unwrap().spawn(async move {
+                    tokio::time::sleep(Duration::from_millis(wait)).await;
+                    let _ = inner.commit(groups).await;
+                });
+                Err(unknown())
+            }
+            _ => self.inner.commit(groups).await,
+        }
+    }
+
+    async fn watch(&self, start: &[u8], end: &[u8], from: Rev) -> Result<WatchStream, StoreError> {
+        if from > 10 && self.chance(4) {
+            let now = self.inner.current_rev().await?;
+            return Err(StoreError::Compacted { oldest: now });
+        }
+        let breaks_after = self.random.lock().unwrap().usize(1..40);
+        let stream = self.inner.watch(start, end, from).await?;
+        let lagged = futures::stream::once(async { Err(StoreError::Lagged) });
+        Ok(stream.take(breaks_after).chain(lagged).boxed())
+    }
+
+    async fn get(&self, key: &[u8], at: At) -> Result<(Rev, Option<Kv>), StoreError> {
+        self.inner.get(key, at).await
+    }
+
+    async fn range(&self, start: &[u8], end: &[u8], limit: usize, at: At) -> Result<Page, StoreError> {
+        self.inner.range(start, end, limit, at).await
+    }
+
+    async fn compact(&self, rev: Rev) -> Result<(), StoreError> {
+        self.inner.compact(rev).await
+    }
+
+    async fn current_rev(&self) -> Result<Rev, StoreError> {
+        self.inner.current_rev().await
+    }
+
+    async fn lease_grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
+        self.inner.lease_grant(ttl).await
+    }
+
+    async fn lease_renew(&self, lease: LeaseId) -> Result<(), StoreError> {
+        self.inner.lease_renew(lease).await
+    }
+
+    async fn lease_revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
+        self.inner.lease_revoke(lease).await
+    }
+
+    async fn health(&self) -> Result<Health, StoreError> {
+        self.inner.health().await
+    }
+}
