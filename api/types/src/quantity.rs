@@ -7,8 +7,9 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-/// An amount as written in a manifest; [`Quantity::millis`] reads it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+/// An amount as written in a manifest; [`Quantity::millis`] reads it. Equal means written alike: `1` is not `1000m`, and
+/// what is more is told by the amounts read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Quantity(String);
 
@@ -155,6 +156,8 @@ impl JsonSchema for Quantity {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -188,5 +191,47 @@ mod tests {
         assert_eq!(Quantity::of_bytes(Bytes(1025)).to_string(), "1025");
         assert_eq!(Quantity::of_millicores(Millicores(2000)).to_string(), "2");
         assert_eq!(Quantity::of_millicores(Millicores(1500)).to_string(), "1500m");
+    }
+
+    /// An amount as a person writes it, and its exact value in thousandths over 10^6.
+    fn written() -> impl Strategy<Value = (String, i128)> {
+        let suffixes = prop::sample::select(vec!["m", "", "k", "M", "G", "Ki", "Mi", "Gi"]);
+        (0..10_000i128, prop::option::of(0..1_000_000u32), suffixes).prop_map(|(whole, fraction, suffix)| {
+            let factor = factor_of(suffix).expect("a known suffix");
+            let text = match fraction {
+                Some(fraction) => format!("{whole}.{fraction:06}{suffix}"),
+                None => format!("{whole}{suffix}"),
+            };
+            (text, (whole * 1_000_000 + i128::from(fraction.unwrap_or(0))) * factor)
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn an_amount_made_by_us_reads_back(number in 0..i64::MAX / 1000) {
+            prop_assert_eq!(Quantity::of_bytes(Bytes(number)).bytes(), Ok(Bytes(number)));
+            prop_assert_eq!(Quantity::of_millicores(Millicores(number)).millicores(), Ok(Millicores(number)));
+        }
+
+        #[test]
+        fn an_amount_is_never_less_than_written_and_less_than_a_thousandth_more((text, exact) in written()) {
+            let read = i128::from(Quantity::new(text).millis().expect("well-formed")) * 1_000_000;
+            prop_assert!(read >= exact && read - exact < 1_000_000);
+        }
+
+        #[test]
+        fn more_written_is_no_less_read((one, less) in written(), (other, more) in written()) {
+            let read = |text: String| Quantity::new(text).millis().expect("well-formed");
+            prop_assert!(less > more || read(one) <= read(other));
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in "[-+]?[0-9.]{0,25}[mkMGTKiEe]{0,2}") {
+            if let Ok(millis) = Quantity::new(text).millis() {
+                prop_assert!(millis >= 0);
+            }
+        }
     }
 }

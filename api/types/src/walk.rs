@@ -233,3 +233,6 @@ pub fn fitting(shape: &Shape, tree: &Value) -> Value {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

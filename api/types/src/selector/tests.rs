@@ -110,6 +110,8 @@ fn selectors() -> impl Strategy<Value = Selector> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn a_selector_reads_back_as_written(selector in selectors()) {
         prop_assert_eq!(Selector::parse(&selector.to_string()), Ok(selector));
