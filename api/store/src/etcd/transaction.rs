@@ -8,7 +8,19 @@ use crate::{Committed, Condition, Group, Kv, Must, Outcome, StoreError, Write};
 
 /// The transaction for the groups.
 pub(super) fn request(groups: &[Group]) -> Txn {
-    Txn::new().and_then(groups.iter().map(|group| TxnOp::txn(nested(group))).collect::<Vec<_>>())
+    Txn::new()
+        .and_then(groups.iter().map(|group| TxnOp::txn(nested(group))).collect::<Vec<_>>())
+        .or_else(cost(groups).into_iter().collect::<Vec<_>>())
+}
+
+/// An operation that never happens, for a transaction without compares does not fail. etcd 3.4 counts the puts of
+/// nested transactions for nothing, and would let a full store be written on; this one it counts.
+fn cost(groups: &[Group]) -> Option<TxnOp> {
+    let mut writes = groups.iter().flat_map(|group| &group.writes);
+    writes.find_map(|write| match write {
+        Write::Put { key, .. } => Some(TxnOp::put(key.to_vec(), Vec::new(), None)),
+        Write::Delete { .. } => None,
+    })
 }
 
 fn nested(group: &Group) -> Txn {

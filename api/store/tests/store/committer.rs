@@ -38,7 +38,7 @@ fn applied(ended: &Ended) -> Option<(Rev, Vec<u16>)> {
 }
 
 async fn submit_to(fates: &[Fate], group: Group) -> (Arc<Faulty>, Result<Ended, StoreError>) {
-    let store = Arc::new(Faulty::scripted(fates));
+    let store = Arc::new(Faulty::scripted(fates.to_vec()));
     let ended = committer(store.clone()).submit(group, &author()).await;
     (store, ended)
 }
@@ -110,7 +110,7 @@ async fn a_group_that_could_happen_twice_is_sent_once() {
 
 #[tokio::test]
 async fn what_was_written_over_meanwhile_is_unclear() {
-    let store = Arc::new(Faulty::scripted(&[Fate::LostAfter, Fate::NotDone]));
+    let store = Arc::new(Faulty::scripted(vec![Fate::LostAfter, Fate::NotDone]));
     let committer = committer(store.clone());
     let author = author();
     let submitted = committer.submit(create("a"), &author);

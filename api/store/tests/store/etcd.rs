@@ -27,7 +27,16 @@ impl Etcd {
         Self::cluster(version, 1)
     }
 
+    /// One member that takes so many bytes.
+    pub fn small(version: &str, bytes: u64) -> Self {
+        Self::run(version, 1, &[format!("--quota-backend-bytes={bytes}")])
+    }
+
     pub fn cluster(version: &str, size: usize) -> Self {
+        Self::run(version, size, &[])
+    }
+
+    fn run(version: &str, size: usize, more: &[String]) -> Self {
         let data = tempfile::tempdir().unwrap();
         let addresses: Vec<(String, String)> = (0..size).map(|_| (free_url(), free_url())).collect();
         let named = |(n, (_, peer)): (usize, &(String, String))| format!("m{n}={peer}");
@@ -45,7 +54,7 @@ impl Etcd {
                 ("logger", "zap".into()),
             ];
             let flags = flags.map(|(name, value)| format!("--{name}={value}"));
-            let command = [vec![binary(version).display().to_string()], flags.to_vec()].concat();
+            let command = [&[binary(version).display().to_string()], &flags[..], more].concat();
             Member { command, url: client.clone(), process: None }
         };
         let members = addresses.iter().enumerate().map(member).collect();

@@ -47,8 +47,8 @@ impl Faulty {
     }
 
     /// Fates one after the other; all is well after the last.
-    pub fn scripted(fates: &[Fate]) -> Self {
-        let fates = Mutex::new(fates.to_vec().into_iter());
+    pub fn scripted(fates: Vec<Fate>) -> Self {
+        let fates = Mutex::new(fates.into_iter());
         Self::new(move || fates.lock().unwrap().next().unwrap_or(Fate::Answered))
     }
 

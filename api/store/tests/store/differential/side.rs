@@ -204,7 +204,7 @@ impl Side {
 
     async fn tell(&mut self, start: Bytes, from: Rev) -> String {
         let watch = self.store().watch(&start, &self.end(), from).await;
-        self.to_the_end(watch, from).await
+        self.up_to_a_sentinel(watch, from).await
     }
 
     async fn open(&mut self) -> String {
@@ -218,14 +218,14 @@ impl Side {
 
     async fn close(&mut self) -> String {
         match self.along.take() {
-            Some(watch) => self.to_the_end(Ok(watch), self.newest).await,
+            Some(watch) => self.up_to_a_sentinel(Ok(watch), self.newest).await,
             None => String::new(),
         }
     }
 
     /// What a watch tells up to a sentinel that is put now. One form refuses a watch when it is opened, another when
     /// it is read.
-    async fn to_the_end(&mut self, watch: Result<WatchStream, StoreError>, from: Rev) -> String {
+    async fn up_to_a_sentinel(&mut self, watch: Result<WatchStream, StoreError>, from: Rev) -> String {
         loop {
             let put = Write::put(format!("{}{SENTINEL}", self.prefix), "end");
             let group = Group { conditions: vec![], writes: vec![put] };
