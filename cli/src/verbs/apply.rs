@@ -40,6 +40,9 @@ pub async fn run(api: impl FnOnce() -> Result<Api, Failure>, task: &Apply) -> Re
         eprint!("{report}");
         return Err(Failure::said(Exit::Usage));
     }
+    if reading.documents.is_empty() {
+        eprintln!("there is no object in the manifests");
+    }
     // What others live in comes first.
     reading.documents.sort_by_key(|document| document.kind.kind != "Namespace");
     if task.reach == DryRun::Client {

@@ -98,6 +98,7 @@ pub fn lingers(object: &Value) -> String {
             let node = object["spec"]["nodeName"].as_str().unwrap_or_default();
             format!("node {node} is stopping it ({})", if phase.is_empty() { "Pending" } else { phase })
         }
+        ["berth.dev/namespace"] => "what is in it is deleted first".into(),
         [] => "it is being removed".into(),
         held => format!("{} must agree first", held.join(", ")),
     }
