@@ -21,6 +21,9 @@ const LEASES: &str = "berth-system";
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    if !end_with_parent() {
+        return ExitCode::SUCCESS;
+    }
     let config = match Config::read(Flags::parse()) {
         Ok(config) => config,
         Err(faults) => {
@@ -40,6 +43,16 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Has this process told to end when the one that `BERTH_PARENT_PID` names (`ctl up`) does, however that happens;
+/// false when it has ended already.
+fn end_with_parent() -> bool {
+    let parent = std::env::var("BERTH_PARENT_PID").ok().and_then(|pid| pid.parse::<i32>().ok());
+    let Some(parent) = parent else { return true };
+    let signal = Some(rustix::process::Signal::TERM);
+    let told = rustix::process::set_parent_process_death_signal(signal).is_ok();
+    told && rustix::process::getppid().is_some_and(|pid| pid.as_raw_nonzero().get() == parent)
 }
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;

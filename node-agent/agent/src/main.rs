@@ -41,6 +41,9 @@ fn main() -> ExitCode {
     if std::env::args().nth(1).is_some_and(|word| word == selftest::INSIDE) {
         return ExitCode::from(selftest::look_inside());
     }
+    if !end_with_parent() {
+        return ExitCode::SUCCESS;
+    }
     let own = std::env::current_exe().unwrap_or_default();
     let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let config = match Config::read(Flags::parse(), &own, &hostname) {
@@ -63,6 +66,16 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Has this process told to end when the one that `BERTH_PARENT_PID` names (`ctl up`) does, however that happens;
+/// false when it has ended already.
+fn end_with_parent() -> bool {
+    let parent = std::env::var("BERTH_PARENT_PID").ok().and_then(|pid| pid.parse::<i32>().ok());
+    let Some(parent) = parent else { return true };
+    let signal = Some(rustix::process::Signal::TERM);
+    let told = rustix::process::set_parent_process_death_signal(signal).is_ok();
+    told && rustix::process::getppid().is_some_and(|pid| pid.as_raw_nonzero().get() == parent)
 }
 
 async fn run(config: Config) -> Result<(), AnyError> {
