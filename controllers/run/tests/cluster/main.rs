@@ -1,0 +1,267 @@
+//! The controllers against a real server: a store in memory, sessions of agents, no containers.
+
+mod machine;
+mod world;
+
+use std::collections::BTreeSet;
+
+use berth_client::{ObjectKey, Query, Write};
+use berth_types::app::App;
+use berth_types::core::Namespace;
+use berth_types::lease::Lease;
+use berth_types::node::Node;
+use berth_types::revision::Revision;
+use berth_types::task::Task;
+use berth_types::{Condition, ConditionStatus, Resource};
+use serde_json::{Value, json};
+
+use machine::{BROKEN, Machine};
+use world::{World, summary};
+
+/// An App of `replicas` Tasks, each with half a core and a port.
+fn app(name: &str, replicas: u32, version: &str) -> Value {
+    let container = json!({
+        "name": "main", "command": ["serve"], "args": [version], "ports": [{ "name": "http" }],
+        "resources": { "requests": { "cpu": "500m" } },
+    });
+    json!({
+        "apiVersion": "berth.dev/v1", "kind": "App", "metadata": { "name": name, "namespace": "default" },
+        "spec": { "replicas": replicas, "template": { "spec": { "containers": [container] } } },
+    })
+}
+
+fn template(version: &str) -> Value {
+    json!({ "template": app("", 1, version)["spec"]["template"] })
+}
+
+fn version_of(task: &Task) -> &str {
+    &task.spec.containers[0].args[0]
+}
+
+async fn delete<K: Resource>(world: &World, object: &K) {
+    world
+        .client
+        .write(&Write::delete(&ObjectKey::to(object)).expecting_uid(&object.meta().uid))
+        .await
+        .unwrap();
+}
+
+async fn none_left<K: Resource>(world: &World) {
+    world
+        .eventually("nothing is left", async || {
+            let left = world.all::<K>().await;
+            let names: Vec<String> = left.iter().map(|one| one.meta().name.clone()).collect();
+            if names.is_empty() { Ok(()) } else { Err(names) }
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_app_gets_its_tasks_each_on_a_node_with_a_port_and_loses_them_with_itself() {
+    let world = World::start().await;
+    let controllers = world.controllers();
+    let machines = [world.machine("n1").await, world.machine("n2").await];
+    world.apply(app("web", 3, "v1")).await;
+    let tasks = world.settled("web", 3).await;
+    let names: BTreeSet<&str> = tasks.iter().map(|task| task.metadata.name.as_str()).collect();
+    assert_eq!(names, BTreeSet::from(["web-0", "web-1", "web-2"]));
+    let places: BTreeSet<(&str, u16)> =
+        tasks.iter().map(|task| (task.spec.node_name.as_str(), task.spec.assigned_ports[0].port)).collect();
+    assert_eq!(places.len(), 3, "{}", summary(&tasks));
+
+    world.patch("web", json!({ "replicas": 5 })).await;
+    world.settled("web", 5).await;
+    world.patch("web", json!({ "replicas": 2 })).await;
+    world.settled("web", 2).await;
+
+    delete(&world, &world.app("web").await).await;
+    none_left::<Task>(&world).await;
+    none_left::<Revision>(&world).await;
+    drop(machines);
+    controllers.end().await;
+    let held: Vec<Lease> = world.all().await;
+    assert!(held.iter().all(|lease| lease.spec.holder_identity.is_empty()), "{held:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollout_replaces_every_task_and_an_undo_brings_the_old_template_back() {
+    let world = World::start().await;
+    let _controllers = world.controllers();
+    let _machines = [world.machine("n1").await, world.machine("n2").await];
+    world.apply(app("web", 3, "v1")).await;
+    world.settled("web", 3).await;
+    let first = world.app("web").await.status.current_revision;
+
+    world.patch("web", template("v2")).await;
+    let tasks = world.settled("web", 3).await;
+    assert!(tasks.iter().all(|task| version_of(task) == "v2"), "{}", summary(&tasks));
+
+    // A version that never gets ready takes nothing away.
+    world.patch("web", template(BROKEN)).await;
+    world
+        .eventually("a broken Task is there", async || {
+            let tasks = world.all::<Task>().await;
+            let broken =
+                tasks.iter().any(|task| version_of(task) == BROKEN && task.status.phase == "Running");
+            if broken { Ok(()) } else { Err(summary(&tasks)) }
+        })
+        .await;
+    let app = world.app("web").await;
+    assert_eq!(app.status.available_replicas, 3, "{:?}", app.status);
+
+    world.patch("web", template("v1")).await;
+    let tasks = world.settled("web", 3).await;
+    assert!(tasks.iter().all(|task| version_of(task) == "v1"), "{}", summary(&tasks));
+    assert_eq!(world.app("web").await.status.current_revision, first);
+    let numbers: BTreeSet<(i64, String)> =
+        world.all::<Revision>().await.into_iter().map(|r| (r.spec.number, r.metadata.name)).collect();
+    assert_eq!(numbers.len(), 3, "{numbers:?}");
+    assert_eq!(numbers.last(), Some(&(4, first)), "{numbers:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tasks_of_a_dead_machine_are_replaced_elsewhere_and_it_is_welcome_back() {
+    let world = World::start().await;
+    let _controllers = world.controllers();
+    let (first, _second) = (world.machine("n1").await, world.machine("n2").await);
+    let mut quick = app("web", 2, "v1");
+    quick["spec"]["template"]["spec"]["unreachable"] = json!({ "replaceAfterSeconds": 1 });
+    quick["spec"]["template"]["spec"]["nodeSelector"] = json!({});
+    world.apply(quick).await;
+    world.settled("web", 2).await;
+    let node = first.node.clone();
+    drop(first);
+    world
+        .eventually("the Node is NotReady", async || {
+            let node: Node = world.client.get_as("", "n1").await.unwrap();
+            let ready = Condition::find(&node.status.conditions, "Ready").map(|ready| ready.status);
+            if ready == Some(ConditionStatus::False) { Ok(()) } else { Err(node.status) }
+        })
+        .await;
+    let replaced = async || {
+        let tasks = world.all::<Task>().await;
+        let elsewhere =
+            tasks.iter().filter(|task| task.spec.node_name == "n2" && task.status.phase == "Running");
+        if elsewhere.count() == 2 { Ok(()) } else { Err(summary(&tasks)) }
+    };
+    world.eventually("both Tasks run on the other machine", replaced).await;
+
+    let _first = Machine::again(&world.client, node);
+    world
+        .eventually("the Node is Ready", async || {
+            let node: Node = world.client.get_as("", "n1").await.unwrap();
+            if Condition::holds(&node.status.conditions, "Ready") { Ok(()) } else { Err(node.status) }
+        })
+        .await;
+    world.settled("web", 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tasks_of_a_deleted_node_go_and_are_replaced() {
+    let world = World::start().await;
+    let _controllers = world.controllers();
+    let first = world.machine("n1").await;
+    world.apply(app("web", 2, "v1")).await;
+    world.settled("web", 2).await;
+    let node = first.node.clone();
+    drop(first);
+    delete(&world, &node).await;
+    let _second = world.machine("n2").await;
+    let tasks = world.settled("web", 2).await;
+    assert!(tasks.iter().all(|task| task.spec.node_name == "n2"), "{}", summary(&tasks));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_without_room_says_why_and_is_placed_when_there_is_some() {
+    let world = World::start().await;
+    let _controllers = world.controllers();
+    world.apply(app("web", 1, "v1")).await;
+    let says = async |words: &str| {
+        world
+            .eventually("the Task says why it waits", async || {
+                let tasks = world.all::<Task>().await;
+                let said =
+                    tasks.first().and_then(|task| Condition::find(&task.status.conditions, "Scheduled"));
+                let said = said.map(|scheduled| scheduled.message.clone()).unwrap_or_default();
+                if said.contains(words) { Ok(()) } else { Err(said) }
+            })
+            .await;
+    };
+    says("there is no node").await;
+    let _small = Machine::start(&world.client, "small", json!({ "cpu": "100m" })).await;
+    says("0 of 1 nodes fit: 1 not enough cpu (nearest small is short of 400m)").await;
+    let _large = world.machine("large").await;
+    let tasks = world.settled("web", 1).await;
+    assert_eq!(tasks[0].spec.node_name, "large");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_namespace_goes_with_all_that_is_in_it() {
+    let world = World::start().await;
+    let _controllers = world.controllers();
+    let _machine = world.machine("n1").await;
+    world.apply(json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "shop" } })).await;
+    let mut web = app("web", 2, "v1");
+    web["metadata"]["namespace"] = "shop".into();
+    world.apply(web).await;
+    world
+        .eventually("Tasks run in it", async || {
+            let tasks = world.all::<Task>().await;
+            let running = tasks.iter().filter(|task| task.status.phase == "Running").count();
+            if running == 2 { Ok(()) } else { Err(summary(&tasks)) }
+        })
+        .await;
+    let namespace: Namespace = world.client.get_as("", "shop").await.unwrap();
+    delete(&world, &namespace).await;
+    world
+        .eventually("the Namespace is gone", async || {
+            let all = world.all::<Namespace>().await;
+            if all.iter().all(|one| one.metadata.name != "shop") { Ok(()) } else { Err(all) }
+        })
+        .await;
+    none_left::<Task>(&world).await;
+    none_left::<App>(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_takes_over_and_nothing_is_doubled() {
+    let world = World::start().await;
+    let leading = world.controllers();
+    let _standby = world.controllers();
+    let _machines = [world.machine("n1").await, world.machine("n2").await];
+    world.apply(app("web", 8, "v1")).await;
+    leading.crash();
+    let tasks = world.settled("web", 8).await;
+    let ordinals: BTreeSet<Option<u32>> = tasks.iter().map(|task| task.spec.ordinal).collect();
+    assert_eq!(ordinals.len(), 8, "{}", summary(&tasks));
+    assert_eq!(world.app("web").await.status.tasks_created, 8);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_settled_cluster_writes_nothing_but_leases() {
+    let world = World::start().await;
+    let _controllers = world.controllers();
+    let _machine = world.machine("n1").await;
+    world.apply(app("web", 3, "v1")).await;
+    world.settled("web", 3).await;
+    let versions = async || {
+        let mut versions: Vec<String> = Vec::new();
+        for query in [Query::of::<App>(), Query::of::<Task>(), Query::of::<Node>(), Query::of::<Revision>()] {
+            let listed = world.client.list(&query).await.unwrap();
+            versions.extend(listed.items.iter().map(|one| one["metadata"]["resourceVersion"].to_string()));
+        }
+        versions
+    };
+    let mut before = versions().await;
+    // The last status may still be on its way: quiet once is enough, two times in a row it must be.
+    world
+        .eventually("two looks a second apart are the same", async || {
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            let now = versions().await;
+            if now == before { Ok(()) } else { Err(now) }
+        })
+        .await;
+    before = versions().await;
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    assert_eq!(versions().await, before);
+}
