@@ -1,0 +1,7 @@
+//! The control plane without containers: several apiservers over one store in this process, clients and controllers
+//! over their sockets.
+
+mod agents;
+mod controllers;
+mod failover;
+mod plane;

@@ -1,0 +1,128 @@
+//! Apiservers over one store, each on a socket and a runtime of its own, so that one can be killed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_client::{Client, Options};
+use berth_proto::v1::resources_server::ResourcesServer;
+use berth_server::{Nodes, ResourcesFace, Server, Timing};
+use berth_store::{EmbeddedStore, Store};
+use berth_types::app::App;
+use berth_types::node::Node;
+use berth_types::{ObjectMeta, Resource, SystemClock};
+use serde_json::{Value, json};
+use tokio::net::UnixListener;
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::UnixListenerStream;
+
+/// Long enough for a machine that does other things too.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// One store and a folder of sockets.
+pub struct Plane {
+    store: Arc<dyn Store>,
+    folder: tempfile::TempDir,
+}
+
+/// One apiserver.
+pub struct Apiserver {
+    path: PathBuf,
+    runtime: Option<Runtime>,
+}
+
+impl Plane {
+    /// An empty store in memory.
+    pub fn new() -> Self {
+        Self { store: Arc::new(EmbeddedStore::memory()), folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// Starts an apiserver and waits until it serves.
+    pub async fn apiserver(&self, name: &str) -> Apiserver {
+        let path = self.folder.path().join(name);
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let (store, socket) = (self.store.clone(), path.clone());
+        let (ready, served) = tokio::sync::oneshot::channel();
+        runtime.spawn(async move {
+            let mut tasks = JoinSet::new();
+            let options = berth_server::Options::default();
+            let server =
+                Server::start(store.clone(), Arc::new(SystemClock), options, &mut tasks).await.unwrap();
+            let address = format!("unix:{}", socket.display());
+            let committer = server.writer.committer.clone();
+            let nodes = Nodes::start(store, committer, &server.cluster_uid, vec![address], Timing::default());
+            let listener = UnixListener::bind(&socket).unwrap();
+            ready.send(()).unwrap();
+            let serving = tonic::transport::Server::builder()
+                .add_service(ResourcesServer::new(ResourcesFace(server.clone())))
+                .add_service(nodes.service());
+            serving.serve_with_incoming(UnixListenerStream::new(listener)).await.unwrap();
+        });
+        served.await.unwrap();
+        Apiserver { path, runtime: Some(runtime) }
+    }
+}
+
+impl Apiserver {
+    /// As a client is told.
+    pub fn address(&self) -> String {
+        format!("unix:{}", self.path.display())
+    }
+
+    /// Ends it with all its connections, as kill -9 does.
+    pub fn kill(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl Drop for Apiserver {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A client of these servers.
+pub fn client(servers: &[&Apiserver]) -> Client {
+    let addresses: Vec<String> = servers.iter().map(|server| server.address()).collect();
+    Client::with_options(&addresses, Options::default()).unwrap()
+}
+
+/// An App of one container.
+pub fn app(name: &str, replicas: u32) -> Value {
+    json!({
+        "apiVersion": App::API_VERSION,
+        "kind": App::KIND,
+        "metadata": { "namespace": "default", "name": name },
+        "spec": {
+            "replicas": replicas,
+            "template": { "spec": { "containers": [{ "name": "main", "command": ["/bin/true"] }] } },
+        },
+    })
+}
+
+/// A Node as its agent makes it.
+pub fn node(name: &str) -> Node {
+    Node { metadata: ObjectMeta::named("", name), ..Node::default() }
+}
+
+/// Looks until `look` says `Ok`.
+pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let end = tokio::time::Instant::now() + LIMIT;
+    loop {
+        let seen = match look().await {
+            Ok(reached) => return reached,
+            Err(seen) => seen,
+        };
+        assert!(tokio::time::Instant::now() < end, "waited {LIMIT:?} until {what}; last seen: {seen}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
