@@ -18,7 +18,7 @@ use crate::execute::{Executor, World};
 use crate::journal::Identity;
 use crate::plan::{Action, Event, State, Wish, step};
 use crate::recover::Recovered;
-use crate::remember::{last_ends, new_ends};
+use crate::remember::{begun_stop, last_ends, new_ends};
 use crate::statuses::{self, Statuses, Written};
 
 /// Before a watch that the server refuses is tried again.
@@ -79,12 +79,12 @@ impl Agent {
 
     /// Takes on what an earlier agent left.
     pub fn adopt(&mut self, recovered: Vec<Recovered>) {
-        for Recovered { run, conversation, events } in recovered {
+        for Recovered { run, conversation, digests, events } in recovered {
             let uid = run.uid().clone();
             tracing::info!(task = %uid, shim = conversation.is_some(), "adopted");
             self.take(Event::Adopted(run));
             if let Some(conversation) = conversation {
-                self.executor.keep(uid, conversation);
+                self.executor.keep(uid, conversation, digests);
             }
             for event in events {
                 self.take(event);
@@ -124,12 +124,15 @@ impl Agent {
     fn take(&mut self, event: Event) {
         let touched = event.task().cloned();
         let ends = touched.as_ref().map(|uid| last_ends(self.state.task(uid)));
+        let course = |state: &State, uid: &TaskUid| state.task(uid).map(|run| run.course.clone());
+        let before = touched.as_ref().and_then(|uid| course(&self.state, uid));
         let now = self.clock.now();
         let actions = step(&mut self.state, event, now);
-        if let (Some(uid), Some(before)) = (&touched, ends) {
-            let records = new_ends(uid, &before, &last_ends(self.state.task(uid)));
+        if let (Some(uid), Some(ends)) = (&touched, ends) {
+            let mut records = new_ends(uid, &ends, &last_ends(self.state.task(uid)));
+            records.extend(begun_stop(uid, before.as_ref(), course(&self.state, uid).as_ref(), now));
             if !records.is_empty() {
-                // Lost with a crash, it is read again from the shim's own record.
+                // Lost with a crash, an end is read again from the shim's record, and a stop is asked for again.
                 let _ = self.world.journal.submit(records);
             }
         }

@@ -52,6 +52,8 @@ pub struct World {
 struct Shims {
     talking: HashMap<TaskUid, Shim>,
     processes: HashMap<TaskUid, ProcessId>,
+    /// Tasks with a job that stays with their shim.
+    kept: HashSet<TaskUid>,
     /// Tasks whose shim ends because we asked it to.
     ending: HashSet<TaskUid>,
 }
@@ -127,16 +129,18 @@ impl Executor {
                 let _ = world.journal.submit(vec![Record::Forgotten { task: task.to_string() }]);
                 let mut shims = world.shims();
                 shims.processes.remove(&task);
-                shims.ending.remove(&task);
+                if !shims.kept.contains(&task) {
+                    shims.ending.remove(&task);
+                }
             }
             Action::TellUnknown { .. } => {}
         }
     }
 
-    /// Goes on with a shim that an earlier agent started.
-    pub fn keep(&mut self, task: TaskUid, conversation: Conversation) {
+    /// Goes on with a shim that an earlier agent started, with images of these digests.
+    pub fn keep(&mut self, task: TaskUid, conversation: Conversation, digests: Vec<String>) {
         let world = self.world.clone();
-        self.jobs.spawn(async move { world.keep(task, conversation, None).await });
+        self.jobs.spawn(async move { world.keep(task, conversation, digests).await });
     }
 }
 
@@ -144,7 +148,7 @@ impl World {
     async fn prepare(self: Arc<Self>, assignment: Assignment, task: Arc<Task>) {
         let uid = assignment.uid.clone();
         match self.make_home(assignment, task).await {
-            Ok((digests, conversation)) => self.keep(uid, conversation, Some(digests)).await,
+            Ok((digests, conversation)) => self.keep(uid, conversation, digests).await,
             Err(trouble) => self.tell(Event::Prepared { task: uid, outcome: Err(trouble) }),
         }
     }
@@ -178,20 +182,26 @@ impl World {
         shim::connect(&socket, task.as_str()).await.map_err(|e| failed(&e))
     }
 
-    /// Stays with a shim until it is gone. With `prepared`, the Task is told to be prepared once ends are pushed.
-    async fn keep(self: Arc<Self>, task: TaskUid, first: Conversation, prepared: Option<Vec<String>>) {
+    /// Stays with a shim until it is gone; the Task is told to be prepared once ends are pushed.
+    async fn keep(self: Arc<Self>, task: TaskUid, first: Conversation, digests: Vec<String>) {
         let process = first.process;
         self.knows_shim(&task, process);
-        let mut prepared = prepared;
+        self.shims().kept.insert(task.clone());
+        let mut prepared = Some(digests);
         let mut next = Some(first);
         while let Some(conversation) = next.take() {
             self.converse(&task, conversation, &mut prepared).await;
-            while next.is_none() && process.exists() {
+            while next.is_none() && process.runs() {
                 tokio::time::sleep(RECONNECT).await;
                 next = shim::connect(&self.places.socket(&task), task.as_str()).await.ok();
             }
         }
-        if self.shims().ending.contains(&task) {
+        let wanted = {
+            let mut shims = self.shims();
+            shims.kept.remove(&task);
+            shims.ending.remove(&task)
+        };
+        if wanted {
             return;
         }
         tracing::warn!(task = %task, "a shim is lost");
@@ -351,14 +361,14 @@ impl World {
         };
         let Some(process) = process else { return };
         if !asked
-            && process.exists()
+            && process.runs()
             && let Some(pid) = rustix::process::Pid::from_raw(process.pid)
         {
             // Its containers go with their cgroup.
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
         let patience = tokio::time::Instant::now() + DEATH;
-        while process.exists() && tokio::time::Instant::now() < patience {
+        while process.runs() && tokio::time::Instant::now() < patience {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

@@ -87,17 +87,28 @@ impl Homes {
         Ok(digests)
     }
 
+    /// Each container's image digest, as it was recorded; empty where it was not.
+    pub fn digests(&self, assignment: &Assignment) -> Vec<String> {
+        let recorded = |program: &Program| self.recorded(assignment, program).ok().flatten();
+        assignment.containers.iter().map(|p| recorded(p).map(|r| r.digest).unwrap_or_default()).collect()
+    }
+
+    fn recorded(&self, assignment: &Assignment, program: &Program) -> io::Result<Option<RootRecord>> {
+        let path = self.places.container(&assignment.uid, &program.name).join("root.json");
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn root_record(&self, assignment: &Assignment, program: &Program) -> Result<RootRecord, Trouble> {
+        let recorded = self.recorded(assignment, program);
+        if let Some(record) = recorded.map_err(|e| create_error("read the root record", e))? {
+            return Ok(record);
+        }
         let folder = self.places.container(&assignment.uid, &program.name);
         let path = folder.join("root.json");
-        match fs::read(&path) {
-            Ok(bytes) => {
-                return serde_json::from_slice(&bytes)
-                    .map_err(|e| create_error("read the root record", io::Error::from(e)));
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(create_error("read the root record", error)),
-        }
         let record = self.resolve(program)?;
         fs::create_dir_all(&folder)
             .and_then(|()| write_whole(&path, &serde_json::to_vec(&record)?))

@@ -7,7 +7,7 @@ use std::time::Duration;
 use berth_shim_api::message::{ContainerReport, ContainerState};
 use berth_types::Timestamp;
 
-use crate::assignment::TaskUid;
+use crate::assignment::{Assignment, TaskUid};
 use crate::execute::{World, blocking, exited};
 use crate::journal::{Memory, RememberedTask};
 use crate::plan::{Event, Home, TaskRun};
@@ -26,6 +26,8 @@ pub struct Recovered {
     pub run: TaskRun,
     /// With its shim, if that is there.
     pub conversation: Option<Conversation>,
+    /// Of its containers' images.
+    pub digests: Vec<String>,
     /// What happened meanwhile.
     pub events: Vec<Event>,
 }
@@ -41,12 +43,15 @@ pub async fn recover(world: &Arc<World>, memory: &Memory, boot_id: &str, now: Ti
         }
         if known.ending.is_some() {
             let run = recall(&uid, known, &BTreeMap::new(), Home::None, now);
-            recovered.push(Recovered { run, conversation: None, events: Vec::new() });
+            recovered.push(Recovered { run, conversation: None, digests: Vec::new(), events: Vec::new() });
             continue;
         }
         let found = if same_boot { reach(world, &uid, known).await } else { None };
         recovered.push(match found {
-            Some((reports, conversation)) => adopt(&uid, known, &reports, conversation, now),
+            Some((reports, conversation)) => {
+                let digests = digests(world, known).await;
+                adopt(&uid, known, &reports, (conversation, digests), now)
+            }
             None => lost(world, &uid, known, now).await,
         });
     }
@@ -70,7 +75,7 @@ async fn reach(
         match talk.await {
             Ok(found) => return Some(found),
             Err(error) => {
-                let alive = known.shim.is_some_and(|process| process.exists());
+                let alive = known.shim.is_some_and(|process| process.runs());
                 if !alive || tokio::time::Instant::now() > patience {
                     tracing::warn!(task = %uid, error = %error, "a shim cannot be reached");
                     return None;
@@ -101,11 +106,18 @@ async fn settled_reports(conversation: Conversation) -> Result<Vec<ContainerRepo
     }
 }
 
+/// Of the images that its containers run, as they were when it was prepared.
+async fn digests(world: &Arc<World>, known: &RememberedTask) -> Vec<String> {
+    let Ok(assignment) = Assignment::try_from(&known.task) else { return Vec::new() };
+    let machine = world.clone();
+    blocking(move || machine.homes.digests(&assignment)).await
+}
+
 fn adopt(
     uid: &TaskUid,
     known: &RememberedTask,
     reports: &[ContainerReport],
-    conversation: Conversation,
+    (conversation, digests): (Conversation, Vec<String>),
     now: Timestamp,
 ) -> Recovered {
     let alive = reports
@@ -123,7 +135,7 @@ fn adopt(
         .collect();
     // Ready once ends are pushed: whoever keeps the conversation says so, and tells ends seen before.
     let run = recall(uid, known, &alive, Home::Preparing, now);
-    Recovered { run, conversation: Some(conversation), events: Vec::new() }
+    Recovered { run, conversation: Some(conversation), digests, events: Vec::new() }
 }
 
 /// A Task whose shim is gone: nothing of it may run on, and the ends that were recorded are told with their codes.
@@ -145,5 +157,5 @@ async fn lost(world: &Arc<World>, uid: &TaskUid, known: &RememberedTask, now: Ti
     let run = recall(uid, known, &alive.collect(), Home::None, now);
     let mut events: Vec<Event> = records.iter().map(|record| exited(uid, record)).collect();
     events.push(Event::ShimLost(uid.clone()));
-    Recovered { run, conversation: None, events }
+    Recovered { run, conversation: None, digests: Vec::new(), events }
 }

@@ -1,15 +1,17 @@
 //! Between the plan's words and the journal's: what is remembered of ends, and how a Task comes back after a restart.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use berth_types::Timestamp;
 
-use crate::assignment::{Assignment, TaskUid};
+use crate::assignment::{Assignment, RestartPolicy, TaskUid};
 use crate::journal::{
-    Record, RememberedCause, RememberedContainer, RememberedEnding, RememberedExit, RememberedTask,
+    Record, RememberedCause, RememberedContainer, RememberedEnding, RememberedExit, RememberedStop,
+    RememberedTask,
 };
 use crate::plan::{
-    ContainerRun, EndedAttempt, Ending, Exit, ExitCause, Home, Live, Restarts, RunState, TaskRun,
+    ContainerRun, Course, EndedAttempt, Ending, Exit, ExitCause, Home, Live, Restarts, RunState, TaskRun,
 };
 
 /// The last ends of a Task's containers, by name: what differs after a step is new.
@@ -32,6 +34,31 @@ pub fn new_ends(
         exit: exit_record(end),
     })
     .collect()
+}
+
+/// The record of a stop that just began: it is never taken back, and a restarted agent must not start anything again.
+pub fn begun_stop(
+    task: &TaskUid,
+    before: Option<&Course>,
+    after: Option<&Course>,
+    now: Timestamp,
+) -> Option<Record> {
+    match (before, after) {
+        (Some(Course::Running), Some(Course::Draining { grace, ending, .. })) => {
+            Some(stop_record(task, *grace, ending))
+        }
+        // Without a drain it came to the next stage in the same step.
+        (Some(Course::Running), Some(Course::Terminating { kill_at, ending })) => {
+            Some(stop_record(task, kill_at.since(now), ending))
+        }
+        (_, _) => None,
+    }
+}
+
+fn stop_record(task: &TaskUid, grace: Duration, ending: &Ending) -> Record {
+    let grace_millis = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+    let stop = RememberedStop { grace_millis, ending: ending_record(ending) };
+    Record::Stopping { task: task.to_string(), stop }
 }
 
 fn exit_record(end: &EndedAttempt) -> RememberedExit {
@@ -110,20 +137,25 @@ pub fn recall(
     now: Timestamp,
 ) -> TaskRun {
     let assignment = Assignment::try_from(&known.task).ok();
-    let programs = assignment.iter().flat_map(|assignment| &assignment.containers);
-    let containers: Vec<ContainerRun> = programs
-        .map(|program| {
+    let mut containers = Vec::new();
+    if let Some(assignment) = &assignment {
+        for program in &assignment.containers {
             let run = ContainerRun::new(program.clone());
             let remembered = known.containers.get(&program.name);
-            recall_container(run, remembered, alive.get(&program.name).copied(), now)
-        })
-        .collect();
+            let alive = alive.get(&program.name).copied();
+            containers.push(recall_container(run, remembered, alive, &assignment.restart));
+        }
+    }
     match (&known.ending, assignment) {
         (Some(ended), assignment) => TaskRun::ended(uid.clone(), assignment, containers, ending(ended)),
         (None, Some(assignment)) => {
             let mut run = TaskRun::new(assignment);
             run.containers = containers;
             run.home = home;
+            if let Some(stop) = &known.stop {
+                let grace = Duration::from_millis(stop.grace_millis);
+                run.course = Course::Draining { until: now, grace, ending: ending(&stop.ending) };
+            }
             run
         }
         (None, None) => {
@@ -138,7 +170,7 @@ fn recall_container(
     mut run: ContainerRun,
     known: Option<&RememberedContainer>,
     alive: Option<Alive>,
-    now: Timestamp,
+    policy: &RestartPolicy,
 ) -> ContainerRun {
     let no_exits = Vec::new();
     let exits = known.map_or(&no_exits, |known| &known.exits);
@@ -151,10 +183,9 @@ fn recall_container(
             run.attempt = alive.number;
             RunState::Running(Live::new(alive.since, &run.program))
         }
-        // The wait was in the head of the agent that died; a restart that is due begins at once.
         Some(_) | None if present_ended => {
             run.attempt += 1;
-            RunState::BackOff { until: now }
+            RunState::BackOff { until: run.restarts.next(policy) }
         }
         Some(_) | None => RunState::Waiting,
     };

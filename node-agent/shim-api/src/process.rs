@@ -30,6 +30,13 @@ impl ProcessId {
         Self::of(i32::try_from(std::process::id()).expect("Linux process numbers fit 22 bits"))
     }
 
+    /// Whether it still runs: a zombie that nobody waits for does not.
+    pub fn runs(self) -> bool {
+        let Ok(stat) = fs::read_to_string(format!("/proc/{}/stat", self.pid)) else { return false };
+        let state = stat.rsplit_once(')').map_or("", |(_, after)| after.trim_start());
+        start_time(&stat) == Some(self.start_time) && !state.starts_with(['Z', 'X'])
+    }
+
     /// Whether it still exists; a zombie does.
     pub fn exists(self) -> bool {
         Self::of(self.pid).is_ok_and(|now| now == self)

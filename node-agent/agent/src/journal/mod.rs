@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use record::{
     Identity, Memory, Record, RememberedCause, RememberedContainer, RememberedEnding, RememberedExit,
-    RememberedTask,
+    RememberedStop, RememberedTask,
 };
 
 /// The file is rewritten when it has this many records, and four times as many as are needed.

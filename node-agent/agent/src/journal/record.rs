@@ -55,6 +55,13 @@ pub enum Record {
         /// Which attempt, and how.
         exit: RememberedExit,
     },
+    /// A Task is stopping: nothing of it is started again.
+    Stopping {
+        /// Which.
+        task: String,
+        /// How.
+        stop: RememberedStop,
+    },
     /// A Task ended here; only its end is still to be told.
     Ending {
         /// Which.
@@ -111,6 +118,16 @@ pub enum RememberedCause {
     Unknown,
 }
 
+/// How a Task stops.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RememberedStop {
+    /// Milliseconds between TERM and KILL.
+    pub grace_millis: u64,
+    /// How it will have ended.
+    pub ending: RememberedEnding,
+}
+
 /// How a Task ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
@@ -142,6 +159,8 @@ pub struct RememberedTask {
     pub shim: Option<ProcessId>,
     /// Its containers that were started.
     pub containers: BTreeMap<String, RememberedContainer>,
+    /// How it stops, once it does.
+    pub stop: Option<RememberedStop>,
     /// How it ended, once it has.
     pub ending: Option<RememberedEnding>,
 }
@@ -167,9 +186,9 @@ impl Memory {
             Record::Boot { id } => self.boot = id,
             Record::Session { number } => self.session = self.session.max(number),
             Record::Task { task } => {
-                let (shim, containers, ending) = (None, BTreeMap::new(), None);
                 let uid = task.metadata.uid.clone();
-                let new = RememberedTask { task: *task, shim, containers, ending };
+                let containers = BTreeMap::new();
+                let new = RememberedTask { task: *task, shim: None, containers, stop: None, ending: None };
                 self.tasks.entry(uid).or_insert(new);
             }
             Record::Shim { task, process } => self.of(&task, |known| known.shim = Some(process)),
@@ -182,6 +201,7 @@ impl Memory {
                 let surplus = exits.len().saturating_sub(EXITS_KEPT);
                 exits.drain(..surplus);
             }),
+            Record::Stopping { task, stop } => self.of(&task, |known| known.stop = Some(stop)),
             Record::Ending { task, ending } => self.of(&task, |known| known.ending = Some(ending)),
             Record::Forgotten { task } => {
                 self.tasks.remove(&task);
@@ -215,6 +235,7 @@ impl Memory {
                     exit,
                 }));
             }
+            records.extend(known.stop.clone().map(|stop| Record::Stopping { task: task(), stop }));
             records.extend(known.ending.clone().map(|ending| Record::Ending { task: task(), ending }));
         }
         records

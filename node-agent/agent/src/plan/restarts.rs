@@ -32,13 +32,17 @@ impl Restarts {
     pub fn count(&mut self, policy: &RestartPolicy, now: Timestamp) -> Verdict {
         self.times.retain(|&at| now.since(at) < policy.within);
         self.times.push_back(now);
-        let earlier = self.times.len() - 1;
-        if earlier >= usize::try_from(policy.in_place).unwrap_or(usize::MAX) {
-            return Verdict::TooOften;
-        }
-        let doublings = u32::try_from(earlier).unwrap_or(u32::MAX).min(20);
+        let borne = usize::try_from(policy.in_place).unwrap_or(usize::MAX);
+        if self.times.len() > borne { Verdict::TooOften } else { Verdict::Again(self.next(policy)) }
+    }
+
+    /// When the try after the last failure is due.
+    pub fn next(&self, policy: &RestartPolicy) -> Timestamp {
+        let Some(&last) = self.times.back() else { return Timestamp::from_millis(0) };
+        let lately = self.times.iter().filter(|&&at| last.since(at) < policy.within).count();
+        let doublings = u32::try_from(lately.saturating_sub(1)).unwrap_or(u32::MAX).min(20);
         let wait: Duration = (policy.initial * 2u32.pow(doublings)).min(policy.most);
-        Verdict::Again(now.plus(wait))
+        last.plus(wait)
     }
 }
 
