@@ -179,7 +179,9 @@ impl TaskRun {
             },
             Course::Draining { until, .. } => Some(*until),
             // Past it, KILL was sent to all and only exits are waited for.
-            Course::Terminating { kill_at, .. } if self.may_be_killed() => Some(*kill_at),
+            Course::Terminating { kill_at, .. } if self.may_be_killed() && self.home != Home::Preparing => {
+                Some(*kill_at)
+            }
             Course::Terminating { .. } | Course::Done { .. } => None,
             Course::Cleaning { next, .. } => *next,
         };
@@ -407,6 +409,10 @@ impl TaskRun {
 
     /// TERM to all that run, or KILL once the grace is over; those that only start now get theirs once they run.
     fn terminate(&mut self, grace_is_over: bool, actions: &mut Vec<Action>) {
+        // An adopted shim takes signals only once it is talked to.
+        if self.home == Home::Preparing {
+            return;
+        }
         let uid = self.uid.clone();
         for container in &mut self.containers {
             let attempt = attempt_of(&uid, container);
