@@ -11,6 +11,8 @@ use berth_store::{At, Condition, EmbeddedStore, Group, Outcome, Rev, Store, Writ
 use bytes::Bytes;
 use futures::StreamExt;
 
+use crate::soak::{number, seed};
+
 const WRITERS: usize = 6;
 const DIR: &str = "BERTH_CRASH_DIR";
 /// Every so many writes a writer compacts all but the last few revisions.
@@ -18,8 +20,7 @@ const COMPACT_EVERY: i64 = 40;
 
 #[test]
 fn a_killed_store_keeps_what_it_acknowledged() {
-    let number = |name: &str, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
-    let seed = number("BERTH_SEED", 1);
+    let seed = seed();
     let mut rng = fastrand::Rng::with_seed(seed);
     let dir = tempfile::tempdir().unwrap();
     let mut acknowledged = vec![(0, 0); WRITERS];

@@ -9,4 +9,5 @@ mod etcd;
 mod failover;
 mod faults;
 mod reopened;
+mod soak;
 mod suite;

@@ -14,6 +14,7 @@ use std::time::Instant;
 use berth_store::{EmbeddedStore, Store};
 
 use crate::etcd::Etcd;
+use crate::soak::{number, seed};
 use history::{STEPS, Step, history};
 use side::Side;
 
@@ -58,11 +59,7 @@ async fn the_embedded_store_differs_in_nothing_though_it_is_opened_anew() {
 }
 
 fn seeds() -> std::ops::Range<u64> {
-    let number = |name: &str, default| match std::env::var(name) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")),
-        Err(_) => default,
-    };
-    let first = number("BERTH_DIFFERENTIAL_FIRST_SEED", number("BERTH_SEED", 1));
+    let first = number("BERTH_DIFFERENTIAL_FIRST_SEED", seed());
     let many = if std::env::var_os("BERTH_SOAK").is_some() { 3_400 } else { 52 };
     first..first + number("BERTH_DIFFERENTIAL_SEEDS", many)
 }
