@@ -88,7 +88,7 @@ impl Write {
 
     /// Replaces an object given as JSON; a uid and resourceVersion in it are preconditions.
     pub fn update_json(object: &Value) -> Self {
-        Self::new(Verb::Update, &ObjectKey::in_json(object)).carrying(json(object)).as_versioned_in(object)
+        Self::new(Verb::Update, &ObjectKey::in_json(object)).carrying(json(object)).at_version_of(object)
     }
 
     /// Replaces the status of an object as it was read: a uid and resourceVersion in it are preconditions.
@@ -246,7 +246,7 @@ impl Write {
         self
     }
 
-    fn as_versioned_in(self, object: &Value) -> Self {
+    fn at_version_of(self, object: &Value) -> Self {
         let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default();
         self.expecting_uid(text("/metadata/uid")).expecting_version(text("/metadata/resourceVersion"))
     }

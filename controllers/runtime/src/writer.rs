@@ -23,7 +23,7 @@ pub enum Outcome {
     /// Our view was old: look again, there is nothing wrong.
     Stale,
     /// Refused or not carried out.
-    Failed(Error),
+    Failed(Box<Error>),
 }
 
 impl Outcome {
@@ -140,7 +140,7 @@ fn judge(deed: &Deed, results: &[(KindName, Result<Object, Error>)]) -> Outcome 
                     worst = Outcome::Stale;
                 }
             }
-            Err(error) => return Outcome::Failed(error.clone()),
+            Err(error) => return Outcome::Failed(Box::new(error.clone())),
         }
     }
     worst

@@ -1,5 +1,6 @@
 //! The control plane without containers: several apiservers over one store in this process, clients and controllers
 //! over their sockets.
+#![allow(clippy::unwrap_used)]
 
 mod agents;
 mod controllers;

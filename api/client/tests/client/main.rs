@@ -1,4 +1,5 @@
 //! The client against small servers that do as they are told.
+#![allow(clippy::unwrap_used)]
 
 mod failover;
 mod fake;

@@ -142,10 +142,9 @@ async fn put(shared: &Shared, hello: &v1::Hello, standing: &Standing) -> Result<
     }
     let key = keys::session(&hello.node);
     let before = get(shared, &key).await.map_err(store)?;
-    if let Some(held) = before.as_ref().and_then(read::<SessionValue>) {
-        if held.node_uid == hello.node_uid && held.number >= hello.number {
-            return Err(newer_exists(hello, held.number));
-        }
+    let held = before.as_ref().and_then(read::<SessionValue>).filter(|held| held.node_uid == hello.node_uid);
+    if let Some(held) = held.filter(|held| held.number >= hello.number) {
+        return Err(newer_exists(hello, held.number));
     }
     let unchanged = |kv: &Kv| Must::BeUnchangedSince(kv.mod_rev);
     let value = SessionValue {

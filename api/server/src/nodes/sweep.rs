@@ -115,10 +115,10 @@ async fn homeless(shared: &Shared) -> Vec<Ending> {
     };
     let mut ending = Vec::new();
     for (node, rev, uid) in suspects {
-        if let Ok(there) = node_uid(shared, &node).await {
-            if there.as_ref() != Some(&uid) {
-                ending.push(Ending { why: no_such_node(&node, &uid), node, rev });
-            }
+        // Without an answer of the store the session stays: the next tick asks again.
+        let Ok(there) = node_uid(shared, &node).await else { continue };
+        if there.as_ref() != Some(&uid) {
+            ending.push(Ending { why: no_such_node(&node, &uid), node, rev });
         }
     }
     ending
