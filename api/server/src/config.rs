@@ -22,7 +22,8 @@ pub struct Flags {
     /// Use etcd 3.5.0 to 3.5.2, which can lose data
     #[arg(long, env = "BERTH_ALLOW_UNSUPPORTED_ETCD")]
     allow_unsupported_etcd: bool,
-    /// A YAML file with any of: store, listen, allowUnsupportedEtcd, windowBytes, bookmarkSeconds, compactionSeconds
+    /// A YAML file with any of: store, listen, allowUnsupportedEtcd, windowBytes, bookmarkSeconds,
+    /// compactionSeconds, auditSeconds
     #[arg(long, env = "BERTH_CONFIG")]
     config: Option<PathBuf>,
 }
@@ -36,6 +37,7 @@ struct File {
     window_bytes: Option<usize>,
     bookmark_seconds: Option<u64>,
     compaction_seconds: Option<u64>,
+    audit_seconds: Option<u64>,
 }
 
 /// Where everything is kept.
@@ -87,6 +89,7 @@ impl Config {
         let options = Options {
             window_bytes: file.window_bytes.unwrap_or(defaults.window_bytes),
             bookmarks: seconds("bookmarkSeconds", file.bookmark_seconds, defaults.bookmarks, &mut faults),
+            audits: seconds("auditSeconds", file.audit_seconds, defaults.audits, &mut faults),
             compaction: seconds(
                 "compactionSeconds",
                 file.compaction_seconds,

@@ -31,6 +31,8 @@ pub struct Options {
     pub bookmarks: Duration,
     /// How often the past is forgotten; what is older than one such time.
     pub compaction: Duration,
+    /// How often the cache is compared with the store.
+    pub audits: Duration,
 }
 
 impl Default for Options {
@@ -39,6 +41,7 @@ impl Default for Options {
             window_bytes: 32 << 20,
             bookmarks: Duration::from_secs(5),
             compaction: Duration::from_secs(300),
+            audits: Duration::from_secs(3600),
         }
     }
 }
@@ -87,9 +90,7 @@ impl Server {
         let committer = Committer::new(store.clone(), CommitterOptions::of(fastrand::u64(..)));
         let cluster_uid = cluster_uid(&*store, &committer).await?;
         let form = store.health().await?.form;
-        let cache =
-            Cache::follow(store.clone(), committer.clone(), table.clone(), options.window_bytes, tasks)
-                .await?;
+        let cache = Cache::follow(store.clone(), committer.clone(), table.clone(), &options, tasks).await?;
         let (ending, ended) = watch::channel(false);
         let watches = Watches {
             cache: cache.clone(),

@@ -96,7 +96,8 @@ async fn follow(cache: &Cache) -> StoreError {
     StoreError::Unavailable("the watch ended".into())
 }
 
-async fn rebuild(cache: &Cache) -> Result<(), StoreError> {
+/// Reads everything anew; whoever watches begins anew too.
+pub(super) async fn rebuild(cache: &Cache) -> Result<(), StoreError> {
     loop {
         match load(&*cache.store, &cache.table, cache.window, At::Latest).await {
             Ok(fresh) => {

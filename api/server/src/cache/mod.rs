@@ -8,6 +8,7 @@
 //! - A watcher has a bounded queue and loses its own stream when that runs over.
 //! - When the store's watch lost events, everything is read anew and every watcher is told to list again.
 
+mod audit;
 mod entry;
 mod feed;
 mod freshness;
@@ -25,6 +26,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::Options;
 use crate::refuse::{self, Answer, because, expired};
 use crate::selection::Selection;
 use crate::table::{KindId, Table};
@@ -69,15 +71,15 @@ pub struct Beginning {
 }
 
 impl Cache {
-    /// Reads the store and follows it; `window` is how many bytes of events are kept for each kind.
-    /// The cache is followed by a task of `tasks`, which ends with an error when the store's history went back.
+    /// Reads the store and follows it. Tasks of `tasks` do so; they end with an error when the store's history went back.
     pub async fn follow(
         store: Arc<dyn Store>,
         committer: Committer,
         table: Arc<Table>,
-        window: usize,
+        options: &Options,
         tasks: &mut JoinSet<Result<(), StoreError>>,
     ) -> Result<Arc<Self>, StoreError> {
+        let window = options.window_bytes;
         let state = feed::load_oldest(&*store, &table, window).await?;
         let cache = Arc::new(Self {
             reached: watch::Sender::new(state.rev()),
@@ -89,6 +91,7 @@ impl Cache {
             window,
         });
         tasks.spawn(feed::run(cache.clone()));
+        tasks.spawn(audit::run(cache.clone(), options.audits));
         let newest = cache.store.current_rev().await?;
         cache.catch_up(newest).await?;
         Ok(cache)

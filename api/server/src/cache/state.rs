@@ -7,6 +7,7 @@ use std::sync::Arc;
 use berth_store::{Changes, Kv, Rev, StoreError, positions};
 use bytes::Bytes;
 
+use crate::cache::audit::Fingerprint;
 use crate::cache::entry::Entry;
 use crate::cache::watcher::{Cut, Watchers};
 use crate::cache::window::{Event, Now, Window};
@@ -173,6 +174,20 @@ impl State {
         let event = Arc::new(Event { version, before, now });
         kind.watchers.tell(&event, row.hot_field);
         kind.window.push(event);
+    }
+
+    /// What keys it holds.
+    pub(super) fn fingerprint(&self, table: &Table) -> Fingerprint {
+        let mut found = Fingerprint::default();
+        for (key, kv) in &self.system {
+            found.add(key, kv.mod_rev);
+        }
+        for (id, row) in table.rows() {
+            for entry in self.kinds[id].objects.values() {
+                found.add(&row.key(&entry.path), entry.rev);
+            }
+        }
+        found
     }
 
     /// Replaces everything by `fresh`, and ends every stream: what happened between is not known.

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use berth_store::{At, Committed, Group, Health, Kv, LeaseId, Page, Rev, Store, StoreError, WatchStream};
+use berth_store::{
+    At, Changes, Committed, Group, Health, Kv, LeaseId, Page, Rev, Store, StoreError, WatchStream,
+};
 use futures::StreamExt;
 use tokio::task::JoinSet;
 
@@ -14,12 +16,31 @@ pub struct Faulty {
     inner: Arc<dyn Store>,
     random: Mutex<fastrand::Rng>,
     late: Mutex<JoinSet<()>>,
+    fault: Fault,
+}
+
+/// How it fails.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// As etcd does.
+    Honest,
+    /// As no store may: a watch keeps silent about an App `unseen`.
+    Lies,
 }
 
 impl Faulty {
     pub fn over(inner: Arc<dyn Store>, seed: u64) -> Arc<dyn Store> {
+        Self::with(inner, seed, Fault::Honest)
+    }
+
+    /// A store whose watch keeps silent about an App `unseen`.
+    pub fn lying(inner: Arc<dyn Store>) -> Arc<dyn Store> {
+        Self::with(inner, 0, Fault::Lies)
+    }
+
+    fn with(inner: Arc<dyn Store>, seed: u64, fault: Fault) -> Arc<dyn Store> {
         let random = Mutex::new(fastrand::Rng::with_seed(seed));
-        Arc::new(Self { inner, random, late: Mutex::new(JoinSet::new()) })
+        Arc::new(Self { inner, random, late: Mutex::new(JoinSet::new()), fault })
     }
 
     fn chance(&self, one_in: u32) -> bool {
@@ -30,6 +51,9 @@ impl Faulty {
 #[async_trait]
 impl Store for Faulty {
     async fn commit(&self, groups: Vec<Group>) -> Result<Committed, StoreError> {
+        if self.fault == Fault::Lies {
+            return self.inner.commit(groups).await;
+        }
         let kind = self.random.lock().unwrap().u8(0..40);
         let unknown = || StoreError::Unknown("by chance".into());
         match kind {
@@ -52,6 +76,16 @@ impl Store for Faulty {
     }
 
     async fn watch(&self, start: &[u8], end: &[u8], from: Rev) -> Result<WatchStream, StoreError> {
+        if self.fault == Fault::Lies {
+            let stream = self.inner.watch(start, end, from).await?;
+            let silent = |changes: Result<Changes, StoreError>| {
+                changes.map(|mut changes| {
+                    changes.changes.retain(|change| !change.key.ends_with(b"/unseen"));
+                    changes
+                })
+            };
+            return Ok(stream.map(silent).boxed());
+        }
         if from > 10 && self.chance(4) {
             let now = self.inner.current_rev().await?;
             return Err(StoreError::Compacted { oldest: now });

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use berth_proto::v1::watch_event::Type;
 use berth_proto::v1::write::Verb;
 use berth_proto::v1::{self as wire};
-use berth_store::{EmbeddedStore, Store};
+use berth_store::{At, EmbeddedStore, Store, StoreError};
 use berth_types::Reason;
 use serde_json::json;
 
@@ -203,6 +204,42 @@ async fn two_servers_over_one_store_show_each_others_writes_at_once() {
         let last = servers[n % 2].patch("App", &name, json!({"spec": {"replicas": 3}})).await.unwrap();
         assert_eq!(watch.until(&version(&last)).await, [format!("MODIFIED {name}")]);
     }
+}
+
+#[tokio::test]
+async fn a_cache_that_differs_from_its_store_is_found_out_and_heals() {
+    let store = Faulty::lying(Arc::new(EmbeddedStore::memory()));
+    let api = with(store, Options { audits: Duration::from_millis(50), ..Options::default() }).await;
+    let mut watch = api.watch(watch_of("App", "")).await.unwrap();
+    api.create("App", "unseen", app(1)).await.unwrap();
+    let told = loop {
+        if let Err(status) = watch.next().await {
+            break status;
+        }
+    };
+    assert_eq!(told.reason, Reason::Expired);
+    assert_eq!(names(&api.list(list_of("App")).await.unwrap()), ["unseen"]);
+}
+
+#[tokio::test]
+async fn servers_forget_the_past_together_and_no_watcher_notices() {
+    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::memory());
+    let options = Options { compaction: Duration::from_millis(40), ..Options::default() };
+    let servers = [with(store.clone(), options.clone()).await, with(store.clone(), options).await];
+    let first = servers[0].create("App", "a", app(1)).await.unwrap();
+    let mut watch = servers[1].watch(watch_of("App", &version(&first))).await.unwrap();
+    let rev = version(&first).parse::<i64>().unwrap() / 1024;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    let mut last = first;
+    for n in 0.. {
+        last = servers[0].patch("App", "a", json!({"spec": {"minReadySeconds": n}})).await.unwrap();
+        match store.get(b"/berth/x", At::Rev(rev)).await {
+            Err(StoreError::Compacted { .. }) => break,
+            read => assert!(tokio::time::Instant::now() < deadline, "{read:?}"),
+        }
+    }
+    let seen = watch.until(&version(&last)).await;
+    assert!(seen.iter().all(|line| line == "MODIFIED a"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,6 +4,9 @@
 //! A write that changes nothing makes no revision, but is answered only after the store confirmed its conditions.
 
 mod answer;
+mod asks;
+mod draft;
+mod orphans;
 mod plan;
 mod request;
 
@@ -83,6 +86,10 @@ impl Writer {
     pub async fn together(&self, requests: &[Request]) -> Result<Vec<Bytes>, Refused> {
         let mut known = vec![Known::Cached; requests.len()];
         let mut refreshed = false;
+        // What belongs to an owner is found by looking around: so the view must be current from the start.
+        if requests.iter().any(|request| request.deletes.orphan) {
+            self.cache.refresh().await.map_err(|why| Refused { at: 0, why })?;
+        }
         for _ in 0..ATTEMPTS {
             let joint = match self.join(requests, &known) {
                 Ok(joint) => joint,
@@ -156,7 +163,7 @@ impl Writer {
                 By::Fence => return refused(fenced_off(request)),
                 By::Precondition(number) => {
                     let wanted = &request.preconditions[number];
-                    return refused(plan::broken_precondition(self.table.row(wanted.kind), wanted));
+                    return refused(asks::broken_precondition(self.table.row(wanted.kind), wanted));
                 }
                 By::Sight => wait_for = wait_for.max(now.as_ref().map_or(rev, |kv| kv.mod_rev)),
             }
