@@ -2,10 +2,11 @@
 
 use proptest::prelude::*;
 use proptest::sample::subsequence;
+use serde_json::{Value, json};
 
-use super::*;
+use super::world::World;
 use crate::apply::fields::{FieldSet, Place};
-use crate::apply::{entries, tree};
+use crate::apply::{Conflicts, Part, Refusal, entries, tree};
 
 /// What several hands may say of an App: few names, so that they meet.
 #[derive(Debug, Clone)]

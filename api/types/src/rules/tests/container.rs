@@ -1,0 +1,241 @@
+use expect_test::expect;
+use serde_json::{Value, json};
+
+use super::broken;
+
+#[test]
+fn containers_are_told_apart_and_run_something() {
+    let list = "/spec/template/spec/containers";
+    for (pointer, value, expected) in [
+        (
+            list,
+            json!([]),
+            expect![[r#"
+            spec.template.spec.containers: at least one container is needed
+        "#]],
+        ),
+        (
+            list,
+            json!({"name": "web"}),
+            expect![[r#"
+            spec.template.spec.containers: must be a list (each item begins with `- `), got a map
+        "#]],
+        ),
+        (
+            list,
+            json!([{"name": "a", "command": ["x"]}, {"name": "a", "command": ["x"]}]),
+            expect![[r#"
+            spec.template.spec.containers[1].name: is already used by `spec.template.spec.containers[0]`
+        "#]],
+        ),
+        (
+            list,
+            json!([{"command": ["x"]}, "web", {"name": "a/b"}]),
+            expect![[r#"
+            spec.template.spec.containers[0].name: is needed: the items of this list are told apart by their name
+            spec.template.spec.containers[1]: must be a map of `name: value` lines, got text `web`
+            spec.template.spec.containers[2].command: is needed without an image: what runs then is a program of the node
+            spec.template.spec.containers[2].name: must be lower-case letters, digits and `-`, with a letter or digit at both ends, got `a/b`; `a-b` would do
+        "#]],
+        ),
+        (
+            "CONTAINER/image",
+            Value::Null,
+            expect![[r#"
+            spec.template.spec.containers[0].command: is needed without an image: what runs then is a program of the node
+        "#]],
+        ),
+        (
+            "CONTAINER/image",
+            json!("docker.io/library/nginx"),
+            expect![[r#"
+            spec.template.spec.containers[0].image: cannot pull `docker.io/library/nginx`: pulling from registries is not there yet; name an OCI layout folder on the node as `oci:/srv/images/web:1`, or leave the image out
+        "#]],
+        ),
+        (
+            "CONTAINER/command",
+            json!(["", "a\u{0}b"]),
+            expect![[r#"
+            spec.template.spec.containers[0].command[0]: must name a program, got nothing
+            spec.template.spec.containers[0].command[1]: must not have a NUL character in it
+        "#]],
+        ),
+        (
+            "CONTAINER/args",
+            json!(["-p", 8080, true]),
+            expect![[r#"
+            spec.template.spec.containers[0].args[1]: must be text, got number `8080`: quote it, as `"8080"`
+            spec.template.spec.containers[0].args[2]: must be text, got `true`: quote it, as `"true"`
+        "#]],
+        ),
+        (
+            "CONTAINER/workingDir",
+            json!("srv/../etc"),
+            expect![[r#"
+            spec.template.spec.containers[0].workingDir: must be an absolute path without `..`, got `srv/../etc`
+        "#]],
+        ),
+        (
+            "CONTAINER/securityContext/runAsUser",
+            json!(4294967295u32),
+            expect![[r#"
+            spec.template.spec.containers[0].securityContext.runAsUser: must be at most 4294967294, got 4294967295
+        "#]],
+        ),
+        (
+            "CONTAINER/env",
+            json!([{"name": "log-level", "value": ""}, {"name": "A"}, {"name": "A"}]),
+            expect![[r#"
+                spec.template.spec.containers[0].env[0].name: must be letters, digits and `_`, not beginning with a digit, got `log-level`; `log_level` would do
+                spec.template.spec.containers[0].env[2].name: is already used by `spec.template.spec.containers[0].env[1]`
+            "#]],
+        ),
+    ] {
+        broken(&[(pointer, value)], expected);
+    }
+}
+
+#[test]
+fn ports_are_unique_in_the_task() {
+    let second = json!({"name": "b", "command": ["x"], "ports": [{"name": "http"}, {"name": "x", "hostPort": 9000}, {"name": "8080"}, {"hostPort": 1}]});
+    broken(
+        &[("/spec/template/spec/containers/1", second)],
+        expect![[r#"
+        spec.template.spec.containers[1].ports[0].name: is already used by `spec.template.spec.containers[0].ports[0]`
+        spec.template.spec.containers[1].ports[1].hostPort: 9000 is already used by `spec.template.spec.containers[0].ports[1]`
+        spec.template.spec.containers[1].ports[2].name: must have a letter in it, got `8080`, which would be taken for a number
+        spec.template.spec.containers[1].ports[3].name: is needed: the items of this list are told apart by their name
+    "#]],
+    );
+    broken(
+        &[("CONTAINER/ports/1/hostPort", json!(0))],
+        expect![[r#"
+        spec.template.spec.containers[0].ports[1].hostPort: must be at least 1, got 0
+    "#]],
+    );
+    broken(
+        &[("CONTAINER/ports/1/hostPort", json!(70000))],
+        expect![[r#"
+            spec.template.spec.containers[0].ports[1].hostPort: must be at most 65535, got 70000
+        "#]],
+    );
+    broken(
+        &[("CONTAINER/ports/1/containerPort", json!(80))],
+        expect![[r#"
+        spec.template.spec.containers[0].ports[1].containerPort: unknown field `containerPort`, known here: hostPort, name
+    "#]],
+    );
+}
+
+#[test]
+fn a_probe_checks_one_thing_at_a_port_of_the_task() {
+    let probe = "CONTAINER/readinessProbe";
+    for (pointer, value, expected) in [
+        (
+            probe,
+            json!({}),
+            expect![[r#"
+            spec.template.spec.containers[0].readinessProbe: needs one of httpGet and tcpSocket
+        "#]],
+        ),
+        (
+            probe,
+            json!({"httpGet": {"port": "http"}, "tcpSocket": {"port": "http"}}),
+            expect![[r#"
+            spec.template.spec.containers[0].readinessProbe.tcpSocket: must not stand beside httpGet: a probe checks one thing
+        "#]],
+        ),
+        (
+            probe,
+            json!({"httpGet": {"path": "healthz ", "port": "htp"}}),
+            expect![[r#"
+            spec.template.spec.containers[0].readinessProbe.httpGet.path: must begin with `/` and have no blanks in it, got `healthz `
+            spec.template.spec.containers[0].readinessProbe.httpGet.port: must be the name of a port of this Task, got `htp`, did you mean `http`?
+        "#]],
+        ),
+        (
+            probe,
+            json!({"tcpSocket": {}}),
+            expect![[r#"
+            spec.template.spec.containers[0].readinessProbe.tcpSocket.port: is needed: the name of a port, or a number from 1 to 65535
+        "#]],
+        ),
+        (
+            probe,
+            json!({"tcpSocket": {"port": "9000"}}),
+            expect![[r#"
+            spec.template.spec.containers[0].readinessProbe.tcpSocket.port: must be a number, got text `9000`: take the quotes away
+        "#]],
+        ),
+        (
+            probe,
+            json!({"tcpSocket": {"port": 65536}}),
+            expect![[r#"
+            spec.template.spec.containers[0].readinessProbe.tcpSocket.port: must be at most 65535, got 65536
+        "#]],
+        ),
+        (
+            probe,
+            json!({"tcpSocket": {"port": 1}, "periodSeconds": 0, "timeoutSeconds": 100_000, "failureThreshold": 0}),
+            expect![[r#"
+                spec.template.spec.containers[0].readinessProbe.failureThreshold: must be at least 1, got 0
+                spec.template.spec.containers[0].readinessProbe.periodSeconds: must be at least 1, got 0
+                spec.template.spec.containers[0].readinessProbe.timeoutSeconds: must be at most 86400, got 100000
+            "#]],
+        ),
+        (
+            "CONTAINER/livenessProbe/successThreshold",
+            json!(2),
+            expect![[r#"
+            spec.template.spec.containers[0].livenessProbe.successThreshold: must be 1 for a livenessProbe, got 2
+        "#]],
+        ),
+    ] {
+        broken(&[(pointer, value)], expected);
+    }
+}
+
+#[test]
+fn amounts_are_positive_and_requests_within_limits() {
+    let resources = "CONTAINER/resources";
+    for (pointer, value, expected) in [
+        (
+            resources,
+            json!({"requests": {"cpu": 2, "memory": "1Gi"}, "limits": {"cpu": "1500m", "memory": "64Mi"}}),
+            expect![[r#"
+                spec.template.spec.containers[0].resources.requests[cpu]: must be at most the limit, which is 1500m, got 2
+                spec.template.spec.containers[0].resources.requests[memory]: must be at most the limit, which is 64Mi, got 1Gi
+            "#]],
+        ),
+        (
+            resources,
+            json!({"requests": {"cpus": 1, "pids": 5}, "limits": {"disk": "1Gi", "memory": 64}}),
+            expect![[r#"
+                spec.template.spec.containers[0].resources.limits[disk]: the name must be one of `cpu`, `memory`, `pids`, got `disk`
+                spec.template.spec.containers[0].resources.limits[memory]: must be at least 1Mi, got 64, did you mean `64Mi`?
+                spec.template.spec.containers[0].resources.requests[cpus]: the name must be one of `cpu`, `memory`, `disk`, got `cpus`, did you mean `cpu`?
+                spec.template.spec.containers[0].resources.requests[pids]: the name must be one of `cpu`, `memory`, `disk`, got `pids`
+            "#]],
+        ),
+        (
+            resources,
+            json!({"requests": {"cpu": 0, "memory": "64MB", "disk": "1e3"}, "limits": {"pids": "1.5", "cpu": [1]}}),
+            expect![[r#"
+                spec.template.spec.containers[0].resources.limits[cpu]: must be an amount as `500m` or `64Mi`, got a list
+                spec.template.spec.containers[0].resources.limits[pids]: must be a whole number, got 1.5
+                spec.template.spec.containers[0].resources.requests[cpu]: must be more than 0: take the line out to ask for nothing
+                spec.template.spec.containers[0].resources.requests[disk]: must be a number with an optional suffix (m, k, M, G, T, Ki, Mi, Gi, Ti), got `1e3`
+                spec.template.spec.containers[0].resources.requests[memory]: must be a number with an optional suffix (m, k, M, G, T, Ki, Mi, Gi, Ti), got `64MB`
+            "#]],
+        ),
+        (
+            resources,
+            json!({"request": {"cpu": 1}}),
+            expect![[r#"
+            spec.template.spec.containers[0].resources.request: unknown field `request`, did you mean `requests`?
+        "#]],
+        ),
+    ] {
+        broken(&[(pointer, value)], expected);
+    }
+}
