@@ -195,8 +195,8 @@ fn mounts(plan: &Blueprint) -> Vec<Value> {
         mount("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]),
         mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
         mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+        // Without the cgroup hierarchies: their version 1 would be writable, and the limits with it.
         mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
-        mount("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]),
     ];
     let shown = ["bind", "nosuid", "nodev", "noexec", "ro", "rprivate"];
     let Some(sandbox) = &plan.sandbox else {

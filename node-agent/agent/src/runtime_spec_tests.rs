@@ -69,7 +69,6 @@ fn a_container_without_image_gets_a_hardened_view_of_the_node() {
         /dev/shm tmpfs tmpfs nosuid,noexec,nodev,mode=1777,size=65536k
         /dev/mqueue mqueue mqueue nosuid,noexec,nodev
         /sys sysfs sysfs nosuid,noexec,nodev,ro
-        /sys/fs/cgroup cgroup cgroup nosuid,noexec,nodev,relatime,ro
         /tmp tmpfs tmpfs nosuid,nodev,mode=1777,size=536870912
         /run tmpfs tmpfs nosuid,nodev,noexec,mode=755,size=1024k
         /var/lib/berth tmpfs tmpfs nosuid,nodev,noexec,mode=755,size=1024k
