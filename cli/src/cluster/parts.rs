@@ -163,6 +163,8 @@ impl Part {
         Command::new(&self.program)
             .args(&self.args)
             .env(PARENT, std::process::id().to_string())
+            // A log file is no terminal.
+            .env("NO_COLOR", "1")
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

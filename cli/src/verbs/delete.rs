@@ -1,7 +1,12 @@
 //! `ctl delete`: asks for the deletion of objects and waits until they are gone.
 
-use berth_client::{Error, ObjectKey, Write};
+use std::time::Instant;
+
+use berth_client::{Error, ObjectKey, Query, Write};
+use berth_types::Resource;
+use berth_types::app::App;
 use berth_types::kinds::Kind;
+use berth_types::task::Task;
 use serde_json::Value;
 
 use super::wait::{keys, lingers};
@@ -10,7 +15,7 @@ use crate::args::Cascade;
 use crate::failure::{Exit, Failure};
 use crate::manifest::read;
 use crate::output::print;
-use crate::request::{Absent, Delete, Scope};
+use crate::request::{Absent, Delete, Patience, Scope};
 use crate::waiting::{self, Awaited, Verdict};
 
 /// Something to delete.
@@ -94,15 +99,46 @@ async fn delete(api: &Api, task: &Delete, one: &mut Doomed) -> Result<bool, Fail
     }
 }
 
+/// Waits until the objects are gone, and with an App its Tasks: they run for a while after nobody asks for them.
 async fn wait(api: &Api, task: &Delete, asked: &[Doomed]) -> Result<(), Failure> {
     let Some(patience) = task.wait else { return Ok(()) };
-    let judges: Vec<_> = asked.iter().map(|one| move |object: Option<&Value>| gone(one, object)).collect();
-    let awaited = asked.iter().zip(&judges);
-    let awaited = awaited.map(|(one, judge)| Awaited { name: one.name.clone(), key: one.key.clone(), judge });
-    let meanwhile = "the deletion goes on; `ctl get` shows what is left";
-    waiting::all(api, awaited.collect(), patience, "the deletion", meanwhile).await?;
+    let began = Instant::now();
+    until_gone(api, asked, patience).await?;
+    if task.cascade == Cascade::Background {
+        let patience = patience.map(|patience| patience.saturating_sub(began.elapsed()));
+        until_gone(api, &tasks_of(api, asked).await?, patience).await?;
+    }
     asked.iter().for_each(|one| print::line(&format!("{} deleted", one.name)));
     Ok(())
+}
+
+async fn until_gone(api: &Api, doomed: &[Doomed], patience: Patience) -> Result<(), Failure> {
+    let judges: Vec<_> = doomed.iter().map(|one| move |object: Option<&Value>| gone(one, object)).collect();
+    let awaited = doomed.iter().zip(&judges);
+    let awaited = awaited.map(|(one, judge)| Awaited { name: one.name.clone(), key: one.key.clone(), judge });
+    let meanwhile = "the deletion goes on; `ctl get` shows what is left";
+    waiting::all(api, awaited.collect(), patience, "the deletion", meanwhile).await
+}
+
+/// The Tasks that belonged to Apps that are gone.
+async fn tasks_of(api: &Api, gone: &[Doomed]) -> Result<Vec<Doomed>, Failure> {
+    let mut found = Vec::new();
+    for app in gone.iter().filter(|one| one.key.kind.kind == App::KIND) {
+        let query = Query::of::<Task>().in_namespace(app.key.namespace.clone());
+        let listed = api.client.list_as::<Task>(&query).await;
+        let tasks = listed
+            .map_err(|error| api.failed(&format!("could not list tasks of {}", app.name), &error))?
+            .items;
+        let owned = |task: &&Task| {
+            task.metadata.owner_references.iter().any(|owner| Some(&owner.uid) == app.uid.as_ref())
+        };
+        found.extend(tasks.iter().filter(owned).map(|task| Doomed {
+            name: format!("task/{}", task.metadata.name),
+            key: ObjectKey::to(task),
+            uid: Some(task.metadata.uid.clone()),
+        }));
+    }
+    Ok(found)
 }
 
 fn gone(one: &Doomed, object: Option<&Value>) -> Verdict {

@@ -43,7 +43,10 @@ pub async fn run(task: &Down) -> Result<(), Failure> {
     }
     done.iter().for_each(|line| print::line(line));
     if home.data.exists() {
-        print::line(&format!("the data stays in {}", home.data.display()));
+        print::line(&format!(
+            "the data stays in {} (`ctl down --delete-data` removes it)",
+            home.data.display()
+        ));
     }
     Ok(())
 }

@@ -26,6 +26,9 @@ use berth_types::{Clock, SystemClock};
 /// Lines of a part's log that are shown when it fails.
 const LINES: usize = 8;
 
+/// Lines of a part's log that are shown when it ends later.
+const LAST_WORDS: usize = 3;
+
 /// Brings the cluster up on this machine.
 pub async fn run(task: Up) -> Result<(), Failure> {
     let programs = programs()
@@ -119,7 +122,7 @@ fn told(ended: &Ended) -> String {
     let wait = ended.again_in.as_millis() as f64 / 1000.0;
     let mut text =
         format!("{} ended ({}), starting it again in {wait} s; its last words:\n", ended.part, ended.how);
-    for line in tail(&ended.log, 0, LINES) {
+    for line in tail(&ended.log, 0, LAST_WORDS) {
         text.push_str(&format!("  {}\n", crate::manifest::visible(&line)));
     }
     text
