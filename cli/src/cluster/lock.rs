@@ -79,3 +79,23 @@ fn holder_in(mut file: File) -> Option<Holder> {
     let since = Timestamp::parse(words.next()?).ok()?;
     Some(Holder { process: Process { pid, started }, since })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_holder_is_refused_and_told_who_the_first_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("up.lock");
+        let first = UpLock::take(&path).unwrap();
+        match UpLock::take(&path) {
+            Err(NoLock::Held(Some(holder))) => assert_eq!(holder.process, Process::own()),
+            other => panic!("{other:?}"),
+        }
+        drop(first);
+        UpLock::take(&path).unwrap().remove().unwrap();
+        assert!(!path.exists());
+        UpLock::take(&path).unwrap();
+    }
+}

@@ -27,6 +27,11 @@ impl Table {
         }
     }
 
+    /// The place of the column with this head.
+    pub fn column(&self, head: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column == head)
+    }
+
     /// The line of column heads.
     pub fn head(&self) -> String {
         self.line(&self.columns)

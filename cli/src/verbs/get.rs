@@ -135,7 +135,28 @@ impl<'a> View<'a> {
     }
 
     fn print(&mut self, objects: &[Value]) {
-        let rows: Vec<Vec<String>> = objects.iter().map(|object| self.row(object)).collect();
+        let rows = objects.iter().map(|object| self.row(object)).collect();
+        self.print_rows(rows);
+    }
+
+    /// Shows objects that are gone; as they were last they would look as if they still were.
+    fn print_gone(&mut self, objects: &[Value]) {
+        let status = self.table.column("STATUS");
+        let row = |object: &Value| {
+            let mut row = self.row(object);
+            if let Some(cell) = status.and_then(|at| row.get_mut(at)) {
+                *cell = "Deleted".into();
+            }
+            row
+        };
+        let rows = objects.iter().map(row).collect();
+        self.print_rows(rows);
+    }
+
+    fn print_rows(&mut self, rows: Vec<Vec<String>>) {
+        if rows.is_empty() {
+            return;
+        }
         self.table.fit(&rows);
         if !self.begun && self.look.heads == Shown::Yes {
             print::line(&self.table.head());
@@ -186,15 +207,17 @@ async fn follow(api: &Api, task: &Get) -> Result<(), Failure> {
     while let Some((n, update)) = feeds.next().await {
         let update = update.map_err(|error| api.failed("could not watch", &error))?;
         let (view, seen) = &mut views[n];
-        let objects = seen.take(update);
+        let (objects, gone) = seen.take(update);
         match task.form {
-            Form::Table(_) if objects.is_empty() => {}
-            Form::Table(_) => view.print(&objects),
-            Form::Name => objects.iter().for_each(|object| {
+            Form::Table(_) => {
+                view.print(&objects);
+                view.print_gone(&gone);
+            }
+            Form::Name => objects.iter().chain(&gone).for_each(|object| {
                 print::line(&format!("{}/{}", view.kind.traits.singular, name(object)));
             }),
             Form::Json(_) | Form::Yaml(_) => {
-                for object in objects {
+                for object in objects.into_iter().chain(gone) {
                     if matches!(task.form, Form::Yaml(_)) {
                         print::line("---");
                     }
@@ -211,19 +234,23 @@ async fn follow(api: &Api, task: &Get) -> Result<(), Failure> {
 struct Seen(BTreeMap<(String, String), String>);
 
 impl Seen {
-    /// The objects of an update that are news.
-    fn take(&mut self, update: Update<Value>) -> Vec<Value> {
-        let objects = match update {
-            Update::Initial { objects, .. } | Update::Restarted { objects, .. } => objects,
+    /// The objects of an update that are news, and those that are gone.
+    fn take(&mut self, update: Update<Value>) -> (Vec<Value>, Vec<Value>) {
+        let (mut there, mut gone) = (Vec::new(), Vec::new());
+        match update {
+            Update::Initial { objects, .. } | Update::Restarted { objects, .. } => there = objects,
             Update::Changes { changes, .. } => {
-                let object = |change| match change {
-                    Change::Added(object) | Change::Modified(object) | Change::Deleted(object) => object,
-                };
-                changes.into_iter().map(object).collect()
+                for change in changes {
+                    match change {
+                        Change::Added(object) | Change::Modified(object) => there.push(object),
+                        Change::Deleted(object) => gone.push(object),
+                    }
+                }
             }
-            Update::Bookmark { .. } => Vec::new(),
-        };
-        objects.into_iter().filter(|object| self.news(object)).collect()
+            Update::Bookmark { .. } => {}
+        }
+        there.retain(|object| self.news(object));
+        (there, gone)
     }
 
     fn news(&mut self, object: &Value) -> bool {

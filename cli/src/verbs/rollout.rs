@@ -28,6 +28,10 @@ pub async fn status(api: &Api, task: &RolloutStatus) -> Result<(), Failure> {
         }
         return Ok(());
     };
+    // One that is not there now is a mistyped name; only later it means that somebody deleted it.
+    for key in &keys {
+        get(api, key).await?;
+    }
     let meanwhile = "the rollout goes on; the same command watches it again";
     waiting::all(api, keys.iter().map(awaited).collect(), patience, "the rollout", meanwhile).await?;
     keys.iter().for_each(|key| print::line(&format!("app/{} is rolled out", key.name)));

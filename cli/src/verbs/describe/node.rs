@@ -18,10 +18,8 @@ pub async fn tell(api: &Api, story: &mut Story, node: &Node, now: Timestamp) -> 
     let info = &node.status.node_info;
     story.fact("Status", node_state(node));
     story.fact("Address", &node.status.address);
-    story.fact(
-        "System",
-        format!("{} {}, kernel {}", info.operating_system, info.architecture, info.kernel_version),
-    );
+    let system = [info.operating_system.as_str(), &info.architecture, &info.kernel_version];
+    story.fact("System", system.join(" ").trim());
     story.fact("Boot", &info.boot_id);
     story.fact("Agent", &info.agent_version);
     let taints =
