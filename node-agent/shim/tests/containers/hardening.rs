@@ -76,7 +76,7 @@ fn calls_beyond_the_container_are_refused() {
 fn a_program_starts_with_what_its_spec_says_and_nothing_else() {
     let world = World::new();
     let mut ask = world.shell(
-        "umask; env | grep -v ^SHLVL | grep -v ^PWD | sort; ulimit -n; ls /proc/1/fd | tr '\\n' ' '; pwd; id",
+        "umask; env | grep -v ^SHLVL | grep -v ^PWD | sort; ulimit -n; ls -1 /proc/1/fd; pwd; id",
     );
     ask.spec["process"]["env"] = json!(["PATH=/bin", "HOME=/tmp", "GREETING=hello"]);
     ask.spec["process"]["user"] = json!({"uid": 1000, "gid": 1001, "umask": 0o027});
@@ -88,7 +88,10 @@ fn a_program_starts_with_what_its_spec_says_and_nothing_else() {
         stdout HOME=/tmp
         stdout PATH=/bin
         stdout 1000
-        stdout 0 1 2 /tmp
+        stdout 0
+        stdout 1
+        stdout 2
+        stdout /tmp
         stdout uid=1000 gid=1001
     "#]]
     .assert_eq(&world.output(&ask));
