@@ -181,7 +181,12 @@ impl TaskBundle {
     /// The id that libcontainer knows attempt `attempt` of the container at `position` by; its folder below the
     /// state root has this name.
     pub fn runtime_id(&self, position: usize, attempt: u32) -> String {
-        format!("{}{position:04x}{attempt:08x}", self.task_uid)
+        format!("{}{attempt:08x}", self.runtime_ids(position))
+    }
+
+    /// How the ids of all attempts of the container at `position` begin.
+    pub fn runtime_ids(&self, position: usize) -> String {
+        format!("{}{position:04x}", self.task_uid)
     }
 }
 
@@ -198,5 +203,67 @@ impl TaskContainer {
             faults.push(format!("cgroup: must be `/<parent>/<name>` or deeper, got `{}`", self.cgroup));
         }
         faults
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bundle() -> TaskBundle {
+        TaskBundle {
+            task_uid: "0123456789abcdef0123456789abcdef".into(),
+            socket: "/run/berth/node/s/0123456789ab.sock".into(),
+            state_root: "/run/berth/node/c".into(),
+            directory: "/var/lib/berth/node/tasks/x".into(),
+            log_rotation: LogRotation { bytes: 1, files: 1 },
+            containers: vec![TaskContainer { name: "web".into(), cgroup: "/berth-1/x/web".into() }],
+        }
+    }
+
+    #[test]
+    fn every_broken_rule_is_named() {
+        assert_eq!(bundle().faults(), Vec::<String>::new());
+        type Change = fn(&mut TaskBundle);
+        let table: [(Change, &str); 9] = [
+            (|b| b.task_uid = "../../x".into(), "taskUid: must be 32 lower-case hex digits, got `../../x`"),
+            (|b| b.task_uid.make_ascii_uppercase(), "taskUid: must be 32 lower-case hex digits"),
+            (|b| b.socket = "s".into(), "socket: must be an absolute path, got `s`"),
+            (|b| b.socket = format!("/{}", "x".repeat(107)).into(), "socket: must be shorter than 108 bytes"),
+            (|b| b.state_root = "c".into(), "stateRoot: must be an absolute path"),
+            (|b| b.log_rotation.files = 0, "logRotation: bytes and files must be at least 1"),
+            (|b| b.containers[0].name = "a/b".into(), "containers[0].name: must be 1 to 63 of a-z"),
+            (
+                |b| b.containers[0].cgroup = "/a/../b".into(),
+                "containers[0].cgroup: must be `/<parent>/<name>`",
+            ),
+            (|b| b.containers[0].cgroup = "/".into(), "containers[0].cgroup: must be `/<parent>/<name>`"),
+        ];
+        for (change, rule) in table {
+            let mut broken = bundle();
+            change(&mut broken);
+            let faults = broken.faults();
+            assert!(faults.len() == 1 && faults[0].starts_with(rule), "{rule}: {faults:?}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_hex_and_no_other_containers() {
+        let bundle = bundle();
+        let id = bundle.runtime_id(10, 255);
+        assert_eq!(id, "0123456789abcdef0123456789abcdef000a000000ff");
+        assert!(id.starts_with(&bundle.runtime_ids(10)) && !id.starts_with(&bundle.runtime_ids(1)));
+    }
+
+    #[test]
+    fn a_field_nobody_knows_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("task.json");
+        let mut tree = serde_json::to_value(bundle()).unwrap();
+        tree["colour"] = "red".into();
+        fs::write(&path, tree.to_string()).unwrap();
+        assert!(matches!(TaskBundle::read(&path), Err(BundleError::Parse { .. })));
+        bundle().write(&path).unwrap();
+        assert_eq!(TaskBundle::read(&path).unwrap(), bundle());
     }
 }

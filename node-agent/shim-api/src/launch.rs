@@ -36,9 +36,6 @@ pub enum LaunchError {
     /// The shim ended before it listened.
     #[error("the shim did not start: {0}")]
     Failed(String),
-    /// Containers would run without protection.
-    #[error("programs cannot be confined on this machine: {0}")]
-    Unconfined(String),
 }
 
 impl SealedShim {
@@ -57,19 +54,6 @@ impl SealedShim {
         }
         serde_json::from_slice(&shim.stdout)
             .map_err(|error| LaunchError::Failed(format!("it did not tell its process: {error}")))
-    }
-
-    /// Whether a program that is started as containers' are is under the filter and cannot gain privileges. An agent
-    /// for which this fails starts nothing.
-    pub fn check(&self) -> Result<(), LaunchError> {
-        let probe = self.command(Path::new("--check")).output()?;
-        let said = String::from_utf8_lossy(&probe.stdout).into_owned();
-        let confined =
-            ["NoNewPrivs:\t1", "Seccomp:\t2"].iter().all(|line| said.lines().any(|seen| seen == *line));
-        if confined {
-            return Ok(());
-        }
-        Err(LaunchError::Unconfined(said + String::from_utf8_lossy(&probe.stderr).trim()))
     }
 
     /// The command that starts a shim. It ends with code 0 as soon as the shim listens, having written the shim's

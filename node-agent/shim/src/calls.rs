@@ -1,6 +1,7 @@
 //! What clients ask for.
 
 use std::fs;
+use std::path::PathBuf;
 
 use berth_shim_api::cgroup::CgroupError;
 use berth_shim_api::message::{
@@ -129,25 +130,23 @@ impl Shim {
 
     fn begin(&mut self, position: usize, start: Start, asker: Asker) -> std::io::Result<()> {
         let (log, output) = ContainerLog::open(&start.log, self.bundle.log_rotation)?;
-        let (filter, id) = (self.filter.clone(), self.bundle.runtime_id(position, start.attempt));
-        let state_root = self.bundle.state_root.clone();
-        let container = &mut self.containers[position];
+        let earlier = self.remains(position);
         let attempt = start.attempt;
-        let (folder, mounts) =
-            (state_root.join(&id), start.mounts.iter().map(|m| mounts::target(m).into()).collect());
+        let mounts: Vec<PathBuf> = start.mounts.iter().map(|mount| mounts::target(mount).into()).collect();
         let launch = Launch {
-            container: container.config.clone(),
-            earlier: container.remains(),
+            container: self.containers[position].config.clone(),
+            id: self.bundle.runtime_id(position, attempt),
+            filter: self.filter.clone(),
+            earlier,
             start,
-            id,
-            state_root,
             output,
-            filter,
         };
         let helper = Helper::spawn(move |telling| lifecycle::launch(launch, telling))?;
+        let container = &mut self.containers[position];
         container.newest_attempt = Some(attempt);
-        container.state_folder = Some(folder);
-        container.mounts = mounts;
+        // Those of attempts before stay on the list until everything is known to be gone.
+        container.mounts.retain(|known| !mounts.contains(known));
+        container.mounts.extend(mounts);
         container.phase =
             Phase::Starting(Starting { attempt, helper, log, process: None, early_end: None, asker });
         Ok(())
@@ -180,6 +179,7 @@ impl Shim {
     }
 
     fn delete(&mut self, position: usize, asker: Asker) -> Settled {
+        let remains = self.remains(position);
         let container = &mut self.containers[position];
         let record = match &mut container.phase {
             Phase::Starting(_) | Phase::Alive(_) => {
@@ -192,7 +192,6 @@ impl Shim {
             Phase::Absent => None,
             Phase::Ended(record) => Some(record.clone()),
         };
-        let remains = container.remains();
         let removal = Helper::spawn(move |telling| {
             telling.tell(&match lifecycle::remove(&remains) {
                 Ok(()) => Told::Removed,
@@ -222,8 +221,8 @@ impl Shim {
                 }
             }
         }
-        for container in &self.containers {
-            if let Err(refusal) = lifecycle::remove(&container.remains()) {
+        for position in 0..self.containers.len() {
+            if let Err(refusal) = lifecycle::remove(&self.remains(position)) {
                 return Settled::Now(Outcome::Refused(refusal));
             }
         }
@@ -232,6 +231,17 @@ impl Shim {
         self.ending = true;
         self.reply(asker, Outcome::Ok(Answer::Done));
         Settled::Later
+    }
+
+    /// What there may be of a container.
+    fn remains(&self, position: usize) -> Remains {
+        let container = &self.containers[position];
+        Remains {
+            cgroups: container.cgroups.clone(),
+            state_root: self.bundle.state_root.clone(),
+            ids: self.bundle.runtime_ids(position),
+            mounts: container.mounts.clone(),
+        }
     }
 
     /// Kills everything of a container, who brings it up included, and has it repeated until it has ended.
@@ -259,14 +269,5 @@ impl Container {
         }
         let newest = self.newest_attempt.filter(|newest| *newest >= attempt)?;
         Some(format!("was at attempt {newest} already, so {attempt} is no new one"))
-    }
-
-    /// What there may be of it.
-    fn remains(&self) -> Remains {
-        Remains {
-            cgroups: self.cgroups.clone(),
-            state: self.state_folder.clone(),
-            mounts: self.mounts.clone(),
-        }
     }
 }

@@ -104,7 +104,9 @@ impl Shim {
             self.note(&said);
         }
         if let (RefusalReason::CannotStart, Some(cause)) = (refusal.reason, first_cause(&said)) {
-            refusal.message += &format!(": {cause}");
+            self.note(&refusal.message);
+            let step = refusal.message.split(": ").next().unwrap_or_default();
+            refusal.message = format!("{step}: {cause}");
         }
         starting.log.finish();
         self.containers[position].phase = Phase::Absent;
@@ -115,7 +117,6 @@ impl Shim {
         let container = &mut self.containers[position];
         container.phase = Phase::Absent;
         container.mounts.clear();
-        container.state_folder = None;
         self.reply_all(&removing.askers, &Outcome::Ok(Answer::Done));
     }
 

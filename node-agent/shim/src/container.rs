@@ -27,8 +27,6 @@ pub struct Container {
     pub cgroups: Subtree,
     /// The newest attempt that was ever tried.
     pub newest_attempt: Option<u32>,
-    /// libcontainer's folder of that attempt.
-    pub state_folder: Option<PathBuf>,
     /// Where mounts of that attempt may be.
     pub mounts: Vec<PathBuf>,
     /// What it is doing.

@@ -96,7 +96,10 @@ fn is_sealed() -> io::Result<bool> {
 /// Becomes a sealed copy of itself; returns only when that fails.
 fn seal(bundle: &Path) -> StartError {
     match SealedShim::load(Path::new("/proc/self/exe")) {
-        Ok(sealed) => could_not("execute the sealed copy")(sealed.command(bundle).exec()),
+        Ok(sealed) => match std::path::absolute(bundle) {
+            Ok(bundle) => could_not("execute the sealed copy")(sealed.command(&bundle).exec()),
+            Err(error) => could_not("find the bundle")(error),
+        },
         Err(error) => error.into(),
     }
 }

@@ -29,11 +29,14 @@ use crate::mounts;
 const REMOVAL_PATIENCE: Duration = Duration::from_secs(20);
 
 /// What there may be of a container on the node.
+#[derive(Clone)]
 pub struct Remains {
     /// Its cgroups.
     pub cgroups: Subtree,
-    /// libcontainer's folder of the attempt before, if there was one.
-    pub state: Option<PathBuf>,
+    /// libcontainer's folder of folders.
+    pub state_root: PathBuf,
+    /// How the names of its folders there begin, whatever the attempt and whoever's shim.
+    pub ids: String,
     /// Where its mounts may be.
     pub mounts: Vec<PathBuf>,
 }
@@ -46,8 +49,6 @@ pub struct Launch {
     pub container: TaskContainer,
     /// The attempt's id for libcontainer.
     pub id: String,
-    /// libcontainer's folder.
-    pub state_root: PathBuf,
     /// What its processes write to.
     pub output: OutputEnds,
     /// What its processes may call.
@@ -64,25 +65,31 @@ pub fn remove(remains: &Remains) -> Result<(), Refusal> {
         .cgroups
         .remove(REMOVAL_PATIENCE)
         .map_err(|e| leftover("could not remove the container's cgroup", &e))?;
-    // libcontainer's own delete would signal a bare process number that may long be somebody else's.
-    if let Some(state) = &remains.state {
-        match fs::remove_dir_all(state) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(leftover("could not remove the container's state", &error)),
-        }
-    }
+    remove_state(remains).map_err(|error| leftover("could not remove the container's state", &error))?;
     mounts::take_down(&remains.mounts)
         .map_err(|error| leftover("could not take down the container's mounts", &error))
 }
 
+/// libcontainer's own delete would signal a bare process number that may long be somebody else's.
+fn remove_state(remains: &Remains) -> io::Result<()> {
+    let folders = match fs::read_dir(&remains.state_root) {
+        Ok(folders) => folders,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for folder in folders {
+        let folder = folder?;
+        if folder.file_name().as_encoded_bytes().starts_with(remains.ids.as_bytes()) {
+            fs::remove_dir_all(folder.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Brings an attempt up, telling of each step; leaves nothing behind when it fails.
 pub fn launch(launch: Launch, telling: &mut Telling) {
-    let remains = Remains {
-        cgroups: launch.earlier.cgroups.clone(),
-        state: Some(launch.state_root.join(&launch.id)),
-        mounts: launch.start.mounts.iter().map(|mount| mounts::target(mount).to_path_buf()).collect(),
-    };
+    let mut remains = launch.earlier.clone();
+    remains.mounts.extend(launch.start.mounts.iter().map(|mount| mounts::target(mount).to_path_buf()));
     if let Err(refused) = remove(&launch.earlier).and_then(|()| bring_up(launch, telling)) {
         let cleaned = remove(&remains);
         telling.tell(&Told::Failed(match cleaned {
@@ -121,7 +128,7 @@ fn cannot(step: &str, error: &LibcontainerError) -> Refusal {
 fn create(launch: Launch) -> Result<Container, LibcontainerError> {
     let nothing = fs::File::open("/dev/null").map_err(LibcontainerError::OtherIO)?;
     ContainerBuilder::new(launch.id, SyscallType::default())
-        .with_root_path(launch.state_root)?
+        .with_root_path(launch.earlier.state_root)?
         .with_stdin(nothing)
         .with_stdout(launch.output.stdout)
         .with_stderr(launch.output.stderr)

@@ -6,7 +6,6 @@
 
 mod admission;
 mod calls;
-mod check;
 mod children;
 mod connection;
 mod container;
@@ -28,19 +27,14 @@ const KILL_PAUSE: Duration = Duration::from_millis(10);
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
-    let (Some(argument), None) = (arguments.next(), arguments.next()) else {
+    let (Some(bundle), None) = (arguments.next(), arguments.next()) else {
         eprintln!("usage: shim BUNDLE");
         return ExitCode::from(2);
     };
-    let outcome = match argument.to_str() {
-        Some("--check") => check::check(),
-        Some("--show") => check::show(),
-        Some(_) | None => launch::launch(argument.as_ref()).map_err(|error| helper::chain(&error)),
-    };
-    match outcome {
+    match launch::launch(bundle.as_ref()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            eprintln!("{why}");
+        Err(error) => {
+            eprintln!("{}", helper::chain(&error));
             ExitCode::FAILURE
         }
     }

@@ -66,7 +66,6 @@ impl Shim {
             config: config.clone(),
             cgroups: hierarchies.subtree(&config.cgroup),
             newest_attempt: None,
-            state_folder: None,
             mounts: Vec::new(),
             phase: Phase::Absent,
         });

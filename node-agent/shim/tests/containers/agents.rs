@@ -69,6 +69,7 @@ fn a_new_shim_takes_over_the_place_of_a_dead_one() {
     assert_eq!(client.next_exit().unwrap().end, End::Code(4));
     client.shutdown().unwrap();
     eventually("it is gone", || !process.exists());
+    assert_eq!(fs::read_dir(&world.bundle.state_root).unwrap().count(), 0);
 }
 
 #[test]
