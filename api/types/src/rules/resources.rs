@@ -3,7 +3,8 @@
 use crate::fault::{Faults, Rule};
 use crate::path::At;
 use crate::quantity::{Quantity, ResourceList};
-use crate::scalar::one_of;
+use crate::scalar::short;
+use crate::spelling;
 use crate::task::Resources;
 
 const REQUESTS: [&str; 3] = ["cpu", "memory", "disk"];
@@ -30,10 +31,19 @@ fn check_list(list: &ResourceList, known: [&str; 3], at: &At, faults: &mut Fault
     for (name, amount) in list {
         let here = at.entry(name);
         if !known.contains(&name.as_str()) {
-            faults.add(&here, Rule::NotSupported, format!("the name {}", one_of(known.into_iter(), name)));
+            faults.add(&here, Rule::Unknown, unknown(name, known));
             continue;
         }
         check_amount(name, amount, &here, faults);
+    }
+}
+
+fn unknown(name: &str, known: [&str; 3]) -> String {
+    match spelling::hint(name, known) {
+        hint if hint.is_empty() => {
+            format!("unknown resource `{}`, known here: {}", short(name), known.join(", "))
+        }
+        hint => format!("unknown resource `{}`{hint}", short(name)),
     }
 }
 

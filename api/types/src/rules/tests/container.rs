@@ -211,10 +211,10 @@ fn amounts_are_positive_and_requests_within_limits() {
             resources,
             json!({"requests": {"cpus": 1, "pids": 5}, "limits": {"disk": "1Gi", "memory": 64}}),
             expect![[r#"
-                spec.template.spec.containers[0].resources.limits[disk]: the name must be one of `cpu`, `memory`, `pids`, got `disk`
+                spec.template.spec.containers[0].resources.limits[disk]: unknown resource `disk`, known here: cpu, memory, pids
                 spec.template.spec.containers[0].resources.limits[memory]: must be at least 1Mi, got 64, did you mean `64Mi`?
-                spec.template.spec.containers[0].resources.requests[cpus]: the name must be one of `cpu`, `memory`, `disk`, got `cpus`, did you mean `cpu`?
-                spec.template.spec.containers[0].resources.requests[pids]: the name must be one of `cpu`, `memory`, `disk`, got `pids`
+                spec.template.spec.containers[0].resources.requests[cpus]: unknown resource `cpus`, did you mean `cpu`?
+                spec.template.spec.containers[0].resources.requests[pids]: unknown resource `pids`, known here: cpu, memory, disk
             "#]],
         ),
         (
