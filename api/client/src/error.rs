@@ -126,6 +126,8 @@ impl Failure {
                 let message = format!("connection to {endpoint} broke: {}", root_cause(grpc));
                 Self::Unsure(Status::new(Reason::Timeout, message))
             }
+            // A server that speaks for itself sends its Status; this is its transport's bound on a message.
+            Code::OutOfRange => Self::Answered(Status::new(Reason::RequestEntityTooLarge, grpc.message())),
             _ => Self::Answered(berth_proto::from_grpc(grpc)),
         }
     }

@@ -35,7 +35,7 @@ impl Default for Options {
             deadline: Duration::from_secs(30),
             first_pause: Duration::from_millis(50),
             max_pause: Duration::from_secs(2),
-            watch_silence: Duration::from_secs(60),
+            watch_silence: Duration::from_secs(15),
         }
     }
 }

@@ -217,6 +217,11 @@ impl Write {
         self.0.verb() == Verb::Delete
     }
 
+    /// Bytes that it carries.
+    pub fn size(&self) -> usize {
+        self.0.json.len()
+    }
+
     /// Whether it may be sent again when its outcome is unknown.
     pub fn resend(&self) -> Resend {
         let guarded = !self.0.uid.is_empty() || !self.0.resource_version.is_empty();

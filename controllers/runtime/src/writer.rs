@@ -45,6 +45,8 @@ pub(crate) const STATUS: &str = "status";
 
 /// Writes of one Batch; the server spreads them over calls of the store.
 const BATCH: usize = 200;
+/// Bytes of one Batch, well below what a server takes in one message.
+const BATCH_BYTES: usize = 1 << 20;
 
 impl Writer {
     /// A writer in the name of `manager`.
@@ -73,11 +75,10 @@ impl Writer {
     }
 
     pub(crate) async fn send_noting(&self, wave: Wave, written: &mut Written) -> Vec<Outcome> {
-        let singles: Vec<&Deed> = wave.iter().filter(|deed| deed.writes.len() == 1).collect();
+        let singles = wave.iter().filter(|deed| deed.writes.len() == 1).map(|deed| deed.writes[0].clone());
         let mut batches = Vec::new();
-        for part in singles.chunks(BATCH) {
-            let writes = part.iter().map(|deed| deed.writes[0].clone()).collect();
-            batches.push(self.batch(writes, Atomicity::Each));
+        for part in parts(singles) {
+            batches.push(self.batch(part, Atomicity::Each));
         }
         let groups = wave.iter().filter(|deed| deed.writes.len() != 1);
         let groups = groups.map(|deed| self.batch(deed.writes.clone(), Atomicity::All));
@@ -129,6 +130,26 @@ impl Writer {
     }
 }
 
+/// The writes in order, in as few Batches as their bounds allow.
+fn parts(writes: impl Iterator<Item = Write>) -> Vec<Vec<Write>> {
+    let mut parts: Vec<Vec<Write>> = Vec::new();
+    let mut bytes = 0;
+    for write in writes {
+        let size = write.size();
+        match parts.last_mut() {
+            Some(part) if part.len() < BATCH && bytes + size <= BATCH_BYTES => {
+                bytes += size;
+                part.push(write);
+            }
+            Some(_) | None => {
+                bytes = size;
+                parts.push(vec![write]);
+            }
+        }
+    }
+    parts
+}
+
 fn judge(deed: &Deed, results: &[(KindName, Result<Object, Error>)]) -> Outcome {
     let mut worst = Outcome::Done;
     for (write, (_, result)) in deed.writes.iter().zip(results) {
@@ -162,5 +183,57 @@ fn note(results: &[(KindName, Result<Object, Error>)], written: &mut Written) {
         let Ok(version) = object.version() else { continue };
         let latest = written.entry(kind.clone()).or_default();
         *latest = (*latest).max(ResourceVersion::parse(&version));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use berth_client::ObjectKey;
+    use berth_types::Status;
+    use berth_types::app::App;
+    use berth_types::status::Reason;
+    use serde_json::json;
+
+    fn patch(bytes: usize) -> Write {
+        Write::patch::<App>("shop", "web", json!("x".repeat(bytes)))
+    }
+
+    fn delete() -> Write {
+        Write::delete(&ObjectKey::of::<App>("shop", "web"))
+    }
+
+    #[test]
+    fn a_batch_is_bounded_by_writes_and_by_bytes() {
+        let sizes = |writes: Vec<Write>| parts(writes.into_iter()).iter().map(Vec::len).collect::<Vec<_>>();
+        assert_eq!(sizes(vec![]), Vec::<usize>::new());
+        assert_eq!(sizes(vec![patch(1); 450]), [200, 200, 50]);
+        assert_eq!(sizes(vec![patch(400_000), patch(400_000), patch(400_000), patch(1)]), [2, 2]);
+        assert_eq!(sizes(vec![patch(1), patch(2_000_000), patch(1)]), [1, 1, 1]);
+    }
+
+    #[test]
+    fn an_old_view_is_no_failure_and_what_is_gone_needs_no_deletion() {
+        let error = |reason| Error::from(Status::new(reason, ""));
+        let outcome = |write: Write, reason| {
+            let deed = Deed::one("do", "web", "", write);
+            match judge(&deed, &[(KindName::of::<App>(), Err(error(reason)))]) {
+                Outcome::Done => "done",
+                Outcome::Stale => "stale",
+                Outcome::Failed(_) => "failed",
+            }
+        };
+        for (write, reason, expected) in [
+            (patch(1), Reason::Conflict, "stale"),
+            (patch(1), Reason::AlreadyExists, "stale"),
+            (patch(1), Reason::NotFound, "stale"),
+            (delete(), Reason::NotFound, "done"),
+            (delete(), Reason::Conflict, "stale"),
+            (patch(1), Reason::Invalid, "failed"),
+            (patch(1), Reason::Unavailable, "failed"),
+            (patch(1), Reason::Timeout, "failed"),
+        ] {
+            assert_eq!(outcome(write, reason), expected, "{reason:?}");
+        }
     }
 }

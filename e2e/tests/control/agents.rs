@@ -40,7 +40,15 @@ async fn sees(presence: &mut PresenceStream, name: &str, wanted: impl Fn(Presenc
 
 #[tokio::test]
 async fn an_agent_whose_server_is_killed_is_present_again_at_the_other_before_anybody_misses_it() {
-    let plane = Plane::new();
+    its_server_is_killed(Plane::new()).await;
+}
+
+#[tokio::test]
+async fn an_agent_whose_server_is_killed_is_present_again_at_the_other_on_etcd_too() {
+    its_server_is_killed(Plane::on_etcd("3.5.1").await).await;
+}
+
+async fn its_server_is_killed(plane: Plane) {
     let (one, two) = (plane.apiserver("one").await, plane.apiserver("two").await);
     let (agent, observer) = (client(&[&one, &two]), client(&[&two]));
     let node = agent.write_as::<Node>(&Write::create(&node("n1"))).await.unwrap();

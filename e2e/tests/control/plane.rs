@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_client::{Client, Options};
+use berth_e2e::etcd::Etcd;
 use berth_proto::v1::resources_server::ResourcesServer;
 use berth_server::{Nodes, ResourcesFace, Server, Timing};
-use berth_store::{EmbeddedStore, Store};
+use berth_store::{EmbeddedStore, EtcdOptions, EtcdStore, Store, Unsupported};
 use berth_types::app::App;
 use berth_types::node::Node;
 use berth_types::{ObjectMeta, Resource, SystemClock};
@@ -24,6 +25,7 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 pub struct Plane {
     store: Arc<dyn Store>,
     folder: tempfile::TempDir,
+    _etcd: Option<Etcd>,
 }
 
 /// One apiserver.
@@ -35,7 +37,16 @@ pub struct Apiserver {
 impl Plane {
     /// An empty store in memory.
     pub fn new() -> Self {
-        Self { store: Arc::new(EmbeddedStore::memory()), folder: tempfile::tempdir().unwrap() }
+        Self { store: Arc::new(EmbeddedStore::memory()), folder: tempfile::tempdir().unwrap(), _etcd: None }
+    }
+
+    /// An empty etcd of this version.
+    pub async fn on_etcd(version: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let etcd = Etcd::start(version, folder.path());
+        let options = EtcdOptions { unsupported: Unsupported::Allow, ..EtcdOptions::default() };
+        let store = EtcdStore::connect(&[etcd.url()], options).await.unwrap();
+        Self { store: Arc::new(store), folder, _etcd: Some(etcd) }
     }
 
     /// Starts an apiserver and waits until it serves.
