@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::value::{Header, WriteId};
 use crate::{Group, Kv, Rev, Store, StoreError, Write, rules};
@@ -64,12 +65,14 @@ pub struct CommitterOptions {
     pub origin: u64,
     /// How long an unknown outcome is pursued before the submitter is told `Unknown`.
     pub settle_within: Duration,
+    /// How long a group may wait for its call before the submitter is told `Unavailable`.
+    pub wait_at_most: Duration,
 }
 
 impl CommitterOptions {
     /// The defaults, for a committer with this origin.
     pub fn of(origin: u64) -> Self {
-        Self { origin, settle_within: Duration::from_secs(10) }
+        Self { origin, settle_within: Duration::from_secs(10), wait_at_most: Duration::from_secs(10) }
     }
 }
 
@@ -91,7 +94,7 @@ impl Committer {
     pub fn new(store: Arc<dyn Store>, options: CommitterOptions) -> Self {
         let (waiting, queue) = mpsc::unbounded_channel();
         let mut worker = JoinSet::new();
-        worker.spawn(queue::work(store, queue, options.settle_within));
+        worker.spawn(queue::work(store, queue, options));
         let shared = Shared { origin: options.origin, groups: AtomicU64::new(0), _worker: worker };
         Self { waiting, shared: Arc::new(shared) }
     }
@@ -108,7 +111,9 @@ impl Committer {
         rules::check_alone(&group)?;
         let (answer, answered) = oneshot::channel();
         let stopped = || StoreError::Unknown("the committer was stopped".into());
-        self.waiting.send(Waiting { group, write_id, answer }).map_err(|_| stopped())?;
+        self.waiting
+            .send(Waiting { group, write_id, answer, since: Instant::now() })
+            .map_err(|_| stopped())?;
         answered.await.map_err(|_| stopped())?
     }
 }

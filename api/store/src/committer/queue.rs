@@ -8,8 +8,9 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
-use super::{Ended, IN_FLIGHT, settle};
+use super::{CommitterOptions, Ended, IN_FLIGHT, settle};
 use crate::rules::Call;
 use crate::value::{WriteId, stamp};
 use crate::{Group, Store, StoreError, Write};
@@ -21,6 +22,7 @@ const SEARCHED: usize = 1024;
 pub(super) struct Waiting {
     pub(super) group: Group,
     pub(super) write_id: WriteId,
+    pub(super) since: Instant,
     pub(super) answer: oneshot::Sender<Result<Ended, StoreError>>,
 }
 
@@ -34,7 +36,7 @@ pub(super) struct Sent {
 pub(super) async fn work(
     store: Arc<dyn Store>,
     mut arriving: mpsc::UnboundedReceiver<Waiting>,
-    settle_within: Duration,
+    options: CommitterOptions,
 ) {
     let mut queue = VecDeque::new();
     let mut in_flight = JoinSet::new();
@@ -42,8 +44,9 @@ pub(super) async fn work(
         while let Ok(waiting) = arriving.try_recv() {
             queue.push_back(waiting);
         }
+        give_up_on(&mut queue, Instant::now(), options.wait_at_most);
         if !queue.is_empty() && in_flight.len() < IN_FLIGHT {
-            in_flight.spawn(settle::settle(store.clone(), next_call(&mut queue), settle_within));
+            in_flight.spawn(settle::settle(store.clone(), next_call(&mut queue), options.settle_within));
             continue;
         }
         tokio::select! {
@@ -51,6 +54,16 @@ pub(super) async fn work(
             Some(_) = in_flight.join_next() => {}
             else => return,
         }
+    }
+}
+
+/// Tells those at the head of the queue who waited too long that the store does not keep up.
+fn give_up_on(queue: &mut VecDeque<Waiting>, now: Instant, wait_at_most: Duration) {
+    let late = queue.iter().take_while(|waiting| now.duration_since(waiting.since) > wait_at_most).count();
+    for waiting in queue.drain(..late) {
+        let why = "too many writes wait for it".to_owned();
+        // A submitter that went away does not want its answer.
+        drop(waiting.answer.send(Err(StoreError::Unavailable(why))));
     }
 }
 
@@ -108,7 +121,7 @@ mod tests {
         let ask = |key: &&str| Condition::absent(key.as_bytes().to_vec());
         let group =
             Group { conditions: asks.iter().map(ask).collect(), writes: puts.iter().map(put).collect() };
-        Waiting { group, write_id: WriteId(1), answer: oneshot::channel().0 }
+        Waiting { group, write_id: WriteId(1), since: Instant::now(), answer: oneshot::channel().0 }
     }
 
     fn shown(call: &[Sent]) -> Vec<String> {
@@ -145,5 +158,17 @@ mod tests {
         let mut queue: VecDeque<Waiting> = keys.iter().map(|key| waiting(&[], &[key])).collect();
         assert_eq!(next_call(&mut queue).len(), LIMITS.operations - 1);
         assert_eq!(next_call(&mut queue).len(), 200 - (LIMITS.operations - 1));
+    }
+
+    #[test]
+    fn who_waits_too_long_is_told_so() {
+        const AT_MOST: Duration = Duration::from_secs(10);
+        let (answer, mut answered) = oneshot::channel();
+        let old = Waiting { answer, ..waiting(&[], &["a"]) };
+        let now = old.since + AT_MOST + Duration::from_secs(1);
+        let mut queue: VecDeque<Waiting> = [old, Waiting { since: now, ..waiting(&[], &["b"]) }].into();
+        give_up_on(&mut queue, now, AT_MOST);
+        assert_eq!(shown(&next_call(&mut queue)), ["b@0"]);
+        assert!(matches!(answered.try_recv(), Ok(Err(StoreError::Unavailable(_)))));
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Tables: `log` holds every version that can still be read, by revision and place in it; `lease` the leases with
 //! their time to live; `meta` the newest and the oldest readable revision, the last lease's id, the format. The
-//! newest value of each key is its last version: there is no second copy of it. A version dropped by no crash is
-//! found superseded on load.
+//! newest value of each key is its last version: there is no second copy of it. A version that a crash kept from being
+//! dropped is found superseded on load.
 
 use std::fs::File;
 use std::path::Path;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use etcd_client::{Event, EventType, WatchOptions, WatchResponse};
+use etcd_client::{Event, EventType, KeyValue, WatchOptions, WatchResponse};
 use futures::Stream;
 
 use super::failure::{Failure, Refused, judge};
@@ -136,8 +136,8 @@ impl Watcher {
 
 fn change(event: Event) -> Option<(Rev, Change)> {
     let removed = event.event_type() == EventType::Delete;
-    let before = event.prev_kv().cloned().map(kv);
-    let now = kv(event.kv()?.clone());
+    let before = event.0.prev_kv.map(|before| kv(KeyValue(before)));
+    let now = kv(KeyValue(event.0.kv?));
     let (rev, key) = (now.mod_rev, now.key.clone());
     let now = if removed { None } else { Some(now) };
     Some((rev, Change { now, before, key }))
