@@ -151,6 +151,11 @@ impl<K: Resource> Cache<K> {
         self.progress().reached(version).await;
     }
 
+    /// The same for a version of the whole store, as a list carries it: asks the server when nothing of the kind comes.
+    pub async fn caught_up(&self, version: ResourceVersion) {
+        self.progress().reached_by_asking(version).await;
+    }
+
     /// The present objects as `Added`, then every change, in order.
     pub fn subscribe(&self) -> mpsc::UnboundedReceiver<Changed<K>> {
         let (sender, receiver) = mpsc::unbounded_channel();

@@ -65,11 +65,13 @@ fn write_status(app: &Wanted, status: &AppStatus) -> Write {
         .expecting_version(&app.resource_version)
 }
 
-/// The version is named too: a Task that became available meanwhile was not counted.
+/// The version is named too: a Task that became available meanwhile was not counted. Where there are too many others
+/// to be named, the view was confirmed to be current instead.
 fn stop(app: &Wanted, stopped: &TaskRef, counting_on: &[TaskRef]) -> Write {
     let key = |task: &TaskRef| ObjectKey::of::<Task>(&app.namespace, &task.name);
-    let others = counting_on.iter().take(MOST_COUNTED_ON);
-    others
+    let named = if counting_on.len() > MOST_COUNTED_ON { &[] } else { counting_on };
+    named
+        .iter()
         .map(|task| Precondition::at_version(&key(task), &task.uid, &task.resource_version))
         .fold(Write::delete(&key(stopped)), Write::requiring)
         .expecting_uid(&stopped.uid)

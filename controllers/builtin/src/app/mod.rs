@@ -3,6 +3,7 @@
 //! Promises: never fewer available Tasks than replicas - maxUnavailable by its own doing. Safe to kill at any point.
 //! Leaves alone: which node a Task runs on (scheduler), containers (node agent).
 
+mod currency;
 mod execute;
 mod fleet;
 mod history;
@@ -19,6 +20,8 @@ use berth_types::revision::Revision;
 use berth_types::{Resource, Timestamp};
 
 use crate::caches::{Caches, Owned, Tasks};
+use currency::Currency;
+use execute::MOST_COUNTED_ON;
 use observed::{Observed, Replica, Wanted};
 
 /// The App controller's name, in logs, as manager of fields and as its Lease.
@@ -29,16 +32,24 @@ pub struct AppController {
     apps: Cache<App>,
     tasks: Tasks,
     revisions: Owned<Revision>,
+    currency: Arc<Currency>,
 }
 
 /// The App controller over these caches.
 pub fn controller(client: Client, caches: &Caches) -> Controller<AppController> {
     let (apps, tasks, revisions) = (caches.apps(), caches.tasks(), caches.revisions());
-    let reconciler = AppController { apps: apps.clone(), tasks: tasks.clone(), revisions: revisions.clone() };
+    let currency = Arc::new(Currency::new(client.clone(), tasks.all.clone()));
+    let reconciler = AppController {
+        apps: apps.clone(),
+        tasks: tasks.clone(),
+        revisions: revisions.clone(),
+        currency: currency.clone(),
+    };
     Controller::new(NAME, client, reconciler)
         .wakes(&apps, |change| vec![Key::of(&**change.object())])
         .wakes(&tasks.all, |change| change.keys(Key::of_controller::<App>))
         .wakes(&revisions.all, |change| change.keys(Key::of_controller::<App>))
+        .wakes_on(move || currency.clone().confirmations())
 }
 
 impl Reconciler for AppController {
@@ -57,7 +68,12 @@ impl Reconciler for AppController {
         let revisions: Vec<Revision> = revisions.iter().map(|revision| Revision::clone(revision)).collect();
         let held = |name: &str| self.tasks.all.get(&Key::new(&wanted.namespace, name)).is_some();
         let seen = Observed { app: &wanted, tasks: &tasks, revisions: &revisions, held: &held, now };
-        execute::work(&wanted, plan::plan(&seen))
+        let mut plan = plan::plan(&seen);
+        if plan.counts_on_more_than(MOST_COUNTED_ON) && !self.currency.is_confirmed(key, now) {
+            self.currency.ask(key);
+            plan.put_stops_off();
+        }
+        execute::work(&wanted, plan)
     }
 }
 

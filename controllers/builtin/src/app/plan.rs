@@ -104,6 +104,22 @@ pub struct Plan {
     pub wake: Option<Timestamp>,
 }
 
+impl Plan {
+    /// Whether a stop counts on more available Tasks than `most`, so that they cannot all be named in one write.
+    pub fn counts_on_more_than(&self, most: usize) -> bool {
+        let beyond =
+            |action: &Action| matches!(action, Action::Stop { counting_on, .. } if counting_on.len() > most);
+        self.wave.iter().any(beyond)
+    }
+
+    /// Leaves out the stops that count on others.
+    pub fn put_stops_off(&mut self) {
+        let counts =
+            |action: &Action| matches!(action, Action::Stop { counting_on, .. } if !counting_on.is_empty());
+        self.wave.retain(|action| !counts(action));
+    }
+}
+
 /// What brings the App from what is seen to what is asked.
 pub fn plan(seen: &Observed) -> Plan {
     let fleet = Fleet::sort(seen);

@@ -1,5 +1,6 @@
 //! The controllers against a real server: a store in memory, sessions of agents, no containers.
 
+mod history;
 mod machine;
 mod world;
 
@@ -15,6 +16,7 @@ use berth_types::task::Task;
 use berth_types::{Condition, ConditionStatus, Resource};
 use serde_json::{Value, json};
 
+use history::History;
 use machine::{BROKEN, Machine};
 use world::{World, summary};
 
@@ -264,4 +266,49 @@ async fn a_settled_cluster_writes_nothing_but_leases() {
     before = versions().await;
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     assert_eq!(versions().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whenever_the_controllers_are_killed_the_promise_holds_and_the_end_is_the_same() {
+    let world = World::start().await;
+    let _machines = [world.machine("n1").await, world.machine("n2").await];
+    let mut web = app("web", 4, "v1");
+    web["spec"]["strategy"] = json!({ "rollingUpdate": { "maxSurge": 1, "maxUnavailable": 1 } });
+    world.apply(web).await;
+    let history = History::begin(&world.client, 3, 5);
+    let mut chance: u64 = 2026;
+    for version in ["v2", "v3", "v4", "v5"] {
+        world.patch("web", template(version)).await;
+        for _ in 0..10 {
+            chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let controllers = world.controllers_without_leases();
+            tokio::time::sleep(std::time::Duration::from_millis(30 + (chance >> 33) % 60)).await;
+            controllers.crash();
+        }
+    }
+    let _controllers = world.controllers_without_leases();
+    let tasks = world.settled("web", 4).await;
+    assert!(tasks.iter().all(|task| version_of(task) == "v5"), "{}", summary(&tasks));
+    history.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_app_too_large_to_name_all_that_it_counts_on_rolls_too() {
+    let world = World::start().await;
+    let _controllers = world.controllers();
+    let _machine = world.machine("n1").await;
+    let small = |version: &str| {
+        let mut web = app("web", 110, version);
+        let container = &mut web["spec"]["template"]["spec"]["containers"][0];
+        container["resources"] = json!({ "requests": { "cpu": "10m" } });
+        web["spec"]["strategy"] = json!({ "rollingUpdate": { "maxSurge": 20, "maxUnavailable": 10 } });
+        web
+    };
+    world.apply(small("v1")).await;
+    world.settled("web", 110).await;
+    let history = History::begin(&world.client, 100, 130);
+    world.patch("web", json!({ "template": small("v2")["spec"]["template"] })).await;
+    let tasks = world.settled("web", 110).await;
+    assert!(tasks.iter().all(|task| version_of(task) == "v2"), "{}", summary(&tasks));
+    history.end().await;
 }

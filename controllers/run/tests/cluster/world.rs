@@ -60,6 +60,19 @@ impl World {
         world
     }
 
+    /// All controllers, without Leases: they act at once, and do not know of each other.
+    pub fn controllers_without_leases(&self) -> Controllers {
+        let client = self.client.clone();
+        let caches = Caches::new(client.clone());
+        let mut running = JoinSet::new();
+        let never = std::future::pending::<()>;
+        running.spawn(app::controller(client.clone(), &caches).run(never()));
+        running.spawn(node::controller(client.clone(), &caches, MassVanish::default()).run(never()));
+        running.spawn(garbage::controller(client.clone(), &caches, Limits::default()).run(never()));
+        running.spawn(berth_scheduler::controller(client, &caches.tasks().all, &caches.nodes()).run(never()));
+        Controllers { running, stop: None }
+    }
+
     /// All controllers, as one process runs them.
     pub fn controllers(&self) -> Controllers {
         let client = self.client.clone();
