@@ -186,4 +186,10 @@ async fn tasks_carry_no_owners_of_fields() {
     let api = api().await;
     let made = api.send(write(Verb::Apply, "Task", "web-0", task())).await.unwrap();
     assert_eq!(made["metadata"].get("managedFields"), None);
+    for color in ["red", "blue", "blue"] {
+        let manifest = json!({"metadata": {"labels": {"color": color}}});
+        let applied = api.send(write(Verb::Apply, "Task", "web-0", manifest)).await.unwrap();
+        assert_eq!(applied["metadata"]["labels"]["color"], color);
+        assert_eq!(applied["metadata"].get("managedFields"), None);
+    }
 }

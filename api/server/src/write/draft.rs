@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::plan::Sight;
 use super::request::{Applies, Request, Verb};
-use crate::apply::{Applier, Part, apply, merge_patch, track_update};
+use crate::apply::{Applier, Conflicts, Part, apply, merge_patch, track_update};
 use crate::hooks::{Act, Beside, Change};
 use crate::refuse::{Answer, about, forbidden_field, invalid, not_found};
 use crate::table::Row;
@@ -65,7 +65,12 @@ fn refuse_faults(row: &Row, request: &Request, faults: &[Fault]) -> Answer<()> {
 
 fn applied(row: &Row, request: &Request, old: Option<&Value>, part: Part, now: Timestamp) -> Answer<Value> {
     let Applies { conflicts, take_from } = &request.applies;
-    let applier = Applier { manager: &request.author.name, part, conflicts: *conflicts, take_from };
+    // Where nobody is kept as the owner of a field, nobody can be in the way.
+    let conflicts = match row.kind.traits.managers {
+        Managers::Tracked => *conflicts,
+        Managers::Untracked => Conflicts::Forced,
+    };
+    let applier = Applier { manager: &request.author.name, part, conflicts, take_from };
     let applied = apply(old, &request.body, row.kind.shape(), &applier, now);
     applied
         .map(|applied| applied.object)
