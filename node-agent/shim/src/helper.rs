@@ -119,9 +119,7 @@ impl Helper {
 
     /// What libcontainer complained about.
     pub fn said(&self) -> String {
-        let mut text = vec![0; SAID_ROOM];
-        let length = self.said.read_at(&mut text, 0).unwrap_or(0);
-        String::from_utf8_lossy(&text[..length]).into_owned()
+        said_by(&self.said)
     }
 }
 
@@ -163,9 +161,9 @@ fn said_by(said: &File) -> String {
 /// A refusal whose message names the step, then the causes, in a length that a message to the shim can carry.
 pub fn refusal(reason: RefusalReason, step: &str, cause: &str) -> Refusal {
     let mut message = if cause.is_empty() { step.to_owned() } else { format!("{step}: {cause}") };
-    // Quotes and backslashes double in JSON.
-    while message.len() > PIPE_BUF / 3 {
-        message.pop();
+    let length = |text: &str| serde_json::to_string(text).map_or(0, |json| json.len());
+    while length(&message) > PIPE_BUF / 2 {
+        message = message.chars().take(message.chars().count() / 2).collect();
     }
     Refusal { reason, message }
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use berth_shim_api::{Completeness, End, LogEntry, LogRotation, rotated_name};
 
-use crate::world::{PATIENCE, World, eventually, read_log};
+use crate::world::{World, eventually, read_log};
 
 #[test]
 fn a_log_is_cut_at_its_limit_and_keeps_the_newest() {
@@ -76,13 +76,11 @@ fn a_flood_keeps_nobody_else_waiting() {
 #[test]
 fn a_disk_that_takes_no_log_does_not_stop_the_container() {
     let world = World::new();
-    let mut ask = world.shell("seq 1 100000; exit 5");
-    ask.attempt = 1;
+    let ask = world.shell("seq 1 100000; exit 5");
     let mut client = world.listener();
     let mut start = world.starting(&ask);
     start.log = "/dev/full".into();
     client.start(start).unwrap();
     assert_eq!(client.next_exit().unwrap().end, End::Code(5));
     eventually("the loss is noted", || world.shim_log().contains("could not be written"));
-    let _ = PATIENCE;
 }

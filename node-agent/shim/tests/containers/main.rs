@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod agents;
+mod cgroups;
 mod ends;
 mod hardening;
 mod logs;

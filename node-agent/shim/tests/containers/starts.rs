@@ -4,8 +4,8 @@ use std::fs;
 use std::process::Command;
 use std::thread;
 
-use berth_shim_api::message::{ContainerState, Refusal, RefusalReason, Request};
-use berth_shim_api::{Access, Client, ClientError, End, Mount};
+use berth_shim_api::message::{ContainerState, Refusal, RefusalReason, Request, Start};
+use berth_shim_api::{Access, Client, ClientError, End, Mount, ProcessId};
 
 use crate::world::{World, eventually};
 
@@ -63,15 +63,37 @@ fn an_unknown_container_is_named() {
     assert_eq!(refusal.message, "this task has no container web");
 }
 
-#[test]
-fn a_start_that_hangs_can_be_killed() {
-    let world = World::new();
-    let ask = world.shell("echo never");
-    let start = world.starting(&ask);
-    // Whoever opens it waits for a writer that never comes.
+/// A start that never comes to an end: whoever opens its config waits for a writer that never comes.
+fn hanging(world: &World) -> Start {
+    let start = world.starting(&world.shell("echo never"));
     let config = start.bundle.join("config.json");
     fs::remove_file(&config).unwrap();
     assert!(Command::new("mkfifo").arg(&config).status().unwrap().success());
+    start
+}
+
+#[test]
+fn a_killed_shim_takes_along_who_works_for_it() {
+    let world = World::new();
+    let start = hanging(&world);
+    let mut starter: Client = world.client();
+    let waiting = thread::spawn(move || starter.call(Request::Start(start)));
+    let children = format!("/proc/{0}/task/{0}/children", world.shim.pid);
+    let mut helper = String::new();
+    eventually("it works", || {
+        helper = fs::read_to_string(&children).unwrap().trim().to_owned();
+        !helper.is_empty()
+    });
+    let helper = ProcessId::of(helper.parse().unwrap()).unwrap();
+    world.kill_shim();
+    eventually("the helper is gone", || !helper.exists());
+    assert!(matches!(waiting.join().unwrap(), Err(ClientError::Gone(_))));
+}
+
+#[test]
+fn a_start_that_hangs_can_be_killed() {
+    let world = World::new();
+    let start = hanging(&world);
     let mut starter: Client = world.client();
     let waiting = thread::spawn(move || refused(starter.call(Request::Start(start))));
     let mut client = world.client();
