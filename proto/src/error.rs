@@ -1,12 +1,55 @@
 //! An API error (`metav1.Status`) as a gRPC status and back: the Status travels as JSON in the details.
+//!
+//! Both travel in the trailers, and peers take 16 KiB of those by default and break the connection over more: so a
+//! long list of causes is cut, and says how many more there are.
 
-use berth_types::status::{Reason, Status};
+use berth_types::status::{Cause, Reason, Status};
 use tonic::Code;
+
+/// The most bytes of a message.
+const MESSAGE: usize = 2000;
+/// The most bytes of the causes.
+const CAUSES: usize = 5000;
+/// The most bytes of the message that is beside the details.
+const PLAIN: usize = 200;
 
 /// The gRPC form of an API error.
 pub fn to_grpc(status: &Status) -> tonic::Status {
-    let details = serde_json::to_vec(status).expect("a Status is always JSON");
-    tonic::Status::with_details(code_of(status.reason), status.message.clone(), details.into())
+    let mut bounded = status.clone();
+    bounded.message = cut(&status.message, MESSAGE);
+    bounded.details.causes = bounded_causes(&status.details.causes);
+    let details = serde_json::to_vec(&bounded).expect("a Status is always JSON");
+    tonic::Status::with_details(code_of(status.reason), cut(&status.message, PLAIN), details.into())
+}
+
+fn bounded_causes(causes: &[Cause]) -> Vec<Cause> {
+    let mut room = CAUSES;
+    let mut kept = Vec::new();
+    for cause in causes {
+        let cause = Cause {
+            message: cut(&cause.message, MESSAGE),
+            field: cut(&cause.field, MESSAGE),
+            ..cause.clone()
+        };
+        let size = cause.reason.len() + cause.message.len() + cause.field.len() + 40;
+        if size > room {
+            let more = format!("and {} more", causes.len() - kept.len());
+            kept.push(Cause { reason: cause.reason, message: more, field: String::new() });
+            return kept;
+        }
+        room -= size;
+        kept.push(cause);
+    }
+    kept
+}
+
+/// At most `most` bytes of a text.
+fn cut(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.into();
+    }
+    let end = (0..=most).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    format!("{} ...", &text[..end])
 }
 
 /// The API error that a gRPC status carries; one made of its code when it carries none (a transport failure).
@@ -50,5 +93,33 @@ fn reason_of(code: Code) -> Reason {
         Code::Unimplemented => Reason::MethodNotAllowed,
         Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Ok => Reason::Unavailable,
         Code::Internal | Code::DataLoss => Reason::InternalError,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_refusal_comes_through_whole() {
+        let mut status = Status::new(Reason::Invalid, "App `web` is invalid").about("App", "web");
+        status.details.causes.push(Cause { reason: "r".into(), message: "m".into(), field: "f".into() });
+        assert_eq!(from_grpc(&to_grpc(&status)), status);
+    }
+
+    #[test]
+    fn a_refusal_with_any_number_of_causes_fits_the_trailers() {
+        let mut status = Status::new(Reason::Invalid, "ü".repeat(50_000));
+        let cause = |n| Cause {
+            reason: "FieldUnknown".into(),
+            message: "no such field".into(),
+            field: format!("spec.x{n}"),
+        };
+        status.details.causes = (0..3000).map(cause).collect();
+        let grpc = to_grpc(&status);
+        assert!(grpc.details().len() * 4 / 3 + grpc.message().len() * 3 < 14_000);
+        let read = from_grpc(&grpc);
+        let last = &read.details.causes.last().unwrap().message;
+        assert_eq!(read.details.causes.len() - 1 + last[4..last.len() - 5].parse::<usize>().unwrap(), 3000);
     }
 }

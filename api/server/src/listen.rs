@@ -112,3 +112,46 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
     }
     std::fs::remove_file(path)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_is_its_owners_alone_and_a_stale_one_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run/api.sock");
+        let place: Place = format!("unix:{}", path.display()).parse().unwrap();
+        let first = open(&place).await.unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(open(&place).await.err().unwrap().kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        let _second = open(&place).await.unwrap();
+        UnixStream::connect(&path).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_no_socket_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("precious");
+        std::fs::write(&path, "x").unwrap();
+        let refused = open(&Place::Unix(path.clone())).await.err().unwrap();
+        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(&path).unwrap(), b"x");
+    }
+
+    #[test]
+    fn tcp_is_served_on_loopback_alone() {
+        for (text, fine) in [
+            ("tcp:127.0.0.1:7443", true),
+            ("tcp:[::1]:7443", true),
+            ("tcp:0.0.0.0:7443", false),
+            ("tcp:10.0.0.1:7443", false),
+            ("tcp:localhost", false),
+            ("unix:/run/x", true),
+            ("/run/x", false),
+        ] {
+            assert_eq!(text.parse::<Place>().is_ok(), fine, "{text}");
+        }
+    }
+}

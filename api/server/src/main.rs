@@ -15,6 +15,7 @@ use berth_types::SystemClock;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tonic::transport::server::Router;
 
@@ -147,7 +148,9 @@ async fn serve(
             router.serve_with_incoming_shutdown(UnixListenerStream::new(listener), ended).await
         }
         Listener::Tcp(listener) => {
-            router.serve_with_incoming_shutdown(TcpListenerStream::new(listener), ended).await
+            let at_once = TcpListenerStream::new(listener)
+                .map(|accepted| accepted.and_then(|stream| stream.set_nodelay(true).map(|()| stream)));
+            router.serve_with_incoming_shutdown(at_once, ended).await
         }
     }
 }

@@ -20,12 +20,18 @@ pub struct Faulty {
 }
 
 /// How it fails.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone)]
 enum Fault {
     /// As etcd does.
     Honest,
     /// As no store may: a watch keeps silent about an App `unseen`.
     Lies,
+    /// Wholly, while this is true.
+    Away(tokio::sync::watch::Receiver<bool>),
+}
+
+fn away() -> StoreError {
+    StoreError::Unavailable("it has no leader".into())
 }
 
 impl Faulty {
@@ -36,6 +42,20 @@ impl Faulty {
     /// A store whose watch keeps silent about an App `unseen`.
     pub fn lying(inner: Arc<dyn Store>) -> Arc<dyn Store> {
         Self::with(inner, 0, Fault::Lies)
+    }
+
+    /// A store that is away while the switch is on.
+    pub fn switched(inner: Arc<dyn Store>) -> (Arc<dyn Store>, tokio::sync::watch::Sender<bool>) {
+        let (switch, is_away) = tokio::sync::watch::channel(false);
+        (Self::with(inner, 0, Fault::Away(is_away)), switch)
+    }
+
+    /// Fails while it is away.
+    fn answers(&self) -> Result<(), StoreError> {
+        match &self.fault {
+            Fault::Away(is_away) if *is_away.borrow() => Err(away()),
+            Fault::Away(_) | Fault::Honest | Fault::Lies => Ok(()),
+        }
     }
 
     fn with(inner: Arc<dyn Store>, seed: u64, fault: Fault) -> Arc<dyn Store> {
@@ -51,7 +71,8 @@ impl Faulty {
 #[async_trait]
 impl Store for Faulty {
     async fn commit(&self, groups: Vec<Group>) -> Result<Committed, StoreError> {
-        if self.fault == Fault::Lies {
+        self.answers()?;
+        if !matches!(self.fault, Fault::Honest) {
             return self.inner.commit(groups).await;
         }
         let kind = self.random.lock().unwrap().u8(0..40);
@@ -76,7 +97,16 @@ impl Store for Faulty {
     }
 
     async fn watch(&self, start: &[u8], end: &[u8], from: Rev) -> Result<WatchStream, StoreError> {
-        if self.fault == Fault::Lies {
+        self.answers()?;
+        if let Fault::Away(is_away) = &self.fault {
+            let mut is_away = is_away.clone();
+            let until = async move {
+                let _ = is_away.wait_for(|away| *away).await;
+            };
+            let broken = futures::stream::once(async { Err(away()) });
+            return Ok(self.inner.watch(start, end, from).await?.take_until(until).chain(broken).boxed());
+        }
+        if matches!(self.fault, Fault::Lies) {
             let stream = self.inner.watch(start, end, from).await?;
             let silent = |changes: Result<Changes, StoreError>| {
                 changes.map(|mut changes| {
@@ -97,18 +127,22 @@ impl Store for Faulty {
     }
 
     async fn get(&self, key: &[u8], at: At) -> Result<(Rev, Option<Kv>), StoreError> {
+        self.answers()?;
         self.inner.get(key, at).await
     }
 
     async fn range(&self, start: &[u8], end: &[u8], limit: usize, at: At) -> Result<Page, StoreError> {
+        self.answers()?;
         self.inner.range(start, end, limit, at).await
     }
 
     async fn compact(&self, rev: Rev) -> Result<(), StoreError> {
+        self.answers()?;
         self.inner.compact(rev).await
     }
 
     async fn current_rev(&self) -> Result<Rev, StoreError> {
+        self.answers()?;
         self.inner.current_rev().await
     }
 
@@ -125,6 +159,7 @@ impl Store for Faulty {
     }
 
     async fn health(&self) -> Result<Health, StoreError> {
+        self.answers()?;
         self.inner.health().await
     }
 }

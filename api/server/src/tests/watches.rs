@@ -222,6 +222,24 @@ async fn a_cache_that_differs_from_its_store_is_found_out_and_heals() {
 }
 
 #[tokio::test]
+async fn without_its_store_a_server_refuses_writes_answers_from_its_cache_and_keeps_watches_open() {
+    let (store, switch) = Faulty::switched(Arc::new(EmbeddedStore::memory()));
+    let api = beside(store).await;
+    let first = api.create("App", "a", app(1)).await.unwrap();
+    let mut watch = api.watch(watch_of("App", &version(&first))).await.unwrap();
+    switch.send_replace(true);
+    let refused = api.patch("App", "a", json!({"spec": {"replicas": 2}})).await.unwrap_err();
+    assert_eq!((refused.reason, refused.details.retry_after_seconds), (Reason::Unavailable, 1));
+    assert_eq!(api.get("App", "default/a").await.unwrap_err().reason, Reason::Unavailable);
+    let any = wire::ListRequest { resource_version: "0".into(), ..list_of("App") };
+    assert_eq!(names(&api.list(any).await.unwrap()), ["a"]);
+    assert!(watch.next().await.unwrap().events.is_empty());
+    switch.send_replace(false);
+    let last = api.patch("App", "a", json!({"spec": {"replicas": 2}})).await.unwrap();
+    assert_eq!(watch.until(&version(&last)).await, ["MODIFIED a"]);
+}
+
+#[tokio::test]
 async fn servers_forget_the_past_together_and_no_watcher_notices() {
     let store: Arc<dyn Store> = Arc::new(EmbeddedStore::memory());
     let options = Options { compaction: Duration::from_millis(40), ..Options::default() };

@@ -26,7 +26,7 @@ use plan::{By, Plan, Sight};
 pub use request::{Fence, Request, author};
 
 /// Decisions on a stale view before the caller is told that there is too much contention.
-const ATTEMPTS: usize = 20;
+const ATTEMPTS: usize = 50;
 
 /// Carries writes out.
 #[derive(Clone)]
