@@ -81,15 +81,21 @@ pub fn a_memory_hog_is_oom_killed(form: StoreForm) {
     world.end();
 }
 
-/// A container that keeps failing fails its Task after five restarts, and the App says why.
+/// An exit code is shown, and the words before it can be read: at once, and as the attempt before once it runs again.
 pub fn an_exit_code_and_the_last_words_are_kept(form: StoreForm) {
     let world = World::start(form);
     world.apply(&app("brief", "echo last words; exit 3")).ok();
-    eventually("the exit is reported", SOON, || {
-        let (_, container) = only_container(&world, "brief")?;
-        let code = &container["lastState"]["terminated"]["exitCode"];
-        if *code == 3 { Ok(()) } else { Err(container.to_string()) }
-    });
+    let exited_and_restarted = |times: u64| {
+        eventually(&format!("the exit is reported after {times} restarts"), SOON, || {
+            let (_, container) = only_container(&world, "brief")?;
+            let exited = container["lastState"]["terminated"]["exitCode"] == 3;
+            if exited && restarts(&container) >= times { Ok(()) } else { Err(container.to_string()) }
+        });
+    };
+    exited_and_restarted(0);
+    let logs = world.ctl(&["logs", "app/brief"]).ok();
+    assert!(logs.contains("last words"), "{logs}");
+    exited_and_restarted(1);
     let logs = world.ctl(&["logs", "app/brief", "--previous"]).ok();
     assert!(logs.contains("last words"), "{logs}");
     world.ctl(&["delete", "app/brief"]).ok();
