@@ -8,6 +8,7 @@ use berth_e2e::process::Process;
 use berth_e2e::wait::eventually;
 use berth_e2e::world::{SOON, uid};
 use berth_e2e::{StoreForm, World, binary};
+use serde_json::Value;
 
 fn up(world: &World) -> Command {
     let mut command = Command::new(binary("ctl"));
@@ -28,6 +29,11 @@ fn start(world: &World) -> Process {
     process
 }
 
+/// The first process of each Task.
+fn first_processes(world: &World, tasks: &[Value]) -> Vec<Option<u32>> {
+    tasks.iter().map(|task| processes_of_task(world.dir(), uid(task)).first().copied()).collect()
+}
+
 /// Up, apply, stop, up again: the same containers. A second `up` is refused; `down` leaves only the data.
 pub fn up_stopped_and_started_again_adopts_its_containers(form: StoreForm) {
     let world = World::empty(form);
@@ -39,17 +45,17 @@ pub fn up_stopped_and_started_again_adopts_its_containers(form: StoreForm) {
 
     world.ctl(&["apply", "-f", "manifests/hello.yaml"]).ok();
     let tasks = world.wait_ready("hello", 3);
-    let before: Vec<_> = tasks.iter().map(|task| processes_of_task(world.dir(), uid(task))).collect();
-    assert!(before.iter().all(|pids| !pids.is_empty()), "{before:?}");
+    let before = first_processes(&world, &tasks);
+    assert!(before.iter().all(Option::is_some), "{before:?}");
 
     first.stop();
     assert_ne!(world.ctl(&["get", "apps"]).code, 0, "the control plane is gone");
-    let meanwhile: Vec<_> = tasks.iter().map(|task| processes_of_task(world.dir(), uid(task))).collect();
+    let meanwhile = first_processes(&world, &tasks);
     assert_eq!(meanwhile, before, "containers go on");
 
     let again = start(&world);
     let tasks = world.wait_ready("hello", 3);
-    let after: Vec<_> = tasks.iter().map(|task| processes_of_task(world.dir(), uid(task))).collect();
+    let after = first_processes(&world, &tasks);
     assert_eq!(after, before, "containers are adopted");
 
     world.down();
