@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use berth_types::image::ImageRef;
+use berth_types::name;
 use berth_types::quantity::{Bytes, Millicores, Quantity, ResourceList};
 use berth_types::task::{Container, IntOrString, Probe, Restart, Task};
 
@@ -225,9 +227,7 @@ fn host_ports(task: &Task) -> Result<Vec<HostPort>, BadTask> {
 
 fn program(container: &Container, ports: &[HostPort]) -> Result<Program, BadTask> {
     let at = |field: &str| format!("spec.containers[{}].{field}", container.name);
-    if !is_label(&container.name) {
-        return Err(bad(at("name"), "must be a DNS label"));
-    }
+    name::dns_label(&container.name).map_err(|rule| bad(at("name"), rule))?;
     let root = root_of(&container.image).map_err(|rule| bad(at("image"), rule))?;
     if root == Root::Host && container.command.is_empty() {
         return Err(bad(at("command"), "must be there when there is no image"));
@@ -257,29 +257,13 @@ fn program(container: &Container, ports: &[HostPort]) -> Result<Program, BadTask
     })
 }
 
-fn is_label(name: &str) -> bool {
-    let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    !name.is_empty()
-        && name.len() <= 63
-        && name.bytes().all(|b| word(b) || b == b'-')
-        && !name.starts_with('-')
-        && !name.ends_with('-')
-}
-
-/// Reads `oci:DIR[:TAG]`; a tag has no `/`, so a colon in the folder's name is not taken for one.
+/// Where a container's root comes from: the node's own when the manifest names no image.
 fn root_of(image: &str) -> Result<Root, String> {
     if image.is_empty() {
         return Ok(Root::Host);
     }
-    let rest = image.strip_prefix("oci:").ok_or_else(|| format!("must be `oci:DIR[:TAG]`, got `{image}`"))?;
-    let (dir, tag) = match rest.rsplit_once(':') {
-        Some((dir, tag)) if !tag.contains('/') => (dir, Some(tag.to_owned())),
-        Some(_) | None => (rest, None),
-    };
-    if !dir.starts_with('/') {
-        return Err(format!("must name a folder by its absolute path, got `{image}`"));
-    }
-    Ok(Root::Layout { dir: dir.into(), tag: tag.filter(|t| !t.is_empty()) })
+    let ImageRef::OciLayout { dir, tag } = ImageRef::parse(image)?;
+    Ok(Root::Layout { dir, tag })
 }
 
 /// The manifest's variables after the ports, so that values may use `$(PORT)`: a manifest may still set its own.
