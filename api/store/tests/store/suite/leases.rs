@@ -32,11 +32,11 @@ pub async fn a_lease_runs_out_not_before_its_time_and_soon_after(world: World) {
 }
 
 pub async fn a_renewed_lease_lives_on(world: World) {
-    let renewed = world.store.lease_grant(SHORT).await.unwrap();
-    let left = world.store.lease_grant(SHORT).await.unwrap();
+    let renewed = world.store.lease_grant(Duration::from_secs(4)).await.unwrap();
+    let left = world.store.lease_grant(Duration::from_secs(6)).await.unwrap();
     let base = world.write([world.bound("a", renewed), world.bound("b", left)]).await;
     let mut watch = world.watch(base + 1).await;
-    let mut renewals = tokio::time::interval(SHORT / 4);
+    let mut renewals = tokio::time::interval(Duration::from_millis(500));
     let gone = loop {
         tokio::select! {
             _ = renewals.tick() => world.store.lease_renew(renewed).await.unwrap(),
