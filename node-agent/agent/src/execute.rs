@@ -311,10 +311,19 @@ impl World {
         }
     }
 
-    async fn kill(&self, attempt: Attempt) {
-        let Some(shim) = self.shim(&attempt.task) else { return };
-        if let Err(error) = shim.kill(&attempt.container).await {
-            tracing::debug!(task = %attempt.task, container = attempt.container, error = %error, "KILL was not sent");
+    /// By the shim, or past it: a shim that does not talk must not keep its containers alive.
+    async fn kill(self: Arc<Self>, attempt: Attempt) {
+        if let Some(shim) = self.shim(&attempt.task)
+            && shim.kill(&attempt.container).await.is_ok()
+        {
+            return;
+        }
+        let outcome = blocking(move || {
+            let cgroup = self.places.container_cgroup(&attempt.task, &attempt.container);
+            self.hierarchies.subtree(&cgroup).kill().map_err(|error| (attempt, error))
+        });
+        if let Err((attempt, error)) = outcome.await {
+            tracing::error!(task = %attempt.task, container = attempt.container, error = %chain(&error), "KILL was not sent");
         }
     }
 

@@ -2,10 +2,12 @@
 //!
 //! Root filesystems are mounted by the shim in its own mount namespace: a dead shim leaves no mount behind.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
 
 use berth_shim_api::message::Start;
 use berth_shim_api::{LogRotation, Mount, TaskBundle, TaskContainer};
@@ -13,7 +15,7 @@ use rustix::fs::{Gid, Uid};
 use serde::{Deserialize, Serialize};
 
 use crate::assignment::{Assignment, Program, Root, TaskUid};
-use crate::images::{ImageStore, Tree};
+use crate::images::{ImageStore, Tree, collect};
 use crate::places::Places;
 use crate::plan::Trouble;
 use crate::runtime_spec::{Blueprint, ImageSays, NodeSays, User, runtime_spec, working_dir};
@@ -94,12 +96,7 @@ impl Homes {
     }
 
     fn recorded(&self, assignment: &Assignment, program: &Program) -> io::Result<Option<RootRecord>> {
-        let path = self.places.container(&assignment.uid, &program.name).join("root.json");
-        match fs::read(&path) {
-            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        read_record(&self.places.container(&assignment.uid, &program.name).join("root.json"))
     }
 
     fn root_record(&self, assignment: &Assignment, program: &Program) -> Result<RootRecord, Trouble> {
@@ -218,6 +215,23 @@ impl Homes {
         Ok(Some(sandbox))
     }
 
+    /// Removes layers that no Task here needs and that were not asked for since `before`.
+    pub fn collect_layers(&self, before: SystemTime) -> io::Result<usize> {
+        let mut used = BTreeSet::new();
+        for task in entries(&self.places.tasks())? {
+            for container in entries(&task.path().join("c"))? {
+                let path = container.path().join("root.json");
+                if let Some(record) = read_record(&path)? {
+                    used.extend(record.layers);
+                }
+            }
+        }
+        if !self.places.layers().is_dir() {
+            return Ok(0);
+        }
+        collect(&self.places.layers(), &used, before)
+    }
+
     /// Removes all that a Task has on disk but its logs.
     pub fn remove(&self, task: &TaskUid) -> io::Result<()> {
         remove_tree(&self.places.task(task))?;
@@ -228,6 +242,14 @@ impl Homes {
             }
         }
         Ok(())
+    }
+}
+
+fn read_record(path: &Path) -> io::Result<Option<RootRecord>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -60,14 +60,16 @@ fn find(places: &Places, request: &OpenLogs) -> Result<Log, String> {
     let mut attempts: Vec<u32> =
         files(folder).iter().filter_map(|f| f.strip_suffix(".log")?.parse().ok()).collect();
     attempts.sort_unstable_by(|a, b| b.cmp(a));
-    let position = usize::from(request.logs.previous);
+    let home = places.task(&task);
+    let exit_of = |number: &u32| home.join("exits").join(format!("{container}.{number}.json"));
+    // While a container waits for its restart, its last attempt is over and the present one has no log yet.
+    let waits = attempts.first().is_some_and(|newest| exit_of(newest).exists());
+    let position = usize::from(request.logs.previous && !waits);
     let number = attempts.get(position).ok_or_else(|| match position {
         0 => format!("container {container} of task {name} has no log yet"),
         _ => format!("container {container} of task {name} was never restarted"),
     })?;
-    let home = places.task(&task);
-    let exit = home.join("exits").join(format!("{container}.{number}.json"));
-    Ok(Log { path: folder.join(format!("{number}.log")), exit, task: home })
+    Ok(Log { path: folder.join(format!("{number}.log")), exit: exit_of(number), task: home })
 }
 
 fn folders(path: &Path) -> Vec<(String, PathBuf)> {
@@ -268,6 +270,18 @@ mod tests {
         assert_eq!(node.read(|q| q.previous = true).unwrap(), "a\nb\nc\n");
         // The Task's folder is gone: nothing more can come.
         assert_eq!(node.read(|q| q.follow = true).unwrap(), "d\n");
+    }
+
+    #[test]
+    fn the_attempt_before_is_the_last_one_while_the_next_has_not_begun() {
+        let node = Node::new();
+        node.write("web/0.log", &["a"]);
+        node.write("web/1.log", &["b"]);
+        assert_eq!(node.read(|q| q.previous = true).unwrap(), "a\n");
+        let exits = node.places.task(&TaskUid::parse(UID).unwrap()).join("exits");
+        fs::create_dir_all(&exits).unwrap();
+        fs::write(exits.join("web.1.json"), "{}").unwrap();
+        assert_eq!(node.read(|q| q.previous = true).unwrap(), "b\n");
     }
 
     #[test]

@@ -191,3 +191,83 @@ fn recall_container(
     };
     run
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use berth_types::task::{Container, Task};
+
+    const UID: &str = "0123456789abcdef0123456789abcdef";
+
+    fn known() -> RememberedTask {
+        let mut task = Task::default();
+        task.metadata.uid = UID.into();
+        task.spec.containers =
+            vec![Container { name: "web".into(), command: vec!["x".into()], ..Container::default() }];
+        RememberedTask { task, shim: None, containers: BTreeMap::new(), stop: None, ending: None }
+    }
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn exit(number: u32, millis: i64) -> RememberedExit {
+        let cause = RememberedCause::Error;
+        RememberedExit { number, code: 1, cause, started: None, at: at(millis), message: String::new() }
+    }
+
+    fn recalled(known: &RememberedTask, alive: Option<Alive>) -> TaskRun {
+        let alive = alive.map(|alive| ("web".to_owned(), alive)).into_iter().collect();
+        recall(&TaskUid::parse(UID).unwrap(), known, &alive, Home::Preparing, at(100_000))
+    }
+
+    #[test]
+    fn what_runs_goes_on_and_what_had_ended_waits_for_what_is_left_of_its_pause() {
+        let mut task = known();
+        assert_eq!(recalled(&task, None).containers[0].state, RunState::Waiting);
+
+        task.containers.insert(
+            "web".into(),
+            RememberedContainer { attempt: 2, exits: vec![exit(0, 0), exit(1, 50_000)] },
+        );
+        let run = recalled(&task, Some(Alive { number: 2, since: at(60_000) }));
+        assert_eq!((run.containers[0].attempt, run.containers[0].is_ready()), (2, true));
+        assert_eq!(run.containers[0].last.as_ref().map(|last| last.number), Some(1));
+
+        // Attempt 2 was about to start and never did.
+        assert_eq!(recalled(&task, None).containers[0].state, RunState::Waiting);
+
+        if let Some(container) = task.containers.get_mut("web") {
+            container.exits.push(exit(2, 99_000));
+        }
+        let run = recalled(&task, Some(Alive { number: 2, since: at(60_000) }));
+        assert_eq!(run.containers[0].attempt, 3);
+        assert_eq!(run.containers[0].state, RunState::BackOff { until: at(103_000) });
+    }
+
+    #[test]
+    fn a_task_that_was_stopping_or_had_ended_starts_nothing() {
+        let mut task = known();
+        task.stop = Some(RememberedStop { grace_millis: 7, ending: RememberedEnding::Stopped });
+        let grace = Duration::from_millis(7);
+        let stopping = Course::Draining { until: at(100_000), grace, ending: Ending::Stopped };
+        assert_eq!(recalled(&task, None).course, stopping);
+        task.ending = Some(RememberedEnding::Stopped);
+        assert!(matches!(recalled(&task, None).course, Course::Cleaning { ending: Ending::Stopped, .. }));
+    }
+
+    #[test]
+    fn only_new_ends_and_the_beginning_of_a_stop_are_journalled() {
+        let uid = TaskUid::parse(UID).unwrap();
+        let end = |number| BTreeMap::from([("web".to_owned(), ended_attempt(&exit(number, 1)))]);
+        assert_eq!(new_ends(&uid, &end(0), &end(0)), vec![]);
+        assert_eq!(new_ends(&uid, &end(0), &end(1)).len(), 1);
+        let terminating = Course::Terminating { kill_at: at(5_000), ending: Ending::Stopped };
+        let record = begun_stop(&uid, Some(&Course::Running), Some(&terminating), at(1_000));
+        assert!(matches!(
+            record,
+            Some(Record::Stopping { stop: RememberedStop { grace_millis: 4_000, .. }, .. })
+        ));
+        assert_eq!(begun_stop(&uid, Some(&terminating), Some(&terminating), at(1_000)), None);
+    }
+}

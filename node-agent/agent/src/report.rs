@@ -19,9 +19,9 @@ pub fn report(run: &TaskRun, before: &TaskStatus, address: &str, now: Timestamp)
         status.allocated.clone_from(&assignment.requests);
     }
     if !run.containers.is_empty() {
-        status.container_statuses = run.containers.iter().map(|c| container_status(run, c)).collect();
+        status.container_statuses = run.containers.iter().map(|c| container_status(run, c, before)).collect();
     }
-    ready_condition(run, now).set(&mut status.conditions);
+    ready_condition(run, before, now).set(&mut status.conditions);
     Some(status)
 }
 
@@ -53,10 +53,28 @@ fn has_run(container: &ContainerRun) -> bool {
         || container.last.as_ref().is_some_and(|last| last.started.is_some())
 }
 
-fn ready_condition(run: &TaskRun, now: Timestamp) -> Condition {
+fn is_ready(run: &TaskRun, before: &TaskStatus) -> bool {
+    !run.containers.is_empty() && run.containers.iter().all(|c| container_is_ready(c, before))
+}
+
+/// A probe that found nothing yet leaves what was said of the same attempt: a restart of the agent is no change.
+fn container_is_ready(container: &ContainerRun, before: &TaskStatus) -> bool {
+    let RunState::Running(live) = &container.state else { return false };
+    let known = live.readiness.as_ref().is_none_or(|probe| probe.good().is_some());
+    if known || live.fate != Fate::Wanted {
+        return container.is_ready();
+    }
+    let said = before.container_statuses.iter().find(|said| said.name == container.program.name);
+    said.is_some_and(|said| {
+        let since = said.state.running.as_ref().and_then(|running| running.started_at);
+        said.ready && since == Some(live.since)
+    })
+}
+
+fn ready_condition(run: &TaskRun, before: &TaskStatus, now: Timestamp) -> Condition {
     let (status, reason, message) = match &run.course {
-        Course::Running if run.is_ready() => (ConditionStatus::True, "Ready", String::new()),
-        Course::Running => (ConditionStatus::False, "NotReady", why_not_ready(run)),
+        Course::Running if is_ready(run, before) => (ConditionStatus::True, "Ready", String::new()),
+        Course::Running => (ConditionStatus::False, "NotReady", why_not_ready(run, before)),
         Course::Draining { .. } | Course::Terminating { .. } | Course::Cleaning { .. } => {
             (ConditionStatus::False, "Stopping", String::new())
         }
@@ -72,11 +90,13 @@ fn ready_condition(run: &TaskRun, now: Timestamp) -> Condition {
     }
 }
 
-fn why_not_ready(run: &TaskRun) -> String {
+fn why_not_ready(run: &TaskRun, before: &TaskStatus) -> String {
     if let Home::Failed { trouble, .. } = &run.home {
         return trouble.message.clone();
     }
-    let Some(container) = run.containers.iter().find(|c| !c.is_ready()) else { return String::new() };
+    let Some(container) = run.containers.iter().find(|c| !container_is_ready(c, before)) else {
+        return String::new();
+    };
     let name = &container.program.name;
     match &container.state {
         RunState::Waiting | RunState::Starting => format!("container {name} is being started"),
@@ -92,7 +112,7 @@ fn why_not_ready(run: &TaskRun) -> String {
     }
 }
 
-fn container_status(run: &TaskRun, container: &ContainerRun) -> ContainerStatus {
+fn container_status(run: &TaskRun, container: &ContainerRun, before: &TaskStatus) -> ContainerStatus {
     let last = container.last.as_ref().map(terminated);
     let (state, last_state) = match &container.state {
         RunState::Ended => (last, None),
@@ -108,8 +128,14 @@ fn container_status(run: &TaskRun, container: &ContainerRun) -> ContainerStatus 
     let state = state.unwrap_or_default();
     ContainerStatus {
         name: container.program.name.clone(),
-        ready: run.is_ready() && container.is_ready(),
-        restart_count: container.attempt,
+        ready: run.course == Course::Running && container_is_ready(container, before),
+        restart_count: match container.state {
+            // The next attempt has a number and was not started.
+            RunState::BackOff { .. } => container.attempt.saturating_sub(1),
+            RunState::Waiting | RunState::Starting | RunState::Running(_) | RunState::Ended => {
+                container.attempt
+            }
+        },
         image_id: container.image_digest.clone(),
         state,
         last_state: last_state.unwrap_or_default(),
@@ -150,3 +176,7 @@ fn terminated(ended: &EndedAttempt) -> ContainerState {
     };
     ContainerState { terminated: Some(terminated), ..ContainerState::default() }
 }
+
+#[cfg(test)]
+#[path = "report_tests.rs"]
+mod tests;

@@ -1,4 +1,5 @@
-//! What nobody needs any more: leftovers of Tasks that the journal does not know, and logs of Tasks long gone.
+//! What nobody needs any more: leftovers of Tasks that the journal does not know, logs of Tasks long gone, layers that
+//! no Task uses.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,7 +13,9 @@ use crate::plan::UNKNOWN_TASKS_LIVE;
 
 /// Logs outlive their Task by this.
 const LOGS_KEPT: Duration = Duration::from_secs(24 * 3600);
-/// Between two looks at the logs.
+/// Layers outlive the last Task that used them by this.
+const LAYERS_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// Between two looks.
 const LOOK: Duration = Duration::from_secs(600);
 
 /// Folders of Tasks that the journal does not know, as a crash between two steps leaves them.
@@ -22,7 +25,7 @@ pub fn leftovers(world: &World, journalled: &BTreeSet<TaskUid>) -> Vec<TaskUid> 
     uids.filter(|uid| !journalled.contains(uid)).collect()
 }
 
-/// Removes leftovers after a while, then keeps the logs in bounds.
+/// Removes leftovers after a while, then keeps logs and layers in bounds.
 pub async fn sweep(world: Arc<World>, leftovers: Vec<TaskUid>) {
     if !leftovers.is_empty() {
         tracing::warn!(tasks = leftovers.len(), "folders of unknown tasks are removed in a minute");
@@ -36,7 +39,11 @@ pub async fn sweep(world: Arc<World>, leftovers: Vec<TaskUid>) {
     }
     loop {
         let swept = world.clone();
-        blocking(move || remove_old_logs(&swept)).await;
+        blocking(move || {
+            remove_old_logs(&swept);
+            remove_old_layers(&swept);
+        })
+        .await;
         tokio::time::sleep(LOOK).await;
     }
 }
@@ -50,6 +57,15 @@ fn remove_old_logs(world: &World) {
             // Whoever reads them right now goes on reading what is open.
             let _ = fs::remove_dir_all(entry.path());
         }
+    }
+}
+
+fn remove_old_layers(world: &World) {
+    let before = SystemTime::now() - LAYERS_KEPT;
+    match world.homes.collect_layers(before) {
+        Ok(0) => {}
+        Ok(layers) => tracing::info!(layers, "unused layers are removed"),
+        Err(error) => tracing::warn!(error = %error, "unused layers stay"),
     }
 }
 

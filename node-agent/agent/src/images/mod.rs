@@ -9,10 +9,12 @@ mod tests;
 mod tree;
 mod unpack;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::SystemTime;
 
 use crate::runtime_spec::ImageSays;
 
@@ -119,10 +121,12 @@ impl ImageStore {
     fn layer(&self, dir: &Path, blob: &Blob, diff_id: &Digest) -> Result<PathBuf, ImageError> {
         let target = self.layers.join(diff_id.hex());
         let _one = self.unpacking.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let failed = |source| ImageError::Unpack { layer: diff_id.to_string(), source };
         if target.is_dir() {
+            // Used now: it is not collected before a Task can name it.
+            File::open(&target).and_then(|folder| folder.set_modified(SystemTime::now())).map_err(failed)?;
             return Ok(target);
         }
-        let failed = |source| ImageError::Unpack { layer: diff_id.to_string(), source };
         fs::create_dir_all(&self.layers).map_err(failed)?;
         let beside = self.layers.join(format!("tmp-{}", diff_id.hex()));
         clear(&beside).map_err(failed)?;
@@ -144,9 +148,28 @@ fn clear(folder: &Path) -> io::Result<()> {
     }
 }
 
+/// Removes layers below `layers` that nobody in `used` needs and that were not asked for since `before`.
+pub fn collect(layers: &Path, used: &BTreeSet<PathBuf>, before: SystemTime) -> io::Result<usize> {
+    let mut removed = 0;
+    for entry in fs::read_dir(layers)? {
+        let entry = entry?;
+        let old = entry.metadata()?.modified()? < before;
+        if old && !used.contains(&entry.path()) {
+            // Out of sight first: what is removed by half must not be taken for a layer.
+            let aside = layers.join(format!("tmp-{}", entry.file_name().to_string_lossy()));
+            fs::rename(entry.path(), &aside)?;
+            clear(&aside)?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
 /// All of the layer is on disk before its name is.
 fn settle(beside: &Path, target: &Path, layers: &Path) -> io::Result<()> {
-    rustix::fs::syncfs(File::open(beside)?)?;
+    let folder = File::open(beside)?;
+    folder.set_modified(SystemTime::now())?;
+    rustix::fs::syncfs(folder)?;
     fs::rename(beside, target)?;
     File::open(layers)?.sync_all()
 }

@@ -203,3 +203,20 @@ fn a_tag_that_is_not_there_is_told_with_those_that_are() {
     let error = layout::read(layout.dir.path(), Some("v2")).unwrap_err().to_string();
     assert!(error.ends_with("has no image with tag `v2`; it has v1"), "{error}");
 }
+
+#[test]
+fn a_layer_is_collected_once_nobody_needs_it_and_it_was_not_asked_for_lately() {
+    use std::time::Duration;
+    let layout = Layout::of(&[tar(&[Item::File("f", b"x")])]);
+    let data = tempfile::tempdir().unwrap();
+    let layers = data.path().join("layers");
+    let store = ImageStore::new(layers.clone());
+    let image = store.prepare(layout.dir.path(), None).unwrap();
+    let (all, none) = (image.layers.iter().cloned().collect(), BTreeSet::new());
+    let later = SystemTime::now() + Duration::from_secs(60);
+    assert_eq!(collect(&layers, &all, later).unwrap(), 0);
+    assert_eq!(collect(&layers, &none, SystemTime::now() - Duration::from_secs(60)).unwrap(), 0);
+    assert_eq!(collect(&layers, &none, later).unwrap(), 1);
+    assert_eq!(fs::read_dir(&layers).unwrap().count(), 0);
+    assert_eq!(store.prepare(layout.dir.path(), None).unwrap(), image);
+}

@@ -156,6 +156,10 @@ impl TaskRun {
             && self.containers.iter().all(ContainerRun::is_ready)
     }
 
+    fn may_be_ready(&self) -> bool {
+        self.course == Course::Running && self.containers.iter().all(ContainerRun::may_be_ready)
+    }
+
     /// Whether the store knows of its end, or does not ask.
     pub(super) fn is_forgettable(&self) -> bool {
         match &self.course {
@@ -331,7 +335,7 @@ impl TaskRun {
     /// Begins or hastens a stop; how it ends is said by whoever began it, but for a Task nobody wants.
     fn begin_stop(&mut self, new: Ending, grace: Duration, now: Timestamp) {
         let drain = match (&new, &self.assignment) {
-            (Ending::Stopped, Some(assignment)) if self.is_ready() => assignment.drain,
+            (Ending::Stopped, Some(assignment)) if self.may_be_ready() => assignment.drain,
             (Ending::Stopped | Ending::Failed { .. } | Ending::Unwanted, _) => Duration::ZERO,
         };
         match &mut self.course {

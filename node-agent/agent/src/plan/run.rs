@@ -117,6 +117,12 @@ impl ContainerRun {
         live.fate == Fate::Wanted && live.readiness.as_ref().is_none_or(|probe| probe.good() == Some(true))
     }
 
+    /// Whether it may get requests, as far as is known: an adopted container was not checked yet.
+    pub fn may_be_ready(&self) -> bool {
+        let RunState::Running(live) = &self.state else { return false };
+        live.fate == Fate::Wanted && live.readiness.as_ref().is_none_or(|probe| probe.good() != Some(false))
+    }
+
     /// Takes the end of the present attempt in; the state is left to the caller's verdict.
     pub(super) fn ended(&mut self, mut exit: Exit) {
         let started = match &self.state {
