@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use berth_types::app::TaskTemplate;
 use berth_types::revision::Revision;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::observed::{Life, Observed};
@@ -13,11 +14,28 @@ use super::plan::Action;
 pub fn revision_name(app: &str, template: &TaskTemplate, restart_generation: i64) -> String {
     let tree = serde_json::to_value(template).expect("a template is a tree with text keys");
     let mut hash = Sha256::new();
-    hash.update(tree.to_string());
+    hash.update(without_empty(tree).to_string());
     hash.update(restart_generation.to_le_bytes());
     let digest = hash.finalize();
     let hex: String = digest.iter().take(5).map(|byte| format!("{byte:02x}")).collect();
     format!("{app}-{hex}")
+}
+
+/// The tree without empty lists and maps: a field that a newer version of Berth adds must not give every App of an older
+/// one a new name, and so a rollout.
+fn without_empty(tree: Value) -> Value {
+    let fields = match tree {
+        Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, without_empty(value))),
+        Value::Array(items) => return items.into_iter().map(without_empty).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return tree,
+    };
+    let is_empty = |value: &Value| match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    };
+    fields.filter(|(_, value)| !is_empty(value)).collect()
 }
 
 /// Makes the Revision asked for the one with the highest number, and drops the oldest beyond the limit.

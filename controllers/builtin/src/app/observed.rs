@@ -313,3 +313,6 @@ pub struct Observed<'a> {
     /// The present time.
     pub now: Timestamp,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+const THEN: &str = "2026-11-21T08:00:00Z";
+
+fn condition(type_: &str, status: &str, reason: &str, message: &str) -> Value {
+    json!({ "type": type_, "status": status, "reason": reason, "message": message, "lastTransitionTime": THEN })
+}
+
+fn replica(node: &str, status: Value) -> Replica {
+    let tree = json!({
+        "metadata": { "name": "web-7", "uid": "u7", "creationTimestamp": THEN },
+        "spec": { "nodeName": node, "containers": [{ "name": "main" }], "ordinal": 2, "revision": "web-a" },
+        "status": status,
+    });
+    Replica::read(&serde_json::from_value(tree).unwrap())
+}
+
+#[test]
+fn the_life_of_a_task_is_read_from_phase_node_and_conditions() {
+    let then = Timestamp::parse(THEN).unwrap();
+    let ready = condition("Ready", "True", "Ready", "");
+    let away = condition("Reachable", "False", "NodeNotReady", "");
+    let given_up = condition("Reachable", "False", "GivenUp", "");
+    let back = condition("Reachable", "True", "NodeReady", "");
+    for (node, status, expected) in [
+        ("", json!({ "phase": "Pending" }), Life::Unbound),
+        ("n1", json!({ "phase": "Pending" }), Life::Starting),
+        ("n1", json!({ "phase": "Running" }), Life::Starting),
+        ("n1", json!({ "phase": "Running", "conditions": [ready] }), Life::Ready(then)),
+        ("n1", json!({ "phase": "Running", "conditions": [ready, back] }), Life::Ready(then)),
+        ("n1", json!({ "phase": "Starting", "conditions": [ready] }), Life::Starting),
+        ("n1", json!({ "phase": "Running", "conditions": [ready, away] }), Life::Unreachable),
+        ("n1", json!({ "phase": "Running", "conditions": [ready, given_up] }), Life::GivenUp),
+        ("n1", json!({ "phase": "Failed", "conditions": [given_up] }), Life::Failed(then)),
+        ("n1", json!({ "phase": "Succeeded" }), Life::Succeeded),
+        ("n1", json!({ "phase": "OfANewerServer" }), Life::Starting),
+    ] {
+        assert_eq!(replica(node, status.clone()).life, expected, "{node} {status}");
+    }
+}
+
+#[test]
+fn a_task_says_what_keeps_it_from_being_ready() {
+    let container = |waiting: Value, last: Value| {
+        json!({ "phase": "Running", "containerStatuses": [
+            { "name": "main", "state": { "waiting": waiting }, "lastState": { "terminated": last } }
+        ] })
+    };
+    let back_off = json!({ "reason": "BackOff", "message": "restarts at 08:10:11Z" });
+    let no_node = condition("Scheduled", "False", "Unschedulable", "there is no node");
+    let probe = condition("Ready", "False", "NotReady", "container main is not ready yet");
+    let away = condition("Reachable", "False", "NodeNotReady", "");
+    for (node, status, expected) in [
+        ("", json!({}), "waits for the scheduler"),
+        ("", json!({ "conditions": [no_node] }), "found no node: there is no node"),
+        ("n1", json!({}), "starts on node n1"),
+        ("n1", json!({ "conditions": [probe] }), "container main is not ready yet"),
+        ("n1", json!({ "conditions": [probe, away] }), "is on node n1, which is away"),
+        (
+            "n1",
+            container(back_off.clone(), json!({ "exitCode": 1, "reason": "Error" })),
+            "BackOff exit 1, restarts at 08:10:11Z",
+        ),
+        (
+            "n1",
+            container(back_off, json!({ "exitCode": 137, "reason": "OOMKilled" })),
+            "BackOff OOMKilled, restarts at 08:10:11Z",
+        ),
+        ("n1", container(json!({ "reason": "Creating" }), Value::Null), "starts on node n1"),
+    ] {
+        let said = match replica(node, status.clone()).trouble {
+            Trouble::None => String::new(),
+            Trouble::OnItsWay(text)
+            | Trouble::NodeAway(text)
+            | Trouble::Unplaced(text)
+            | Trouble::Container(text) => text,
+        };
+        assert_eq!(said, expected, "{node} {status}");
+    }
+}
+
+#[test]
+fn the_name_of_a_revision_is_computed_from_the_template_and_the_restarts() {
+    let template = |args: &[&str]| {
+        let tree = json!({ "spec": { "containers": [{ "name": "main", "args": args }] } });
+        serde_json::from_value::<TaskTemplate>(tree).unwrap()
+    };
+    let name = revision_name("web", &template(&["a"]), 0);
+    // Were this name to change, an upgrade of Berth would restart every Task of every cluster.
+    assert_eq!(name, "web-fb0497aa7e");
+    assert_eq!(revision_name("web", &template(&["a"]), 0), name);
+    assert_ne!(revision_name("web", &template(&["b"]), 0), name);
+    assert_ne!(revision_name("web", &template(&["a"]), 1), name);
+}
