@@ -102,17 +102,17 @@ impl Reader<'_> {
         let limit = request.limit as usize;
         if request.continue_token.is_empty() {
             await_version(self.cache, &request.resource_version).await?;
-            return Ok(self.from_cache(kind, &selection, limit, None));
+            return Ok(self.page_of_cache(kind, &selection, limit, None));
         }
         let token = Token::decode(&request.continue_token)?;
         if token.rev == 0 {
             self.cache.refresh().await?;
-            return Ok(self.from_cache(kind, &selection, limit, Some(&token.last)));
+            return Ok(self.page_of_cache(kind, &selection, limit, Some(&token.last)));
         }
-        self.from_store(row, &selection, limit, token).await
+        self.page_of_store(row, &selection, limit, token).await
     }
 
-    fn from_cache(
+    fn page_of_cache(
         &self,
         kind: KindId,
         selection: &Selection,
@@ -135,7 +135,7 @@ impl Reader<'_> {
         })
     }
 
-    async fn from_store(
+    async fn page_of_store(
         &self,
         row: &Row,
         selection: &Selection,

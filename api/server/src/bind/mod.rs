@@ -186,10 +186,8 @@ fn go_on(writer: &Writer, lanes: &mut HashMap<String, Lane>, running: &mut Runni
     };
     let fence = first.fence.clone();
     let mut items = Vec::new();
-    while items.len() < MOST_TOGETHER
-        && let Some(item) = lane.waiting.pop_front_if(|item| item.fence == fence)
-    {
-        items.push(item);
+    while items.len() < MOST_TOGETHER && lane.waiting.front().is_some_and(|item| item.fence == fence) {
+        items.extend(lane.waiting.pop_front());
     }
     lane.busy = true;
     let work =

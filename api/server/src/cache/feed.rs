@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use berth_store::{At, Rev, Store, StoreError};
+use berth_store::{At, Author, Ended, Group, Rev, Store, StoreError, Write};
 use futures::StreamExt;
 
 use crate::cache::Cache;
@@ -128,20 +128,30 @@ async fn refuse_a_past(cache: &Cache) -> Result<(), StoreError> {
 impl Cache {
     /// Waits for a revision that the store has; writes one of ours when it lies outside our prefix.
     pub(super) async fn catch_up(&self, rev: Rev) -> Result<(), StoreError> {
-        while self.rev() < rev && !self.wait(rev, SYNC_AFTER).await {
-            self.touch(rev).await?;
+        loop {
+            let before = self.rev();
+            if before >= rev || self.wait(rev, SYNC_AFTER).await {
+                return Ok(());
+            }
+            // A cache that moves is on its way.
+            if self.rev() == before {
+                self.touch(rev).await?;
+            }
         }
-        Ok(())
     }
 
-    /// Writes the sync key unless the cache has just got there.
+    /// Writes the sync key, unless it was written after `rev` and only has to arrive.
     async fn touch(&self, rev: Rev) -> Result<(), StoreError> {
-        if self.rev() >= rev {
+        let mut touched = self.touched.lock().await;
+        if *touched >= rev {
             return Ok(());
         }
-        let author = berth_store::Author::default();
-        let put = berth_store::Write::put(keys::SYNC, "{}");
-        let group = berth_store::Group { conditions: Vec::new(), writes: vec![put] };
-        self.committer.submit(group, &author).await.map(|_| ())
+        let group = Group { conditions: Vec::new(), writes: vec![Write::put(keys::SYNC, "{}")] };
+        match self.committer.submit(group, &Author::default()).await? {
+            Ended::Applied { rev, .. } | Ended::Conflict { rev, .. } | Ended::Unclear { rev, .. } => {
+                *touched = rev
+            }
+        }
+        Ok(())
     }
 }

@@ -48,6 +48,8 @@ pub struct Cache {
     state: RwLock<State>,
     reached: watch::Sender<Rev>,
     freshness: freshness::Freshness,
+    /// The revision in which this server last wrote the sync key.
+    touched: tokio::sync::Mutex<Rev>,
     window: usize,
 }
 
@@ -85,6 +87,7 @@ impl Cache {
             reached: watch::Sender::new(state.rev()),
             state: RwLock::new(state),
             freshness: freshness::Freshness::default(),
+            touched: tokio::sync::Mutex::default(),
             table,
             store,
             committer,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use berth_store::{Changes, Kv, Rev, StoreError, positions};
+use berth_store::{Changes, Kv, Rev, StoreError, Value, positions};
 use bytes::Bytes;
 
 use crate::cache::audit::Fingerprint;
@@ -200,7 +200,14 @@ impl State {
 }
 
 /// Reads the changes of one revision.
-pub(super) fn prepare(table: &Table, changes: Changes) -> Result<Vec<Prepared>, StoreError> {
+pub(super) fn prepare(table: &Table, mut changes: Changes) -> Result<Vec<Prepared>, StoreError> {
+    for change in &mut changes.changes {
+        // What another program wrote there is no object: as if it had been removed.
+        change.now = change.now.take().filter(|kv| {
+            let readable = Value::parse(kv.value.clone()).is_ok();
+            readable || unreadable::<()>(&kv.key).is_some()
+        });
+    }
     let positions = positions(&changes)?;
     let rev = changes.rev;
     let read = changes.changes.into_iter().zip(positions).filter_map(|(change, position)| {
@@ -208,10 +215,8 @@ pub(super) fn prepare(table: &Table, changes: Changes) -> Result<Vec<Prepared>, 
             return Some(Prepared::System { key: change.key, now: change.now });
         }
         let (kind, path) = table.of_key(&change.key)?;
-        let now = match &change.now {
-            Some(kv) => Some(Arc::new(Entry::read(table.row(kind), kv).or_else(|| unreadable(&change.key))?)),
-            None => None,
-        };
+        let read = |kv| Entry::read(table.row(kind), kv).or_else(|| unreadable(&change.key));
+        let now = change.now.as_ref().and_then(read).map(Arc::new);
         Some(Prepared::Object { kind, path: path.into(), version: Version::of_write(rev, position), now })
     });
     Ok(read.collect())

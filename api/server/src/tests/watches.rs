@@ -7,7 +7,7 @@ use std::time::Duration;
 use berth_proto::v1::watch_event::Type;
 use berth_proto::v1::write::Verb;
 use berth_proto::v1::{self as wire};
-use berth_store::{At, EmbeddedStore, Store, StoreError};
+use berth_store::{At, EmbeddedStore, Group, Store, StoreError, Write as StoreWrite};
 use berth_types::Reason;
 use serde_json::json;
 
@@ -237,6 +237,39 @@ async fn without_its_store_a_server_refuses_writes_answers_from_its_cache_and_ke
     switch.send_replace(false);
     let last = api.patch("App", "a", json!({"spec": {"replicas": 2}})).await.unwrap();
     assert_eq!(watch.until(&version(&last)).await, ["MODIFIED a"]);
+}
+
+#[tokio::test]
+async fn what_another_program_wrote_among_the_objects_is_as_if_it_were_not_there() {
+    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::memory());
+    let api = beside(store.clone()).await;
+    let first = api.create("App", "a", app(1)).await.unwrap();
+    api.create("App", "b", app(1)).await.unwrap();
+    let writes = [
+        ("/berth/berth.dev/apps/default/b", "garbage"),
+        ("/berth/berth.dev/apps/default/c", ""),
+        ("/berth/-/x", "y"),
+        ("/berth/other/things/default/d", "z"),
+        ("/other", "q"),
+    ];
+    let writes = writes.map(|(key, value)| StoreWrite::put(key, value)).to_vec();
+    store.commit(vec![Group { conditions: Vec::new(), writes }]).await.unwrap();
+    let mut watch = api.watch(watch_of("App", &version(&first))).await.unwrap();
+    let last = api.create("App", "z", app(1)).await.unwrap();
+    assert_eq!(watch.until(&version(&last)).await, ["ADDED b", "DELETED b", "ADDED z"]);
+    assert_eq!(names(&beside(store).await.list(list_of("App")).await.unwrap()), ["a", "z"]);
+}
+
+#[tokio::test]
+async fn a_store_that_moves_without_us_holds_no_reader_up() {
+    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::memory());
+    let api = beside(store.clone()).await;
+    api.create("App", "a", app(1)).await.unwrap();
+    for n in 0..3 {
+        let elsewhere = StoreWrite::put("/other", n.to_string());
+        store.commit(vec![Group { conditions: Vec::new(), writes: vec![elsewhere] }]).await.unwrap();
+        assert!(api.get("App", "default/a").await.is_ok());
+    }
 }
 
 #[tokio::test]

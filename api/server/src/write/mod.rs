@@ -8,6 +8,7 @@ mod asks;
 mod draft;
 mod orphans;
 mod plan;
+mod reading;
 mod request;
 
 use std::collections::HashMap;
