@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use berth_proto::v1;
 use berth_proto::v1::nodes_client::NodesClient;
-use berth_proto::v1::outcome::Result as WireResult;
 use berth_proto::v1::resources_client::ResourcesClient;
 use berth_proto::v1::write::Verb;
 use berth_types::Resource;
@@ -19,6 +18,7 @@ use tonic::transport::Channel;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Failure};
 use crate::failover::{Options, Resend, Servers};
+use crate::messages::{BindItem, Listed, LogsQuery, Version, outcomes};
 use crate::object::{Object, ObjectKey, Query, parse};
 use crate::presence::PresenceStream;
 use crate::session::{Hello, Session};
@@ -34,66 +34,6 @@ const MAX_ANSWER: usize = 64 << 20;
 #[derive(Debug, Clone)]
 pub struct Client {
     pub(crate) servers: Arc<Servers>,
-}
-
-/// Objects of one state of the store.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Listed<T> {
-    /// In the order of namespace and name.
-    pub items: Vec<T>,
-    /// The version of the state: a watch from here misses nothing.
-    pub version: String,
-    /// What gives the next page; none on the last.
-    pub continue_token: Option<String>,
-}
-
-/// What answers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Version {
-    /// Version of the server.
-    pub version: String,
-    /// The cluster's uid.
-    pub cluster_uid: String,
-    /// Which server; new with every start.
-    pub server_id: String,
-    /// As `embedded` or `etcd 3.5.1`.
-    pub store: String,
-}
-
-/// Places one Task on one Node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BindItem {
-    /// Namespace of the Task.
-    pub namespace: String,
-    /// Name of the Task.
-    pub task: String,
-    /// uid of the Task.
-    pub task_uid: String,
-    /// Name of the Node.
-    pub node: String,
-    /// uid of the Node.
-    pub node_uid: String,
-    /// resourceVersion of the Node that the decision was made on.
-    pub node_version: String,
-    /// A host port for each port that the manifest leaves open.
-    pub ports: Vec<(String, u16)>,
-}
-
-/// Which log.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LogsQuery {
-    /// Namespace of the Task.
-    pub namespace: String,
-    /// Name of the Task.
-    pub task: String,
-    /// Name of the container; empty for the only one.
-    pub container: String,
-    /// Goes on as more is written.
-    pub follow: bool,
-    /// The attempt before the present one.
-    pub previous: bool,
-    /// Only the last lines.
-    pub tail_lines: Option<u32>,
 }
 
 impl Client {
@@ -337,37 +277,6 @@ impl Client {
     }
 }
 
-impl BindItem {
-    fn wire(&self) -> v1::BindItem {
-        let ports = self.ports.iter();
-        v1::BindItem {
-            namespace: self.namespace.clone(),
-            task: self.task.clone(),
-            task_uid: self.task_uid.clone(),
-            node: self.node.clone(),
-            node_uid: self.node_uid.clone(),
-            node_resource_version: self.node_version.clone(),
-            ports: ports
-                .map(|(name, port)| v1::AssignedPort { name: name.clone(), port: u32::from(*port) })
-                .collect(),
-        }
-    }
-}
-
-impl LogsQuery {
-    fn wire(&self) -> v1::LogsRequest {
-        v1::LogsRequest {
-            namespace: self.namespace.clone(),
-            task: self.task.clone(),
-            task_uid: String::new(),
-            container: self.container.clone(),
-            follow: self.follow,
-            previous: self.previous,
-            tail_lines: self.tail_lines,
-        }
-    }
-}
-
 pub(crate) fn resources(endpoint: Endpoint) -> ResourcesClient<Channel> {
     ResourcesClient::new(endpoint.channel)
         .max_decoding_message_size(MAX_ANSWER)
@@ -376,23 +285,4 @@ pub(crate) fn resources(endpoint: Endpoint) -> ResourcesClient<Channel> {
 
 pub(crate) fn nodes(endpoint: Endpoint) -> NodesClient<Channel> {
     NodesClient::new(endpoint.channel).max_decoding_message_size(MAX_ANSWER)
-}
-
-fn outcomes(answered: Vec<v1::Outcome>, asked: usize) -> Result<Vec<Result<Object, Error>>, Error> {
-    if answered.len() != asked {
-        let message = format!("the server answered {} of {asked} items", answered.len());
-        return Err(Error::Broken(Status::new(Reason::InternalError, message)));
-    }
-    Ok(answered.into_iter().map(outcome).collect())
-}
-
-fn outcome(answered: v1::Outcome) -> Result<Object, Error> {
-    match answered.result {
-        Some(WireResult::Json(json)) => Ok(Object(json)),
-        Some(WireResult::Status(status)) => Err(parse::<Status>(&status)?.into()),
-        None => {
-            let message = "the server gave an item no outcome";
-            Err(Error::Broken(Status::new(Reason::InternalError, message)))
-        }
-    }
 }

@@ -20,15 +20,17 @@ mod client;
 mod endpoint;
 mod error;
 mod failover;
+mod messages;
 mod object;
 mod presence;
 mod session;
 mod watch;
 mod write;
 
-pub use client::{BindItem, Client, Listed, LogsQuery, Version};
+pub use client::Client;
 pub use error::Error;
 pub use failover::{Options, Resend};
+pub use messages::{BindItem, Listed, LogsQuery, Version};
 pub use object::{KindName, Object, ObjectKey, Query};
 pub use presence::{NodePresence, Presence, PresenceState, PresenceStream};
 pub use session::{FromServer, Hello, OpenLogs, Session, Tunnels};

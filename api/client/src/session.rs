@@ -12,10 +12,11 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use crate::client::{LogsQuery, nodes};
+use crate::client::nodes;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Failure};
-use crate::failover::Servers;
+use crate::failover::{Resend, Servers};
+use crate::messages::LogsQuery;
 
 /// Who opens a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +70,7 @@ pub struct Session {
 impl Session {
     pub(crate) async fn open(servers: Arc<Servers>, hello: &Hello) -> Result<Self, Error> {
         let (endpoint, to_server, mut from_server) = servers
-            .call(crate::failover::Resend::Safe, |endpoint| {
+            .call(Resend::Safe, |endpoint| {
                 let hello = hello.wire();
                 async move {
                     let (to_server, receiver) = mpsc::channel(16);

@@ -1,6 +1,7 @@
 //! A cache that follows all objects of a query: typed, indexed, never older than what it has shown before.
 
 mod index;
+mod progress;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +15,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 pub use index::{Index, Indexes, owner_uids};
+pub(crate) use progress::{Progress, catch_up};
 
 use crate::key::{Key, ResourceVersion};
 use index::Indexed;
@@ -292,38 +294,6 @@ async fn follow<K: Resource>(mut watch: Watch<K>, cache: std::sync::Weak<Shared<
                 tracing::warn!(kind = K::KIND, %why, "watch failed");
                 tokio::time::sleep(Duration::from_secs(5)).await;
             }
-        }
-    }
-}
-
-/// How far the cache of one kind has come.
-#[derive(Debug, Clone)]
-pub(crate) struct Progress {
-    pub(crate) kind: KindName,
-    reached: watch::Receiver<Option<ResourceVersion>>,
-    hurry: Arc<Notify>,
-}
-
-/// How long a bookmark is waited for before it is asked for.
-const PATIENCE: Duration = Duration::from_millis(100);
-
-impl Progress {
-    /// Waits until the cache has its first state and has come to `version`, which a write of its kind carries; for ever
-    /// when the cache was dropped.
-    pub(crate) async fn reached(&self, version: ResourceVersion) {
-        let mut reached = self.reached.clone();
-        if reached.wait_for(|now| now.is_some_and(|now| now >= version)).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-
-    /// The same for a version that nothing of the kind may carry: asks the server how far the cache is.
-    pub(crate) async fn reached_by_asking(&self, version: ResourceVersion) {
-        let mut patience = PATIENCE;
-        while tokio::time::timeout(patience, self.reached(version)).await.is_err() {
-            self.hurry.notify_one();
-            // A large first state may still be arriving.
-            patience = (patience * 2).min(Duration::from_secs(4));
         }
     }
 }

@@ -12,9 +12,9 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
-use crate::cache::{Cache, Delta, Progress};
+use crate::cache::{Cache, Delta, Progress, catch_up};
 use crate::deed::{Deed, Work};
-use crate::key::{Key, ResourceVersion};
+use crate::key::Key;
 use crate::leader::{Leader, LeaseTerms, Term};
 use crate::queue::{Queue, Retry};
 use crate::writer::{Outcome, STATUS, Writer, Written};
@@ -131,7 +131,9 @@ impl<R: Reconciler> Controller<R> {
     }
 
     async fn term(&self, term: Term) {
-        self.catch_up(&term).await;
+        let epoch = term.fence.as_ref().map_or(0, |fence| fence.epoch);
+        catch_up(&self.progress, epoch).await;
+        tracing::debug!(controller = self.name, epoch, "caches are ready");
         let writer = Writer::new(self.client.clone(), self.name, term.fence);
         let mut woken = select_all(self.sources.iter().map(|source| source()));
         let mut queue = Queue::new(self.options.retry);
@@ -147,15 +149,6 @@ impl<R: Reconciler> Controller<R> {
                 () = room_after(pause, room) => {}
             }
         }
-    }
-
-    /// A leader acts only once nothing of its predecessor is unseen.
-    async fn catch_up(&self, term: &Term) {
-        let epoch = term.fence.as_ref().map_or(0, |fence| fence.epoch);
-        for progress in &self.progress {
-            progress.reached_by_asking(ResourceVersion::of_revision(epoch)).await;
-        }
-        tracing::debug!(controller = self.name, epoch, "caches are ready");
     }
 
     fn start_due(&self, queue: &mut Queue, jobs: &mut Jobs, writer: &Writer) {

@@ -10,8 +10,7 @@ use futures::stream::{BoxStream, Stream, StreamExt, select_all};
 use tokio::task::{JoinError, JoinSet};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
-use crate::cache::{Cache, Delta, Progress};
-use crate::key::ResourceVersion;
+use crate::cache::{Cache, Delta, Progress, catch_up};
 use crate::leader::{Leader, LeaseTerms, Term};
 use crate::writer::Writer;
 
@@ -132,9 +131,8 @@ impl<S: Stepper> StepController<S> {
 
     async fn term(&self, term: Term) {
         let epoch = term.fence.as_ref().map_or(0, |fence| fence.epoch);
-        for progress in &self.progress {
-            progress.reached_by_asking(ResourceVersion::of_revision(epoch)).await;
-        }
+        catch_up(&self.progress, epoch).await;
+        tracing::debug!(controller = self.name, epoch, "caches are ready");
         let writer = Writer::new(self.client.clone(), self.name, term.fence);
         let mut state = (self.begin)();
         let mut events = select_all(self.sources.iter().map(|source| source())).ready_chunks(BURST);

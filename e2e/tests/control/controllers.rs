@@ -165,3 +165,61 @@ async fn epoch(client: &Client) -> i64 {
     }
     panic!("no epoch is taken: {lease:?}");
 }
+
+/// Labels Apps `example.dev/done`, after a first wave that is the one thing wrong with some of them.
+struct Troubled {
+    apps: Cache<App>,
+    panics: Arc<Mutex<u32>>,
+}
+
+impl Reconciler for Troubled {
+    fn reconcile(&self, key: &Key, _now: Timestamp) -> Work {
+        let Some(app) = self.apps.get(key) else { return Work::none() };
+        if app.metadata.labels.contains_key("example.dev/done") {
+            return Work::none();
+        }
+        if key.name == "panics" {
+            let mut panics = self.panics.lock().unwrap();
+            *panics += 1;
+            let count = *panics;
+            drop(panics);
+            assert!(count > 2, "this decision cannot be made yet");
+        }
+        let first = match key.name.as_str() {
+            "refused" => json!({ "spec": { "replicas": "many" } }),
+            _ => json!({ "metadata": { "labels": { "example.dev/begun": "yes" } } }),
+        };
+        let second = json!({ "metadata": { "labels": { "example.dev/done": "yes" } } });
+        let deed = |patch| {
+            let write = Write::patch::<App>(&key.namespace, &key.name, patch);
+            vec![Deed::one("label", key.to_string(), "", write)]
+        };
+        Work::waves([deed(first), deed(second)])
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fails_for_one_object_keeps_no_other_waiting() {
+    let plane = Plane::new();
+    let server = plane.apiserver("one").await;
+    let client = client(&[&server]);
+    for name in ["panics", "refused", "web"] {
+        client.write(&Write::create_json(&app(name, 1))).await.unwrap();
+    }
+    let apps = Cache::start(&client, &Query::of::<App>(), Indexes::new());
+    let troubled = Troubled { apps: apps.clone(), panics: Arc::default() };
+    let controller = Controller::new("troubled", client.clone(), troubled)
+        .wakes(&apps, |delta| delta.keys(|app| [Key::of(app)]));
+    let mut running = JoinSet::new();
+    running.spawn(controller.run(std::future::pending()));
+    for name in ["web", "panics"] {
+        eventually(&format!("{name} is done"), async || {
+            let app = client.get_as::<App>("default", name).await.map_err(|why| why.to_string())?;
+            let labels = app.metadata.labels;
+            if labels.contains_key("example.dev/done") { Ok(()) } else { Err(format!("{labels:?}")) }
+        })
+        .await;
+    }
+    let refused = client.get_as::<App>("default", "refused").await.unwrap();
+    assert!(refused.metadata.labels.is_empty(), "the second wave went out though the first had failed");
+}
