@@ -1,10 +1,7 @@
-//! Whether a Task counts as available, and whether its node can be heard.
-
-use std::time::Duration;
+//! The conditions that tell whether a Task can be counted on, and whether its node can be heard.
 
 use crate::clock::Timestamp;
 use crate::meta::{Condition, ConditionStatus};
-use crate::phase::Phase;
 use crate::task::Task;
 
 /// Condition of a Task, by its agent: it may get requests. Of a Node, by the node controller: it is present.
@@ -18,30 +15,6 @@ pub const NODE_NOT_READY: &str = "NodeNotReady";
 /// Reason of `Reachable=False` from then on: the Task is replaced, and counts as no surge.
 pub const GIVEN_UP: &str = "GivenUp";
 
-/// Whether a Task counts as available.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Availability {
-    /// It does.
-    Available,
-    /// It will then, if it stays Ready until then.
-    From(Timestamp),
-    /// It does not.
-    Not(Lacks),
-}
-
-/// What a Task lacks to be available.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lacks {
-    /// Its deletion was asked for.
-    Stopping,
-    /// It does not run: not yet, or no longer.
-    Running,
-    /// Its node is away.
-    Node,
-    /// It is not Ready.
-    Ready,
-}
-
 /// Whether the node of a Task can be heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
@@ -51,33 +24,6 @@ pub enum Reach {
     Away(Timestamp),
     /// Not for so long that the Task is replaced.
     GivenUp,
-}
-
-impl Availability {
-    /// Whether `task` is available at `now`: Ready for `min_ready`, Running, not being deleted, its node heard.
-    pub fn of(task: &Task, now: Timestamp, min_ready: Duration) -> Availability {
-        if task.metadata.deleting() {
-            return Availability::Not(Lacks::Stopping);
-        }
-        if Phase::of(task) != Ok(Phase::Running) {
-            return Availability::Not(Lacks::Running);
-        }
-        if Reach::of(task) != Reach::Here {
-            return Availability::Not(Lacks::Node);
-        }
-        match Condition::find(&task.status.conditions, READY) {
-            Some(ready) if ready.status == ConditionStatus::True => {
-                let from = ready.last_transition_time.plus(min_ready);
-                if from <= now { Availability::Available } else { Availability::From(from) }
-            }
-            Some(_) | None => Availability::Not(Lacks::Ready),
-        }
-    }
-
-    /// Whether it does.
-    pub fn is_available(self) -> bool {
-        self == Availability::Available
-    }
 }
 
 impl Reach {
@@ -109,27 +55,6 @@ mod tests {
             })
             .collect();
         serde_json::from_value(json!({"status": {"phase": phase, "conditions": conditions}})).unwrap()
-    }
-
-    #[test]
-    fn a_task_is_available_once_it_was_ready_for_long_enough() {
-        let ready = ("Ready", "True", "", 100);
-        let gone = ("Reachable", "False", NODE_NOT_READY, 150);
-        for (task, expected) in [
-            (task("Running", &[ready]), Availability::From(at(110))),
-            (task("Running", &[("Ready", "True", "", 90)]), Availability::Available),
-            (task("Running", &[("Ready", "False", "", 90)]), Availability::Not(Lacks::Ready)),
-            (task("Running", &[]), Availability::Not(Lacks::Ready)),
-            (task("Starting", &[ready]), Availability::Not(Lacks::Running)),
-            (task("Failed", &[ready]), Availability::Not(Lacks::Running)),
-            (task("Running", &[ready, gone]), Availability::Not(Lacks::Node)),
-        ] {
-            assert_eq!(Availability::of(&task, at(105), Duration::from_secs(10)), expected);
-        }
-        let mut stopping = task("Running", &[ready]);
-        stopping.metadata.deletion_timestamp = Some(at(104));
-        let lacks = Availability::of(&stopping, at(200), Duration::ZERO);
-        assert_eq!(lacks, Availability::Not(Lacks::Stopping));
     }
 
     #[test]

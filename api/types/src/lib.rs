@@ -29,7 +29,7 @@ pub mod status;
 pub mod task;
 pub mod walk;
 
-pub use availability::{Availability, Reach};
+pub use availability::Reach;
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use demand::Room;
 pub use fault::Fault;

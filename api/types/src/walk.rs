@@ -45,7 +45,7 @@ impl Walk<'_> {
         if depth > DEPTH {
             return self.faults.add(at, Rule::Invalid, format!("must not be nested deeper than {DEPTH}"));
         }
-        self.size(value, at);
+        self.size(shape, value, at);
         match (shape, value) {
             (Shape::Scalar(scalar), value) => {
                 if let Err((rule, message)) = scalar::judge(scalar, value) {
@@ -114,8 +114,10 @@ impl Walk<'_> {
         }
     }
 
-    fn size(&mut self, value: &Value, at: &At) {
+    fn size(&mut self, shape: &Shape, value: &Value, at: &At) {
         let (length, most, unit) = match value {
+            // A set of fields has an entry for each item of the longest list.
+            Value::Object(entries) if *shape == Shape::Any => (entries.len(), LIST_ITEMS, "entries"),
             Value::Object(entries) => (entries.len(), MAP_ENTRIES, "entries"),
             Value::Array(items) => (items.len(), LIST_ITEMS, "items"),
             Value::String(text) => (text.len(), TEXT_BYTES, "bytes"),

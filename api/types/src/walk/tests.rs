@@ -138,3 +138,13 @@ fn a_path_of_a_fault_leads_to_its_place() {
     }
     assert_eq!(found.iter().filter(|fault| fault.rule == Rule::Type).count(), 2);
 }
+
+#[test]
+fn a_long_list_leaves_room_for_the_set_of_its_fields() {
+    let kind = KINDS.iter().find(|kind| kind.kind == "App").expect("in the table");
+    let fields: Map<String, Value> =
+        (0..1001).map(|n| (format!("k:{{\"name\":\"{n}\"}}"), json!({}))).collect();
+    let managed = json!([{"manager": "ctl", "fieldsV1": {"f:spec": fields}}]);
+    let found = kind.validate(&json!({"metadata": {"managedFields": managed}}));
+    assert!(found.iter().all(|fault| !fault.path.contains("managedFields")), "{found:?}");
+}
