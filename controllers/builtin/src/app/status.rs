@@ -58,21 +58,30 @@ fn waits_for(seen: &Observed, fleet: &Fleet, births: &Births, status: &AppStatus
         return Some(format!("{missing} of {replicas} replicas failed {failed} times, next try {at}"));
     }
     if births.missing > 0 {
-        let ends = fleet.stopping.first().map(|task| format!(", {} stops first", task.name));
-        return Some(format!(
-            "{} of {replicas} replicas to be created{}",
-            births.missing,
-            ends.unwrap_or_default()
-        ));
+        let missing = format!("{} of {replicas} replicas not created yet", births.missing);
+        return Some(match fleet.stopping.first() {
+            Some(task) => format!("{missing}: {} must come to its end first", task.name),
+            None => missing,
+        });
     }
     if let Some(old) = fleet.outdated.first() {
-        let count = fleet.outdated.len();
-        return Some(format!("{count} replicas of older revisions to be stopped: {} is next", old.name));
+        return Some(format!(
+            "{} of older revisions to be stopped: {} is next",
+            many(&fleet.outdated),
+            old.name
+        ));
     }
     if let Some(stopping) = fleet.stopping.first() {
-        return Some(format!("{} replicas stopping, {} among them", fleet.stopping.len(), stopping.name));
+        return Some(format!("{} stopping: {}", many(&fleet.stopping), stopping.name));
     }
-    (status.replicas > replicas).then(|| format!("{} replicas too many", status.replicas - replicas))
+    (status.replicas > replicas).then(|| format!("{} replicas instead of {replicas}", status.replicas))
+}
+
+fn many(tasks: &[&Replica]) -> String {
+    match tasks.len() {
+        1 => "1 replica".into(),
+        count => format!("{count} replicas"),
+    }
 }
 
 /// What a Task that is not available lacks, and why.

@@ -139,10 +139,14 @@ fn a_task_that_stops_holds_its_room_until_its_end() {
     let ended = [old(0, ready()), old(1, Life::Succeeded), new(2, ready())];
     let second = [old(0, ready()), new(2, ready()), new(3, ready())];
     let last = [old(0, Life::Stopping), new(2, ready()), new(3, ready())];
-    plans(web(2), &stopping, expect!["wait: 1 of 2 replicas to be created, web-1 stops first"]);
+    plans(
+        web(2),
+        &stopping,
+        expect!["wait: 1 of 2 replicas not created yet: web-1 must come to its end first"],
+    );
     plans(web(2), &ended, expect!["create web-10 for place 1, counter 11"]);
     plans(web(2), &second, expect!["stop web-0 Outdated [web-2 web-3]"]);
-    plans(web(2), &last, expect!["wait: 1 replicas stopping, web-0 among them"]);
+    plans(web(2), &last, expect!["wait: 1 replica stopping: web-0"]);
 }
 
 #[test]
@@ -153,7 +157,7 @@ fn without_surge_the_old_goes_first() {
     plans(
         app(),
         &[old(0, ready()), old(1, Life::Stopping)],
-        expect!["wait: 2 of 2 replicas to be created, web-1 stops first"],
+        expect!["wait: 2 of 2 replicas not created yet: web-1 must come to its end first"],
     );
     plans(app(), &[old(0, ready())], expect!["create web-10 for place 1, counter 11"]);
 }
@@ -190,7 +194,7 @@ fn recreate_ends_every_old_task_before_it_makes_a_new_one() {
     plans(
         app(),
         &[old(0, Life::Stopping), old(1, Life::Succeeded)],
-        expect!["wait: 2 of 2 replicas to be created, web-0 stops first"],
+        expect!["wait: 2 of 2 replicas not created yet: web-0 must come to its end first"],
     );
     plans(app(), &[], expect!["create web-10 for place 0, web-11 for place 1, counter 12"]);
 }
@@ -297,7 +301,7 @@ fn history_keeps_the_newest_revisions_and_raises_one_that_is_asked_for_again() {
     expect!["raise revision web-new to 6"].assert_eq(&histories(&[("web-new", 1), ("web-a", 5)], &app));
     expect!["drop revision web-a"].assert_eq(&histories(&[("web-new", 9), ("web-b", 4), ("web-a", 3)], &app));
     let still_used = &[("web-new", 9), ("web-b", 4), ("web-old", 3)];
-    expect!["wait: 1 replicas stopping, web-1 among them"].assert_eq(&histories(still_used, &app));
+    expect!["wait: 1 replica stopping: web-1"].assert_eq(&histories(still_used, &app));
 }
 
 #[test]
