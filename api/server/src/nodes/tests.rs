@@ -1,3 +1,5 @@
+mod deaf;
+
 use std::time::Duration;
 
 use berth_proto::v1::agent_message::Message as FromAgent;
@@ -14,6 +16,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 
+use deaf::Deaf;
+
 use super::logs::{self, From};
 use super::*;
 
@@ -25,7 +29,10 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let store: Arc<dyn Store> = Arc::new(EmbeddedStore::memory());
+        Self::over(Arc::new(EmbeddedStore::memory()))
+    }
+
+    fn over(store: Arc<dyn Store>) -> Self {
         let committer = Committer::new(store.clone(), CommitterOptions::of(1));
         Self { store, committer }
     }
@@ -221,6 +228,35 @@ async fn a_server_that_lost_its_key_closes_its_sessions_and_takes_a_new_id() {
     let lost = Instant::now();
     assert_eq!(watcher.next().await, "believed, n1 away");
     assert!(lost.elapsed() >= Duration::from_secs(7), "{:?}", lost.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_cannot_renew_its_lease_answers_no_heartbeat_and_judges_nobody() {
+    let store = Arc::new(Deaf::default());
+    let world = World::over(store.clone());
+    let nodes = world.server(&[]).await;
+    world.node("n1", "u1").await;
+    let mut watcher = Watcher::of(&nodes);
+    let mut agent = Agent::open(&nodes, "n1", "u1", 1).await.unwrap();
+    eventually("the node is seen", async || nodes.shared.roll().session("n1").is_some()).await;
+    assert_eq!(watcher.next().await, "believed, n1 present");
+    agent.live(10).await.unwrap();
+    store.turn_deaf();
+    let last_good =
+        nodes.shared.standing.borrow().clone().unwrap().valid_until - Timing::default().server_ttl;
+    assert_eq!(watcher.next().await, "not believed");
+    let refused = agent.live(20).await.unwrap_err();
+    assert_eq!(refused.reason, Reason::Unavailable);
+    let answered = last_good.elapsed();
+    assert!(answered >= Duration::from_secs(5) && answered <= Duration::from_secs(8), "{answered:?}");
+    store.hear_again();
+    eventually("the server is sure of its key", async || {
+        nodes.shared.valid_standing(Timing::default().answer_margin).is_some()
+    })
+    .await;
+    let mut again = Agent::open(&nodes, "n1", "u1", 2).await.unwrap();
+    again.live(20).await.unwrap();
+    assert_eq!(watcher.next().await, "believed");
 }
 
 #[tokio::test(start_paused = true)]
