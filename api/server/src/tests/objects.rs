@@ -193,3 +193,56 @@ async fn tasks_carry_no_owners_of_fields() {
         assert_eq!(applied["metadata"].get("managedFields"), None);
     }
 }
+
+#[tokio::test]
+async fn what_is_too_large_or_too_deep_is_refused_before_it_is_looked_at() {
+    let api = api().await;
+    let mut large = app(1);
+    large["metadata"] = json!({"annotations": {"x": "x".repeat(1 << 20)}});
+    assert_eq!(api.create("App", "web", large).await.unwrap_err().reason, Reason::RequestEntityTooLarge);
+    let mut deep = json!(1);
+    for _ in 0..70 {
+        deep = json!([deep]);
+    }
+    assert_eq!(api.create("App", "web", json!({"spec": deep})).await.unwrap_err().reason, Reason::BadRequest);
+    for path in ["a/b/c", "default/..", "default/x y", "-/web"] {
+        assert!(api.create("App", path, app(1)).await.is_err(), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_grace_period_can_be_shortened_and_not_lengthened() {
+    let api = api().await;
+    let mut body = app(1);
+    body["metadata"] = json!({"finalizers": ["a/b"]});
+    api.create("App", "web", body).await.unwrap();
+    for (asked, left) in [(Some(20), 20), (Some(5), 5), (Some(60), 5), (None, 5), (Some(-1), 0)] {
+        let mut delete = write(Verb::Delete, "App", "web", Value::Null);
+        delete.grace_period_seconds = asked;
+        let dying = api.send(delete).await.unwrap();
+        assert_eq!(dying["metadata"]["deletionGracePeriodSeconds"], left);
+    }
+}
+
+#[tokio::test]
+async fn every_change_of_a_leases_holder_starts_an_epoch_and_nothing_else_does() {
+    let api = api().await;
+    let path = "berth-system/app";
+    let key = crate::keys::epoch("berth-system", "app");
+    let epoch = async || {
+        let (_, kv) = api.server.writer.store.get(&key, berth_store::At::Latest).await.unwrap();
+        kv.unwrap().mod_rev.to_string()
+    };
+    let rev = |lease: &Value| (version(lease).parse::<u64>().unwrap() / 1024).to_string();
+    let holder = |name: &str| json!({"spec": {"holderIdentity": name}});
+    let taken = api.create("Lease", path, holder("a")).await.unwrap();
+    assert_eq!(epoch().await, rev(&taken));
+    api.patch("Lease", path, json!({"spec": {"leaseTransitions": 1}})).await.unwrap();
+    assert_eq!(epoch().await, rev(&taken));
+    for name in ["b", ""] {
+        let changed = api.patch("Lease", path, holder(name)).await.unwrap();
+        assert_eq!(epoch().await, rev(&changed), "holder `{name}`");
+    }
+    let gone = api.delete("Lease", path).await.unwrap();
+    assert_eq!(epoch().await, rev(&gone));
+}
