@@ -103,6 +103,14 @@ impl ContainerRun {
         }
     }
 
+    /// How often it was started again: a start that is only planned or asked for does not count.
+    pub fn restarted(&self) -> u32 {
+        match self.state {
+            RunState::Starting | RunState::BackOff { .. } => self.attempt.saturating_sub(1),
+            RunState::Waiting | RunState::Running(_) | RunState::Ended => self.attempt,
+        }
+    }
+
     /// Whether an attempt runs, or may.
     pub fn is_live(&self) -> bool {
         match self.state {
