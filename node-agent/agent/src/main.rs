@@ -36,6 +36,9 @@ use crate::config::{Config, Flags, Form};
 /// Before a server that does not answer is asked again which cluster it is.
 const AGAIN: Duration = Duration::from_millis(500);
 
+/// How long an agent that was killed may take to let go of its folder.
+const ENDING: Duration = Duration::from_secs(3);
+
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
@@ -135,7 +138,7 @@ impl Setup {
         tokio::pin!(stop);
         fs::create_dir_all(&self.data)?;
         fs::create_dir_all(&self.run)?;
-        let _lock = lock(&self.data)?;
+        let _lock = lock(&self.data).await?;
         let (journal, memory) = Journal::open(&self.data.join("journal"))?;
         let cgroup_parent = match self.cgroup_parent.clone() {
             Some(name) => name,
@@ -152,8 +155,18 @@ impl Setup {
         let (events_in, events) = mpsc::unbounded_channel();
         let (news_in, news) = mpsc::unbounded_channel();
         let homes = Homes::new(places.clone(), node.clone(), self.views);
-        let test = (places.clone(), Homes::new(places.clone(), node, Views::Allowed), hierarchies.clone());
-        let shim = blocking(move || selftest::run(&test.0, &test.1, &test.2, &shim).map(|()| shim)).await?;
+        let test_homes = Homes::new(places.clone(), node, Views::Allowed);
+        let (test_places, test_hierarchies) = (places.clone(), hierarchies.clone());
+        let shim = blocking(move || {
+            let bench = selftest::Bench {
+                places: &test_places,
+                homes: &test_homes,
+                hierarchies: &test_hierarchies,
+                shim: &shim,
+            };
+            bench.test().map(|()| shim)
+        })
+        .await?;
         let world = Arc::new(World::new(places, homes, journal.clone(), hierarchies, shim, events_in));
 
         let clock = SteadyClock::start();
@@ -192,11 +205,16 @@ impl Setup {
     }
 }
 
-/// Two agents on one folder would each restart what the other runs.
-fn lock(data: &Path) -> Result<File, AnyError> {
+/// Two agents on one folder would each restart what the other runs. One that was killed may take a moment to end.
+async fn lock(data: &Path) -> Result<File, AnyError> {
     let file = File::create(data.join("lock"))?;
-    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_| format!("another node agent uses data folder {}", data.display()))?;
+    let patience = tokio::time::Instant::now() + ENDING;
+    while rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if tokio::time::Instant::now() > patience {
+            return Err(format!("another node agent uses data folder {}", data.display()).into());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     Ok(file)
 }
 

@@ -28,6 +28,11 @@ impl Places {
         self.data.join("cluster")
     }
 
+    /// The self-test under way: what a crash leaves of it goes at the next start.
+    pub fn self_test_mark(&self) -> PathBuf {
+        self.data.join("self-test")
+    }
+
     /// Unpacked layers, one folder by digest.
     pub fn layers(&self) -> PathBuf {
         self.data.join("images").join("layers")

@@ -48,30 +48,57 @@ pub fn look_inside() -> u8 {
     missing.map_or(0, |(_, _, code, _)| u8::try_from(*code).unwrap_or(u8::MAX))
 }
 
-/// Starts one container and asks it; blocks.
-pub fn run(
-    places: &Places,
-    homes: &Homes,
-    hierarchies: &Hierarchies,
-    shim: &SealedShim,
-) -> Result<(), SelfTestError> {
-    let uid = TaskUid::parse(&uuid::Uuid::new_v4().simple().to_string()).expect("a uuid is 32 hex digits");
-    let outcome = ask(&uid, places, homes, shim);
-    let removed = hierarchies
-        .subtree(&places.task_cgroup(&uid))
-        .remove(PATIENCE)
-        .map_err(|e| chain(&e))
-        .and_then(|()| homes.remove(&uid).map_err(|e| e.to_string()))
-        .and_then(|()| remove_logs(places, &uid).map_err(|e| e.to_string()));
-    let record = outcome.map_err(SelfTestError::CannotRun)?;
-    removed.map_err(SelfTestError::CannotRun)?;
-    match record.end.code() {
-        0 => Ok(()),
-        code => Err(MUST.iter().find(|(_, _, known, _)| *known == code).map_or_else(
-            || SelfTestError::CannotRun(format!("the container of the self-test ended with code {code}")),
-            |(_, _, _, why)| SelfTestError::Unconfined(why),
-        )),
+/// What a self-test works with.
+#[derive(Debug)]
+pub struct Bench<'a> {
+    /// Where things lie.
+    pub places: &'a Places,
+    /// Homes that take Tasks without image.
+    pub homes: &'a Homes,
+    /// Where cgroups are mounted.
+    pub hierarchies: &'a Hierarchies,
+    /// What runs containers.
+    pub shim: &'a SealedShim,
+}
+
+impl Bench<'_> {
+    /// Starts one container and asks it; blocks.
+    pub fn test(&self) -> Result<(), SelfTestError> {
+        let mark = self.places.self_test_mark();
+        let failed = |why: String| SelfTestError::CannotRun(why);
+        if let Some(left) = fs::read_to_string(&mark).ok().as_deref().and_then(TaskUid::parse) {
+            self.remove(&left).map_err(failed)?;
+        }
+        let uid =
+            TaskUid::parse(&uuid::Uuid::new_v4().simple().to_string()).expect("a uuid is 32 hex digits");
+        fs::write(&mark, uid.as_str()).map_err(|e| failed(e.to_string()))?;
+        let outcome = ask(&uid, self.places, self.homes, self.shim);
+        let removed = self.remove(&uid).and_then(|()| fs::remove_file(&mark).map_err(|e| e.to_string()));
+        let record = outcome.map_err(failed)?;
+        removed.map_err(failed)?;
+        verdict(record.end.code())
     }
+
+    /// Ends and removes all that a self-test made.
+    fn remove(&self, uid: &TaskUid) -> Result<(), String> {
+        self.hierarchies.subtree(&self.places.task_cgroup(uid)).remove(PATIENCE).map_err(|e| chain(&e))?;
+        if let Ok(mut client) = Client::connect(&self.places.socket(uid), PATIENCE) {
+            // Without containers it has no reason to refuse; if it is gone by now, the better.
+            let _ = client.shutdown();
+        }
+        self.homes.remove(uid).map_err(|e| e.to_string())?;
+        remove_logs(self.places, uid).map_err(|e| e.to_string())
+    }
+}
+
+fn verdict(code: i32) -> Result<(), SelfTestError> {
+    if code == 0 {
+        return Ok(());
+    }
+    Err(MUST.iter().find(|(_, _, known, _)| *known == code).map_or_else(
+        || SelfTestError::CannotRun(format!("the container of the self-test ended with code {code}")),
+        |(_, _, _, why)| SelfTestError::Unconfined(why),
+    ))
 }
 
 fn ask(uid: &TaskUid, places: &Places, homes: &Homes, shim: &SealedShim) -> Result<ExitRecord, String> {
@@ -144,5 +171,25 @@ fn remove_logs(places: &Places, uid: &TaskUid) -> io::Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_inside_is_named() {
+        assert!(verdict(0).is_ok());
+        assert_eq!(
+            verdict(20).unwrap_err().to_string(),
+            "containers here are not confined: no seccomp filter is seen inside (`Seccomp: 2` is missing)"
+        );
+        assert!(matches!(verdict(127), Err(SelfTestError::CannotRun(_))));
+    }
+
+    #[test]
+    fn this_process_is_not_confined() {
+        assert_eq!(look_inside(), 20);
     }
 }

@@ -4,7 +4,9 @@
 //! agent restarts no container. Safe to kill at any point.
 //! Leaves alone: which Tasks are bound here (scheduler), whether the node is Ready (node controller).
 
+mod consequences;
 mod course;
+mod happenings;
 mod probing;
 mod restarts;
 mod run;

@@ -1,0 +1,159 @@
+//! What happens to a Task changes its state, and nothing else.
+
+use std::time::Duration;
+
+use berth_types::Timestamp;
+
+use super::course::{Course, Ending, Home, TaskRun};
+use super::restarts::Verdict;
+use super::run::{Live, RunState};
+use super::{Action, Attempt, Exit, ExitCause, Finding, ProbeKind, Trouble, UNKNOWN_TASKS_LIVE, Wish};
+
+/// A cleaning that failed is tried again after this.
+const CLEAN_AGAIN: Duration = Duration::from_secs(2);
+
+impl TaskRun {
+    pub(super) fn wished(&mut self, wish: Wish, now: Timestamp) {
+        self.stop_unknown_at = None;
+        match wish {
+            Wish::Run => {}
+            Wish::Stop { grace } => self.begin_stop(Ending::Stopped, grace, now),
+            Wish::Ended => {
+                self.known_ended = true;
+                self.begin_stop(Ending::Unwanted, Duration::ZERO, now);
+            }
+        }
+    }
+
+    pub(super) fn unknown_to_the_store(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
+        match self.course {
+            Course::Cleaning { .. } | Course::Done { .. } => self.known_ended = true,
+            Course::Running | Course::Draining { .. } | Course::Terminating { .. } => {
+                if self.stop_unknown_at.is_none() {
+                    let at = now.plus(UNKNOWN_TASKS_LIVE);
+                    self.stop_unknown_at = Some(at);
+                    actions.push(Action::TellUnknown { task: self.uid.clone(), at });
+                }
+            }
+        }
+    }
+
+    pub(super) fn node_is_gone(&mut self, now: Timestamp) {
+        self.known_ended = true;
+        let grace = self.assignment.as_ref().map_or(Duration::ZERO, |a| a.grace);
+        self.begin_stop(Ending::Unwanted, grace, now);
+    }
+
+    pub(super) fn prepared(&mut self, outcome: Result<Vec<String>, Trouble>, now: Timestamp) {
+        self.home = match (outcome, self.policy()) {
+            (Ok(digests), _) => {
+                for (container, digest) in self.containers.iter_mut().zip(digests) {
+                    container.image_digest = digest;
+                }
+                Home::Ready
+            }
+            (Err(_), None) => Home::None,
+            (Err(trouble), Some(policy)) => match self.setbacks.count(&policy, now) {
+                Verdict::Again(until) => Home::Failed { trouble, until },
+                Verdict::TooOften => {
+                    let message = trouble.message.clone();
+                    self.begin_stop(
+                        Ending::Failed { reason: trouble.reason.into(), message },
+                        Duration::ZERO,
+                        now,
+                    );
+                    Home::None
+                }
+            },
+        };
+    }
+
+    pub(super) fn started(&mut self, attempt: &Attempt, outcome: Result<Timestamp, Trouble>, now: Timestamp) {
+        let Some(container) = self.container(attempt) else { return };
+        if container.state != RunState::Starting {
+            return;
+        }
+        match outcome {
+            Ok(since) => container.state = RunState::Running(Live::new(since, &container.program)),
+            Err(trouble) => {
+                let exit =
+                    Exit { code: 128, cause: ExitCause::NotStarted, at: now, message: trouble.message };
+                self.exited(attempt, exit, now);
+            }
+        }
+    }
+
+    pub(super) fn exited(&mut self, attempt: &Attempt, exit: Exit, now: Timestamp) {
+        let (running, policy) = (self.course == Course::Running, self.policy());
+        let Some(container) = self.container(attempt) else { return };
+        if !container.is_live() {
+            return;
+        }
+        container.ended(exit);
+        let (true, Some(policy)) = (running, policy) else { return };
+        match container.restarts.count(&policy, now) {
+            Verdict::Again(until) => {
+                container.state = RunState::BackOff { until };
+                container.attempt += 1;
+            }
+            Verdict::TooOften => {
+                let message = format!(
+                    "container {} ended more than {} times within {} s",
+                    attempt.container,
+                    policy.in_place,
+                    policy.within.as_secs()
+                );
+                let grace = self.assignment.as_ref().map_or(Duration::ZERO, |a| a.grace);
+                self.begin_stop(Ending::Failed { reason: "TooManyRestarts".into(), message }, grace, now);
+            }
+        }
+    }
+
+    pub(super) fn checked(&mut self, attempt: &Attempt, probe: ProbeKind, finding: Finding) {
+        if let Some(container) = self.container(attempt) {
+            container.checked(probe, finding);
+        }
+    }
+
+    pub(super) fn shim_lost(&mut self, now: Timestamp) {
+        if self.home == Home::Ready {
+            self.home = Home::None;
+        }
+        let live: Vec<Attempt> =
+            self.containers.iter().filter(|c| c.is_live()).map(|c| self.attempt_of(c)).collect();
+        for attempt in live {
+            let message = "the shim was lost, and the exit code with it".to_owned();
+            self.exited(&attempt, Exit { code: 137, cause: ExitCause::Unknown, at: now, message }, now);
+        }
+    }
+
+    pub(super) fn cleaned(&mut self, outcome: Result<(), Trouble>, now: Timestamp) {
+        let Course::Cleaning { ending, next } = &mut self.course else { return };
+        match outcome {
+            Ok(()) => self.course = Course::Done { ending: ending.clone() },
+            Err(_) => *next = Some(now.plus(CLEAN_AGAIN)),
+        }
+    }
+
+    /// Begins or hastens a stop; how it ends is said by whoever began it, but for a Task nobody wants.
+    fn begin_stop(&mut self, new: Ending, grace: Duration, now: Timestamp) {
+        let drain = match (&new, &self.assignment) {
+            (Ending::Stopped, Some(assignment)) if self.may_be_ready() => assignment.drain,
+            (Ending::Stopped | Ending::Failed { .. } | Ending::Unwanted, _) => Duration::ZERO,
+        };
+        match &mut self.course {
+            Course::Running => {
+                self.course = Course::Draining { until: now.plus(drain), grace, ending: new };
+            }
+            Course::Draining { grace: old, ending, .. } => {
+                *old = grace.min(*old);
+                ending.give_way_to(new);
+            }
+            Course::Terminating { kill_at, ending } => {
+                *kill_at = now.plus(grace).min(*kill_at);
+                ending.give_way_to(new);
+            }
+            Course::Cleaning { ending, .. } | Course::Done { ending } => ending.give_way_to(new),
+        }
+    }
+}
