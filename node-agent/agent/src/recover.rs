@@ -150,9 +150,9 @@ async fn lost(world: &Arc<World>, uid: &TaskUid, known: &RememberedTask, now: Ti
     });
     let records = records.await;
     let alive = known.containers.iter().map(|(name, container)| {
-        let number = container.attempt;
+        let (number, begun) = (container.attempt, container.begun.unwrap_or(now));
         let record = records.iter().find(|r| r.container == *name && r.attempt == number);
-        (name.clone(), Alive { number, since: record.map_or(now, |r| r.started_at) })
+        (name.clone(), Alive { number, since: record.map_or(begun, |r| r.started_at) })
     });
     let run = recall(uid, known, &alive.collect(), Home::None, now);
     let mut events: Vec<Event> = records.iter().map(|record| exited(uid, record)).collect();

@@ -228,7 +228,7 @@ mod tests {
 
         task.containers.insert(
             "web".into(),
-            RememberedContainer { attempt: 2, exits: vec![exit(0, 0), exit(1, 50_000)] },
+            RememberedContainer { attempt: 2, begun: None, exits: vec![exit(0, 0), exit(1, 50_000)] },
         );
         let run = recalled(&task, Some(Alive { number: 2, since: at(60_000) }));
         assert_eq!((run.containers[0].attempt, run.containers[0].is_ready()), (2, true));

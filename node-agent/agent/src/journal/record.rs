@@ -45,6 +45,8 @@ pub enum Record {
         container: String,
         /// 0 for the first.
         number: u32,
+        /// When.
+        at: Timestamp,
     },
     /// An attempt ended.
     Exit {
@@ -170,6 +172,8 @@ pub struct RememberedTask {
 pub struct RememberedContainer {
     /// The last attempt that was to be started.
     pub attempt: u32,
+    /// When that was.
+    pub begun: Option<Timestamp>,
     /// Ends, oldest first; only the last few.
     pub exits: Vec<RememberedExit>,
 }
@@ -192,9 +196,10 @@ impl Memory {
                 self.tasks.entry(uid).or_insert(new);
             }
             Record::Shim { task, process } => self.of(&task, |known| known.shim = Some(process)),
-            Record::Attempt { task, container, number } => {
-                self.of(&task, |known| known.containers.entry(container).or_default().attempt = number);
-            }
+            Record::Attempt { task, container, number, at } => self.of(&task, |known| {
+                let container = known.containers.entry(container).or_default();
+                (container.attempt, container.begun) = (number, Some(at));
+            }),
             Record::Exit { task, container, exit } => self.of(&task, |known| {
                 let exits = &mut known.containers.entry(container).or_default().exits;
                 exits.push(exit);
@@ -226,8 +231,13 @@ impl Memory {
             records.extend(known.shim.map(|process| Record::Shim { task: task(), process }));
             for (name, container) in &known.containers {
                 let container_name = || name.clone();
-                let number = container.attempt;
-                records.push(Record::Attempt { task: task(), container: container_name(), number });
+                let (number, begun) = (container.attempt, container.begun);
+                records.extend(begun.map(|at| Record::Attempt {
+                    task: task(),
+                    container: container_name(),
+                    number,
+                    at,
+                }));
                 let exits = container.exits.iter().cloned();
                 records.extend(exits.map(|exit| Record::Exit {
                     task: task(),
