@@ -114,7 +114,7 @@ pub struct GetArgs {
     #[arg(long, default_value = "", hide_default_value = true)]
     pub field_selector: String,
     /// In all Namespaces
-    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    #[arg(short = 'A', long)]
     pub all_namespaces: bool,
     /// Without the line of column heads
     #[arg(long)]
@@ -144,7 +144,7 @@ pub struct DescribeArgs {
     #[arg(short = 'l', long, default_value = "", hide_default_value = true)]
     pub selector: String,
     /// In all Namespaces
-    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    #[arg(short = 'A', long)]
     pub all_namespaces: bool,
 }
 

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::processes::Process;
+use crate::output::print;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -132,7 +133,7 @@ async fn run(mut child: Child, part: &Part, stop: &mut watch::Receiver<bool>) ->
             status = child.wait() => return status.ok(),
             _ = check.tick() => {
                 if let Err(error) = turn_over(&part.log) {
-                    eprintln!("could not turn over {}: {error}", part.log.display());
+                    print::note(&format!("could not turn over {}: {error}", part.log.display()));
                 }
             }
             () = asked(stop) => {

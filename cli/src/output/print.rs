@@ -7,6 +7,11 @@ pub fn line(text: &str) {
     raw(format!("{text}\n").as_bytes());
 }
 
+/// Writes a line to standard error; a terminal that is gone is no reason to end.
+pub fn note(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 /// Writes bytes to standard output at once.
 pub fn raw(bytes: &[u8]) {
     let mut out = io::stdout().lock();

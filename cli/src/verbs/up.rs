@@ -92,7 +92,7 @@ fn late(task: &Up, waited_for: Option<&str>) -> Failure {
 async fn attend(parts: &mut Parts, signals: &mut Signals) {
     loop {
         tokio::select! {
-            ended = parts.ended() => eprint!("{}", told(&ended)),
+            ended = parts.ended() => print::note(told(&ended).trim_end()),
             () = signals.stop() => return,
         }
     }
@@ -110,10 +110,10 @@ async fn stop(parts: Parts, signals: &mut Signals) {
 fn say_what_runs_on(home: &Home) {
     let tasks = home.cluster().map_or(0, |cluster| cgroups::tasks_in(&cgroup_of(&cluster)));
     match tasks {
-        0 => eprintln!("Berth has stopped; nothing of it runs"),
-        tasks => eprintln!(
+        0 => print::note("Berth has stopped; nothing of it runs"),
+        tasks => print::note(&format!(
             "Berth has stopped; {tasks} tasks run on (`ctl up` takes them back, `ctl down` stops them)"
-        ),
+        )),
     }
 }
 
