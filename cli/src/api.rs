@@ -56,6 +56,11 @@ impl Api {
             failure
         };
         match error {
+            Error::Unavailable(status) if status.message.contains("Permission denied") => {
+                Failure::new(Exit::Forbidden, format!("not allowed to talk to {}", self.servers.join(", ")))
+                    .detail(&status.message)
+                    .hint("the socket is its owner's alone: run ctl as that user, as `sudo ctl ...`")
+            }
             Error::Unavailable(status) if status.message.contains("could not connect") => {
                 self.nobody(&status.message)
             }
