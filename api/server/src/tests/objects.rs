@@ -90,6 +90,9 @@ async fn a_namespace_must_be_there_and_goes_only_when_it_is_empty() {
     let api = api().await;
     let refusal = api.create("App", "shop/web", app(1)).await.unwrap_err();
     expect_test::expect!["Namespace `shop` was not found; create it first"].assert_eq(&refusal.message);
+    let mut applied = write(Verb::Apply, "App", "shop/web", app(1));
+    applied.field_manager = "ctl".into();
+    assert_eq!(api.send(applied).await.unwrap_err().reason, Reason::NotFound);
     api.create("Namespace", "shop", json!({})).await.unwrap();
     api.create("App", "shop/web", app(1)).await.unwrap();
     let dying = api.delete("Namespace", "shop").await.unwrap();

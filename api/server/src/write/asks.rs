@@ -43,7 +43,7 @@ pub fn outside(request: &Request, seen: &Sight<'_>) -> Answer<Vec<Ask>> {
     for (number, wanted) in request.preconditions.iter().enumerate() {
         asks.push(ask_other(number, wanted, seen)?);
     }
-    let creates = request.verb == Verb::Create && seen.current.is_none();
+    let creates = matches!(request.verb, Verb::Create | Verb::Apply(_)) && seen.current.is_none();
     if creates && seen.world.table.row(request.kind).kind.namespaced {
         asks.push(ask_namespace(&request.namespace, seen)?);
     }
