@@ -227,6 +227,7 @@ fn namespaces_come_first_and_a_wrong_one_is_shown_in_its_line() {
             WEB.replace("  name: web\n  l", "  name: web\n  namespace: shop\n  l")
         ),
     );
+    world.write("web.yaml", WEB);
     world.shows(
         &[
             "apply -f all.yaml",
@@ -234,6 +235,7 @@ fn namespaces_come_first_and_a_wrong_one_is_shown_in_its_line() {
             "get apps",
             "get apps -A",
             "get apps,ns -n shop",
+            "apply -n market -f web.yaml",
         ],
         expect![[r#"
             $ ctl apply -f all.yaml
@@ -261,6 +263,8 @@ fn namespaces_come_first_and_a_wrong_one_is_shown_in_its_line() {
             namespace/berth-system   Active   Ns
             namespace/default        Active   Ns
             namespace/shop           Active   Ns
+            $ ctl apply -n market -f web.yaml
+            app/web created
         "#]],
     );
 }
