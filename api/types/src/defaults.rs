@@ -94,18 +94,10 @@ pub struct Restarts {
     pub in_place: u32,
     /// The window for `in_place`.
     pub within: Duration,
-    /// Before the first restart; doubled with each.
+    /// Before the first restart; twice as long before each further one.
     pub initial_delay: Duration,
     /// The most between restarts.
     pub max_delay: Duration,
-}
-
-impl Restarts {
-    /// How long to wait before restart number `number`, counted from 0.
-    pub fn delay(&self, number: u32) -> Duration {
-        let factor = 2u32.checked_pow(number).unwrap_or(u32::MAX);
-        self.initial_delay.saturating_mul(factor).min(self.max_delay)
-    }
 }
 
 impl Probe {
@@ -148,9 +140,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn restarts_wait_twice_as_long_each_time_up_to_a_limit() {
-        let restarts = TaskSpec::default().restarts();
-        let waits: Vec<u64> = [0, 1, 2, 5, 6, 40].map(|number| restarts.delay(number).as_secs()).to_vec();
-        assert_eq!(waits, [1, 2, 4, 32, 60, 60]);
+    fn what_is_not_said_has_a_meaning() {
+        let (app, task, probe) = (AppSpec::default(), TaskSpec::default(), Probe::default());
+        assert_eq!((app.replicas(), app.revisions_kept(), app.update()), (1, 10, Update::Rolling));
+        let seconds = [
+            app.min_ready(),
+            app.progress_deadline(),
+            task.grace(),
+            task.drain_delay(),
+            task.replace_after(),
+            task.restarts().within,
+            probe.initial_delay(),
+            probe.period(),
+            probe.timeout(),
+        ];
+        assert_eq!(seconds.map(|time| time.as_secs()), [0, 600, 30, 2, 15, 600, 0, 1, 1]);
+        assert_eq!((task.restarts().in_place, probe.successes(), probe.failures()), (5, 1, 3));
     }
 }

@@ -40,20 +40,6 @@ impl Room {
         Ok(sum)
     }
 
-    /// The same as a list of amounts; zeros are left out.
-    pub fn to_list(self) -> ResourceList {
-        let amounts = [
-            ("cpu", self.cpu.0, Quantity::of_millicores(self.cpu)),
-            ("memory", self.memory.0, Quantity::of_bytes(self.memory)),
-            ("disk", self.disk.0, Quantity::of_bytes(self.disk)),
-        ];
-        amounts
-            .into_iter()
-            .filter(|(_, n, _)| *n != 0)
-            .map(|(name, _, amount)| (name.into(), amount))
-            .collect()
-    }
-
     /// Both together, at most the largest number.
     pub fn plus(self, other: Room) -> Room {
         self.each(other, i64::saturating_add)
@@ -119,7 +105,6 @@ mod tests {
         let room = Room::requested(&task).unwrap();
         let expected = Room { cpu: Millicores(1500), memory: Bytes(64 << 20), disk: Bytes(1 << 30) };
         assert_eq!(room, expected);
-        assert_eq!(Room::of_list(&room.to_list()), Ok(room));
     }
 
     #[test]

@@ -55,12 +55,6 @@ impl Selector {
         Self::default()
     }
 
-    /// Selects what has all of `labels`.
-    pub fn labelled<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let is = |(key, value): (&str, &str)| Requirement { key: key.into(), test: Test::Is(value.into()) };
-        Self { requirements: labels.into_iter().map(is).collect() }
-    }
-
     /// Reads a selector; at most 64 requirements.
     pub fn parse(text: &str) -> Result<Self, BadSelector> {
         parse::selector(text)

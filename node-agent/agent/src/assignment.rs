@@ -7,7 +7,7 @@ use std::time::Duration;
 use berth_types::image::ImageRef;
 use berth_types::name;
 use berth_types::quantity::{Bytes, Millicores, Quantity, ResourceList};
-use berth_types::task::{Container, IntOrString, Probe, Restart, Task};
+use berth_types::task::{Container, IntOrString, Probe, Task, TaskSpec};
 
 /// uid of a Task: 32 lower-case hex digits. Every id, path and cgroup on the node is made of it, never of a name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -181,26 +181,21 @@ impl TryFrom<&Task> for Assignment {
             namespace: task.metadata.namespace.clone(),
             name: task.metadata.name.clone(),
             containers,
-            restart: restart_policy(spec.restart.as_ref()),
-            drain: seconds_or(spec.drain_delay_seconds, 2),
-            grace: seconds_or(spec.termination_grace_period_seconds, 30),
+            restart: restart_policy(spec),
+            drain: spec.drain_delay(),
+            grace: spec.grace(),
             requests: summed_requests(&spec.containers)?,
         })
     }
 }
 
-fn seconds_or(given: Option<i64>, default: u64) -> Duration {
-    Duration::from_secs(given.map_or(default, |seconds| u64::try_from(seconds).unwrap_or(0)))
-}
-
-fn restart_policy(given: Option<&Restart>) -> RestartPolicy {
-    let given = given.cloned().unwrap_or_default();
-    let seconds = |value: Option<u32>, default: u32| Duration::from_secs(value.unwrap_or(default).into());
+fn restart_policy(spec: &TaskSpec) -> RestartPolicy {
+    let asked = spec.restarts();
     RestartPolicy {
-        in_place: given.in_place.unwrap_or(5),
-        within: seconds(given.within_seconds, 600),
-        initial: seconds(given.initial_delay_seconds, 1),
-        most: seconds(given.max_delay_seconds, 60),
+        in_place: asked.in_place,
+        within: asked.within,
+        initial: asked.initial_delay,
+        most: asked.max_delay,
     }
 }
 
@@ -289,14 +284,13 @@ fn probe_plan(probe: &Probe, ports: &[HostPort]) -> Result<ProbePlan, String> {
         (None, Some(tcp)) => Check::Tcp { port: port_number(&tcp.port, ports)? },
         (Some(_), Some(_)) | (None, None) => return Err("needs one of httpGet and tcpSocket".into()),
     };
-    let seconds = |value: Option<u32>, default: u32| Duration::from_secs(value.unwrap_or(default).into());
     Ok(ProbePlan {
         check,
-        initial_delay: seconds(probe.initial_delay_seconds, 0),
-        period: seconds(probe.period_seconds, 1).max(Duration::from_secs(1)),
-        timeout: seconds(probe.timeout_seconds, 1).max(Duration::from_secs(1)),
-        successes: probe.success_threshold.unwrap_or(1).max(1),
-        failures: probe.failure_threshold.unwrap_or(3).max(1),
+        initial_delay: probe.initial_delay(),
+        period: probe.period().max(Duration::from_secs(1)),
+        timeout: probe.timeout().max(Duration::from_secs(1)),
+        successes: probe.successes().max(1),
+        failures: probe.failures().max(1),
     })
 }
 
