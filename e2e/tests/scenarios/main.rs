@@ -11,6 +11,7 @@ mod manifests;
 mod replicas;
 mod rollout;
 mod simulated;
+mod tutorial;
 mod up;
 
 const ETCD: StoreForm = Etcd("3.5.1");
@@ -52,6 +53,7 @@ fn main() {
         on!(up::up_stopped_and_started_again_adopts_its_containers, Embedded, ETCD),
         on!(isolation::a_task_reaches_nothing_of_berth, Embedded, ETCD),
         on!(manifests::every_manifest_runs, Embedded, ETCD),
+        on!(tutorial::the_tutorial_is_true, Embedded),
         on!(simulated::ten_thousand_tasks_on_a_thousand_nodes, Embedded, ETCD),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
