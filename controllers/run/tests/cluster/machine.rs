@@ -12,6 +12,9 @@ use tokio::task::JoinSet;
 /// Argument of a container that never gets ready.
 pub const BROKEN: &str = "broken";
 
+/// Argument of a container that ends badly at once, and for good.
+pub const CRASHING: &str = "crashing";
+
 /// A machine. Dropped, it is dead: its session ends, and nobody acknowledges anything.
 pub struct Machine {
     /// The Node as it was registered.
@@ -106,8 +109,13 @@ fn next_status(task: &Task) -> Option<Value> {
     let ready = if task.spec.containers[0].args == [BROKEN] { "False" } else { "True" };
     let now = SystemClock.now();
     conditions.push(json!({ "type": "Ready", "status": ready, "lastTransitionTime": now, "reason": "Told" }));
+    let ended = json!({ "exitCode": 1, "reason": "Error", "finishedAt": now });
     match (task.status.phase.as_str(), task.metadata.deleting()) {
         ("Succeeded" | "Failed", _) => None,
+        (_, false) if task.spec.containers[0].args == [CRASHING] => {
+            let container = json!({ "name": "main", "state": { "terminated": ended } });
+            Some(json!({ "phase": "Failed", "containerStatuses": [container] }))
+        }
         (_, true) => Some(json!({ "phase": "Succeeded" })),
         ("Running", false) => None,
         (_, false) => Some(json!({ "phase": "Running", "conditions": conditions })),

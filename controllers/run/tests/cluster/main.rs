@@ -17,7 +17,7 @@ use berth_types::{Condition, ConditionStatus, Resource};
 use serde_json::{Value, json};
 
 use history::History;
-use machine::{BROKEN, Machine};
+use machine::{BROKEN, CRASHING, Machine};
 use world::{World, summary};
 
 /// An App of `replicas` Tasks, each with half a core and a port.
@@ -195,6 +195,38 @@ async fn a_task_without_room_says_why_and_is_placed_when_there_is_some() {
     let _large = world.machine("large").await;
     let tasks = world.settled("web", 1).await;
     assert_eq!(tasks[0].spec.node_name, "large");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_fails_again_and_again_is_replaced_ever_more_slowly() {
+    let world = World::start().await;
+    let _controllers = world.controllers();
+    let _machine = world.machine("n1").await;
+    world.apply(app("web", 1, CRASHING)).await;
+    world
+        .eventually("the fourth has failed", async || {
+            let tasks = world.all::<Task>().await;
+            let failed = tasks.iter().filter(|task| task.status.phase == "Failed").count();
+            if failed >= 4 { Ok(()) } else { Err(summary(&tasks)) }
+        })
+        .await;
+    let mut tasks = world.all::<Task>().await;
+    tasks.sort_by_key(|task| task.metadata.name.clone());
+    let ended = |task: &Task| {
+        task.status.container_statuses[0].state.terminated.clone().unwrap().finished_at.unwrap()
+    };
+    let pauses: Vec<u64> =
+        tasks.windows(2).map(|pair| ended(&pair[1]).since(ended(&pair[0])).as_secs()).collect();
+    assert_eq!(pauses[..3], [0, 1, 2], "{}", summary(&tasks));
+    assert_eq!(tasks[3].metadata.annotations["berth.dev/failed-before"], "3");
+    world
+        .eventually("the App says when it tries again", async || {
+            let app = world.app("web").await;
+            let available = Condition::find(&app.status.conditions, "Available");
+            let said = available.map(|condition| condition.message.clone()).unwrap_or_default();
+            if said.contains("failed 4 times, next try") { Ok(()) } else { Err(said) }
+        })
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
