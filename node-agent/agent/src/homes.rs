@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
 use berth_shim_api::message::Start;
-use berth_shim_api::{LogRotation, Mount, TaskBundle, TaskContainer};
+use berth_shim_api::{LogRotation, Mount, TaskBundle, TaskContainer, rotated_name};
 use rustix::fs::{Gid, Uid};
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,9 @@ use crate::runtime_spec::{Blueprint, ImageSays, NodeSays, User, runtime_spec, wo
 
 /// How container logs are cut: 10 MiB a file, three of one attempt.
 const ROTATION: LogRotation = LogRotation { bytes: 10 << 20, files: 3 };
+
+/// Attempts of a container whose logs can be read.
+const ATTEMPTS_READABLE: u32 = 5;
 
 /// Makes and removes homes; every call blocks.
 #[derive(Debug)]
@@ -163,9 +166,7 @@ impl Homes {
     pub fn furnish(&self, assignment: &Assignment, program: &Program, number: u32) -> Result<Start, Trouble> {
         let record = self.root_record(assignment, program)?;
         let failed = |e: io::Error| create_error("make the container's folder", e);
-        if let Some(old) = number.checked_sub(2) {
-            remove_tree(&self.places.attempt(&assignment.uid, &program.name, old)).map_err(failed)?;
-        }
+        self.clear_old_attempts(assignment, program, number).map_err(failed)?;
         let folder = self.places.attempt(&assignment.uid, &program.name, number);
         let sandbox = self.sandbox(assignment, program, &record.user).map_err(failed)?;
         let plan = Blueprint {
@@ -198,6 +199,20 @@ impl Homes {
             mounts: vec![root],
             log,
         })
+    }
+
+    /// The folder of the attempt before may still be mounted; logs and ends of a few attempts are kept to be read.
+    fn clear_old_attempts(&self, assignment: &Assignment, program: &Program, number: u32) -> io::Result<()> {
+        if let Some(old) = number.checked_sub(2) {
+            remove_tree(&self.places.attempt(&assignment.uid, &program.name, old))?;
+        }
+        let Some(old) = number.checked_sub(ATTEMPTS_READABLE) else { return Ok(()) };
+        let log = self.places.log(assignment, &program.name, old);
+        for age in 0..ROTATION.files {
+            remove_file(&rotated_name(&log, age))?;
+        }
+        let exits = self.places.task(&assignment.uid).join("exits");
+        remove_file(&exits.join(format!("{}.{old}.json", program.name)))
     }
 
     fn sandbox(
