@@ -22,7 +22,7 @@ use berth_types::Timestamp;
 use berth_types::fault::{Fault, Faults, Rule};
 use berth_types::shape::Shape;
 use berth_types::walk::{Extent, walk};
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 use entries::{Entry, Operation};
 use merge::Merge;
@@ -74,7 +74,8 @@ pub fn apply(
 ) -> Result<Applied, Refusal> {
     let wanted = tree::without_nulls(&applier.part.of(config));
     check(config, &wanted, shape)?;
-    let version = config["apiVersion"].as_str().unwrap_or_default();
+    let said = config["apiVersion"].as_str().or_else(|| live?["apiVersion"].as_str());
+    let version = said.unwrap_or_default();
     let own = Entry {
         fields: tree::fields_of(shape, &wanted),
         ..Entry::new(applier.manager, Operation::Apply, applier.part, version)
@@ -103,13 +104,12 @@ fn check(config: &Value, wanted: &Value, shape: &Shape) -> Result<(), Refusal> {
 
 /// The names of the object that `config` makes.
 fn identity(config: &Value) -> Value {
-    let mut object = json!({ "apiVersion": config["apiVersion"], "kind": config["kind"], "metadata": {} });
-    for name in ["name", "namespace"] {
-        if let Some(text) = config["metadata"][name].as_str() {
-            object["metadata"][name] = json!(text);
-        }
-    }
-    object
+    let named = |from: &Value, names: [&str; 2]| -> Map<String, Value> {
+        names.iter().filter_map(|name| Some(((*name).to_string(), from.get(name)?.clone()))).collect()
+    };
+    let mut object = named(config, ["apiVersion", "kind"]);
+    object.insert("metadata".into(), Value::Object(named(&config["metadata"], ["name", "namespace"])));
+    Value::Object(object)
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ mod rules;
 mod scalar;
 pub mod selector;
 pub mod shape;
-pub mod spelling;
+mod spelling;
 pub mod status;
 pub mod task;
 pub mod walk;

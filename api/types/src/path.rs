@@ -67,8 +67,9 @@ fn plain(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-')
 }
 
+#[cfg(test)]
 /// The steps of a written path; inside brackets digits are an item, anything else an entry.
-pub fn steps(path: &str) -> Vec<Step<'_>> {
+pub(crate) fn steps(path: &str) -> Vec<Step<'_>> {
     let mut steps = Vec::new();
     let mut rest = path;
     while !rest.is_empty() {

@@ -132,6 +132,17 @@ fn items_of_a_set_are_owned_each_by_itself() {
 }
 
 #[test]
+fn who_owned_an_empty_list_takes_nothing_of_others_away_with_it() {
+    let mut world =
+        World::new("namespace").applies("ctl", json!({"metadata": {"finalizers": [], "labels": {}}}));
+    world.object.as_mut().expect("an object")["metadata"]["finalizers"] = json!(["berth.dev/namespace"]);
+    world.applies("ctl", json!({})).shows(expect![[r#"
+        metadata {"finalizers":["berth.dev/namespace"]}
+        ctl Apply at 02: 
+    "#]]);
+}
+
+#[test]
 fn a_list_follows_the_order_applied_and_nothing_else_moves() {
     let order = |world: &World| {
         let object = world.object.as_ref().expect("an object");

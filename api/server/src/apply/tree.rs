@@ -211,14 +211,19 @@ fn without_in(shape: &Shape, value: &Value, gone: &FieldSet, kept: &FieldSet) ->
     let nothing = FieldSet::default();
     let rest = match view(shape, value) {
         View::Whole => return Some(value.clone()),
-        View::Entries(entries, _) => {
+        View::Entries(entries, owned) => {
             let mut left = Map::new();
             for (name, entry) in entries {
-                let step = Step::field(name);
+                let (step, shape) = (Step::field(name), inner(shape, name));
                 let stays = match gone.at(&step) {
                     None => Some(entry.clone()),
                     Some(gone) => {
-                        without_in(inner(shape, name), entry, gone, kept.at(&step).unwrap_or(&nothing))
+                        let gone = if owned == Owned::Content {
+                            emptiness(shape, entry, gone)
+                        } else {
+                            gone.clone()
+                        };
+                        without_in(shape, entry, &gone, kept.at(&step).unwrap_or(&nothing))
                     }
                 };
                 left.extend(stays.map(|entry| (name.clone(), entry)));
@@ -236,6 +241,16 @@ fn without_in(shape: &Shape, value: &Value, gone: &FieldSet, kept: &FieldSet) ->
     let emptied = rest == Value::Object(Map::new()) || rest == Value::Array(Vec::new());
     let drop = emptied && rest != *value && !kept.member;
     (!drop).then_some(rest)
+}
+
+/// What goes of the field `value`. Who owned a map or list as an empty one owns nothing of what is in it now.
+fn emptiness(shape: &Shape, value: &Value, gone: &FieldSet) -> FieldSet {
+    let filled = match view(shape, value) {
+        View::Whole => false,
+        View::Entries(entries, _) => !entries.is_empty(),
+        View::Items(items, _) => !items.is_empty(),
+    };
+    if filled { gone.clone().of_object() } else { gone.clone() }
 }
 
 /// `value` without entries that are null, at any depth: to an apply they are absent.
