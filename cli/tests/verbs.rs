@@ -264,7 +264,9 @@ fn namespaces_come_first_and_a_wrong_one_is_shown_in_its_line() {
             namespace/default        Active   Ns
             namespace/shop           Active   Ns
             $ ctl apply -n market -f web.yaml
-            app/web created
+            ! error: could not apply app/web
+            !   Namespace `market` was not found; create it first
+            exit code 1
         "#]],
     );
 }
