@@ -170,7 +170,7 @@ pub struct DeleteArgs {
     /// Whether what belongs to the objects goes too (background) or stays (orphan)
     #[arg(long, value_enum, default_value_t = Cascade::Background)]
     pub cascade: Cascade,
-    /// Seconds between TERM and KILL, over what the Tasks say
+    /// Seconds between TERM and KILL of Tasks, when fewer than they ask for
     #[arg(long)]
     pub grace_period: Option<u32>,
     /// Objects that do not exist are no error

@@ -108,6 +108,16 @@ fn what_would_delete_everything_must_say_so() {
 }
 
 #[test]
+fn only_what_runs_has_a_grace_period() {
+    says(
+        "delete app/web --grace-period 1",
+        expect![[r#"
+        error: only a task has a grace period
+    "#]],
+    );
+}
+
+#[test]
 fn a_wait_for_nothing_is_refused() {
     says(
         "wait app/web --for=available",

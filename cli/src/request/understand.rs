@@ -2,10 +2,16 @@
 
 use std::time::Duration;
 
-use super::*;
+use super::{
+    Absent, Apply, Attempt, Columns, Conflicts, Data, Delete, Down, Follow, Foreground, Form, Get, Goal,
+    Logs, Look, Managers, OldEtcd, Patience, Request, RolloutStatus, Scale, Scope, Selection, Shown, Task,
+    Up, Version, VersionOf, Wait,
+};
 use crate::args::{self, Cli, Format, RolloutVerb, Verb};
+use crate::cluster::folders::Home;
 use crate::cluster::machine;
 use crate::failure::{Exit, Failure};
+use crate::manifest::Input;
 
 impl Request {
     /// What was typed, understood.
@@ -94,6 +100,9 @@ fn delete(args: args::DeleteArgs, here: Scope) -> Result<Delete, Failure> {
     let mut selection = Selection::read(&args.objects, here)?.labelled(args.selector)?;
     if !args.all {
         selection = selection.named_or_labelled()?;
+    }
+    if args.grace_period.is_some() && selection.targets.iter().any(|target| target.kind.kind != "Task") {
+        return Err(Failure::new(Exit::Usage, "only a task has a grace period"));
     }
     Ok(Delete {
         selection,
