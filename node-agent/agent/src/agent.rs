@@ -82,7 +82,7 @@ impl Agent {
         for Recovered { run, conversation, digests, events } in recovered {
             let uid = run.uid().clone();
             tracing::info!(task = %uid, shim = conversation.is_some(), "adopted");
-            self.take(Event::Adopted(run));
+            self.take(Event::Adopted(Box::new(run)));
             if let Some(conversation) = conversation {
                 self.executor.keep(uid, conversation, digests);
             }
@@ -133,7 +133,7 @@ impl Agent {
             records.extend(begun_stop(uid, before.as_ref(), course(&self.state, uid).as_ref(), now));
             if !records.is_empty() {
                 // Lost with a crash, an end is read again from the shim's record, and a stop is asked for again.
-                let _ = self.world.journal.submit(records);
+                drop(self.world.journal.submit(records));
             }
         }
         match &touched {

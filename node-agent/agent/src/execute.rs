@@ -127,7 +127,7 @@ impl Executor {
             }
             Action::Forget(task) => {
                 // Lost with a crash it is done again: the store still knows the end.
-                let _ = world.journal.submit(vec![Record::Forgotten { task: task.to_string() }]);
+                drop(world.journal.submit(vec![Record::Forgotten { task: task.to_string() }]));
                 let mut shims = world.shims();
                 shims.processes.remove(&task);
                 if !shims.kept.contains(&task) {

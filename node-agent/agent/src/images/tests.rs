@@ -168,7 +168,7 @@ fn content_that_is_not_what_its_digest_says_is_refused() {
     let good = tar(&[Item::File("f", b"x")]);
     let other = tar(&[Item::File("f", b"y")]);
     for what in ["a layer", "manifest"] {
-        let layout = Layout::of(&[good.clone()]);
+        let layout = Layout::of(std::slice::from_ref(&good));
         let blobs = layout.dir.path().join("blobs/sha256");
         for entry in fs::read_dir(&blobs).unwrap() {
             let path = entry.unwrap().path();

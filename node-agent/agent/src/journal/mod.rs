@@ -45,9 +45,9 @@ pub enum JournalError {
         /// 1 for the first.
         line: usize,
     },
-    /// The thread that writes is gone, as after a full disk.
-    #[error("the journal is closed")]
-    Closed,
+    /// What should be remembered is not on disk, and must not be acted on.
+    #[error("the journal could not be written")]
+    NotWritten,
 }
 
 /// Appends to the journal; clones share it.
@@ -82,10 +82,10 @@ impl Journal {
     /// Queues the records at once, in the order of calls; the future ends when they are on disk.
     pub fn submit(&self, records: Vec<Record>) -> impl Future<Output = Result<(), JournalError>> + use<> {
         let (durable, done) = oneshot::channel();
-        let queued = self.queue.send(Append { records, durable }).map_err(|_| JournalError::Closed);
+        let queued = self.queue.send(Append { records, durable }).map_err(|_| JournalError::NotWritten);
         async move {
             queued?;
-            done.await.map_err(|_| JournalError::Closed)
+            done.await.map_err(|_| JournalError::NotWritten)
         }
     }
 }
@@ -96,6 +96,16 @@ struct JournalFile {
     file: File,
     memory: Memory,
     records: usize,
+    /// Bytes up to the end of the last whole record.
+    length: u64,
+}
+
+/// Why records are not on disk.
+enum WriteError {
+    /// Nothing of them is in the file: another time it may go better, as after a full disk.
+    CutOff(io::Error),
+    /// Nobody knows what is on disk.
+    Unsure(io::Error),
 }
 
 impl JournalFile {
@@ -111,10 +121,10 @@ impl JournalFile {
         file.set_len(whole).map_err(failed("cut"))?;
         file.sync_all().map_err(failed("sync"))?;
         sync_folder(path).map_err(failed("sync the folder of"))?;
-        Ok(Self { path: path.into(), file, memory, records })
+        Ok(Self { path: path.into(), file, memory, records, length: whole })
     }
 
-    /// Writes until nobody can append any more, or a write fails: what is not durable is never said to be.
+    /// Writes until nobody can append any more; what is not durable is never said to be.
     fn serve(mut self, mut appends: mpsc::UnboundedReceiver<Append>) {
         while let Some(first) = appends.blocking_recv() {
             let mut together = vec![first];
@@ -123,30 +133,49 @@ impl JournalFile {
             }
             let records =
                 together.iter_mut().flat_map(|append| std::mem::take(&mut append.records)).collect();
-            if let Err(error) = self.append(records) {
-                tracing::error!(error = %error, path = %self.path.display(), "the journal cannot be written");
-                return;
+            match self.append(records) {
+                Ok(()) => {}
+                Err(WriteError::CutOff(error)) => {
+                    tracing::error!(error = %error, path = %self.path.display(), "records were not journalled");
+                    continue;
+                }
+                Err(WriteError::Unsure(error)) => {
+                    tracing::error!(error = %error, path = %self.path.display(), "the journal cannot be trusted any more");
+                    return;
+                }
             }
             for append in together {
                 // Whoever asked may have ended meanwhile.
                 let _ = append.durable.send(());
             }
+            if let Err(error) = self.compact_if_due() {
+                tracing::warn!(error = %error, path = %self.path.display(), "the journal stays long");
+            }
         }
     }
 
-    fn append(&mut self, records: Vec<Record>) -> io::Result<()> {
+    fn append(&mut self, records: Vec<Record>) -> Result<(), WriteError> {
         let mut bytes = Vec::new();
-        for record in records {
-            line(&record, &mut bytes)?;
-            self.memory.take(record);
-            self.records += 1;
+        for record in &records {
+            line(record, &mut bytes).map_err(WriteError::CutOff)?;
         }
-        self.file.write_all(&bytes)?;
-        self.file.sync_data()?;
-        if self.records >= COMPACT_FROM && self.records > 4 * self.memory.records().len() {
-            self.compact()?;
+        if let Err(error) = self.file.write_all(&bytes) {
+            self.file.set_len(self.length).map_err(WriteError::Unsure)?;
+            return Err(WriteError::CutOff(error));
         }
+        // After a failed sync the pages may be dropped and the next sync succeed for nothing.
+        self.file.sync_data().map_err(WriteError::Unsure)?;
+        self.length += u64::try_from(bytes.len()).expect("a file position");
+        self.records += records.len();
+        records.into_iter().for_each(|record| self.memory.take(record));
         Ok(())
+    }
+
+    fn compact_if_due(&mut self) -> io::Result<()> {
+        if self.records < COMPACT_FROM || self.records <= 4 * self.memory.records().len() {
+            return Ok(());
+        }
+        self.compact()
     }
 
     fn compact(&mut self) -> io::Result<()> {
@@ -163,6 +192,7 @@ impl JournalFile {
         sync_folder(&self.path)?;
         self.file = OpenOptions::new().append(true).open(&self.path)?;
         self.records = records.len();
+        self.length = u64::try_from(bytes.len()).expect("a file position");
         Ok(())
     }
 }

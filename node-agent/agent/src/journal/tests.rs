@@ -14,9 +14,16 @@ fn task(uid: &str) -> Record {
     Record::Task { task: Box::new(task) }
 }
 
+fn append(file: &mut JournalFile, records: Vec<Record>) {
+    match file.append(records) {
+        Ok(()) => file.compact_if_due().unwrap(),
+        Err(WriteError::CutOff(error) | WriteError::Unsure(error)) => panic!("{error}"),
+    }
+}
+
 fn written(path: &Path, records: Vec<Record>) -> JournalFile {
     let mut file = JournalFile::open(path).unwrap();
-    file.append(records).unwrap();
+    append(&mut file, records);
     file
 }
 
@@ -42,7 +49,7 @@ fn a_torn_tail_is_cut_off_wherever_it_is_torn_and_appending_goes_on() {
         fs::write(&path, &whole[..length]).unwrap();
         let mut file = JournalFile::open(&path).unwrap();
         assert_eq!(file.memory.session, 1, "torn after {length} bytes");
-        file.append(vec![session(7)]).unwrap();
+        append(&mut file, vec![session(7)]);
         assert_eq!(JournalFile::open(&path).unwrap().memory.session, 7);
     }
 }
@@ -64,10 +71,24 @@ fn a_journal_mostly_about_the_past_is_rewritten_and_remembers_the_same() {
     let path = dir.path().join("journal");
     let mut file = written(&path, vec![session(9), task("kept")]);
     for n in 0..COMPACT_FROM {
-        file.append(vec![task(&n.to_string()), forgotten(&n.to_string())]).unwrap();
+        append(&mut file, vec![task(&n.to_string()), forgotten(&n.to_string())]);
     }
     assert!(file.records < COMPACT_FROM, "{} records", file.records);
     let memory = file.memory.clone();
     assert_eq!(JournalFile::open(&path).unwrap().memory, memory);
     assert_eq!(memory.tasks.keys().collect::<Vec<_>>(), ["kept"]);
+}
+
+#[test]
+fn what_a_full_disk_refused_is_not_remembered_and_what_follows_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal");
+    let mut file = written(&path, vec![session(1)]);
+    // A handle that cannot be written stands for a disk that takes nothing.
+    let writable = std::mem::replace(&mut file.file, File::open("/dev/full").unwrap());
+    assert!(file.append(vec![session(2)]).is_err());
+    file.file = writable;
+    append(&mut file, vec![task("a")]);
+    let memory = JournalFile::open(&path).unwrap().memory;
+    assert_eq!((memory.session, memory.tasks.len()), (1, 1));
 }

@@ -75,7 +75,7 @@ pub enum Event {
     /// This Node is gone from the store: whatever runs must stop.
     NodeGone,
     /// What an earlier agent of this node left running.
-    Adopted(TaskRun),
+    Adopted(Box<TaskRun>),
     /// Image, sandbox and shim of a Task are there, or not.
     Prepared {
         /// Whose.
@@ -300,8 +300,11 @@ fn advance(state: &mut State, uid: &TaskUid, now: Timestamp, actions: &mut Vec<A
     }
 }
 
+/// What an event does to its Task.
+type Change<'a> = Box<dyn FnOnce(&mut TaskRun) + 'a>;
+
 fn take_in(state: &mut State, event: Event, now: Timestamp, actions: &mut Vec<Action>) -> Touched {
-    let (uid, change): (TaskUid, Box<dyn FnOnce(&mut TaskRun)>) = match event {
+    let (uid, change): (TaskUid, Change<'_>) = match event {
         Event::Tick => return Touched::All,
         Event::Synced { known } => {
             for (_, run) in state.tasks.iter_mut().filter(|(uid, _)| !known.contains(uid)) {
@@ -320,7 +323,7 @@ fn take_in(state: &mut State, event: Event, now: Timestamp, actions: &mut Vec<Ac
         }
         Event::Adopted(run) => {
             let uid = run.uid().clone();
-            state.tasks.entry(uid.clone()).or_insert(run);
+            state.tasks.entry(uid.clone()).or_insert(*run);
             return Touched::One(uid);
         }
         Event::Vanished(task) => (task, Box::new(|run| run.unknown_to_the_store(now, actions))),

@@ -341,7 +341,7 @@ fn an_adopted_task_that_was_stopping_gets_its_term_once_its_shim_is_talked_to() 
     run.course = Course::Draining { until: at(0), grace: Duration::from_secs(1), ending: Ending::Stopped };
     run.containers[0].state = RunState::Running(Live::new(at(0), &run.containers[0].program));
     Story::default()
-        .then(0, Event::Adopted(run))
+        .then(0, Event::Adopted(Box::new(run)))
         .then(5_000, tick())
         .then(5_001, Event::Prepared { task: uid(1), outcome: Ok(vec![]) })
         .is(expect![[r#"
