@@ -314,10 +314,8 @@ impl Scheduler {
     }
 
     fn bound(&mut self, uid: Arc<str>, charge: Charge) {
-        if let Some(Entry::Bound(before)) = self.tasks.get(&uid) {
-            if *before == charge {
-                return;
-            }
+        if matches!(self.tasks.get(&uid), Some(Entry::Bound(before)) if *before == charge) {
+            return;
         }
         self.forget(&uid);
         self.nodes.charge(&charge);

@@ -128,12 +128,10 @@ fn progressing(seen: &Observed, fleet: &Fleet, waits_for: Option<&str>) -> (Cond
     let same_spec = seen.app.status.observed_generation == seen.app.generation;
     let before = before.filter(|old| same_spec && old.reason != COMPLETE);
     let moved = last_progress(fleet);
-    if let Some(stuck) = before.filter(|old| old.reason == EXCEEDED) {
-        if moved.is_none_or(|at| at <= stuck.last_transition_time) {
-            let since = stuck.last_transition_time;
-            let text = why.to_owned();
-            return (condition(seen, "Progressing", ConditionStatus::False, since, EXCEEDED, text), None);
-        }
+    let stuck = before.filter(|old| old.reason == EXCEEDED).map(|old| old.last_transition_time);
+    if let Some(since) = stuck.filter(|since| moved.is_none_or(|at| at <= *since)) {
+        let text = why.to_owned();
+        return (condition(seen, "Progressing", ConditionStatus::False, since, EXCEEDED, text), None);
     }
     let started =
         before.filter(|old| old.reason == ROLLING_OUT).map_or(seen.now, |old| old.last_transition_time);

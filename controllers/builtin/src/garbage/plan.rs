@@ -148,7 +148,7 @@ impl State {
         self.remove(&item.uid);
         let uid = item.uid.clone();
         for other in hangs_on(&item) {
-            self.hanging.entry(other.into()).or_default().insert(uid.clone());
+            self.hanging.entry(other).or_default().insert(uid.clone());
         }
         if item.place.kind.namespaced() {
             self.within.entry(item.place.namespace.clone()).or_default().insert(uid.clone());

@@ -1,5 +1,7 @@
 //! The controllers against a real server: a store in memory, sessions of agents, no containers.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 mod history;
 mod machine;
 mod world;
