@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
 use crate::cluster::parts::{append_to, tail};
@@ -39,6 +40,7 @@ pub async fn run(task: &Up) -> Result<(), Failure> {
 fn start(log: &File) -> std::io::Result<Child> {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     Command::new("/proc/self/exe")
+        .arg0("ctl")
         .args(args)
         .arg("--detached")
         .stdin(Stdio::null())
