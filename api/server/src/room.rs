@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use berth_types::Quantity;
+use berth_types::{Phase, Quantity};
 use serde_json::Value;
 
 use crate::tree;
@@ -102,7 +102,7 @@ impl Charge {
 
 /// Whether a Task of this phase is at its end.
 pub fn is_final(phase: &str) -> bool {
-    matches!(phase, "Succeeded" | "Failed")
+    Phase::try_from(phase).is_ok_and(Phase::is_final)
 }
 
 /// The larger of what a Task requests and what is allocated to it.

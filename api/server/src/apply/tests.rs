@@ -63,7 +63,7 @@ fn another_managers_field_is_not_changed_unless_forced() {
         ctl Apply at 02: spec.replicas
         gitops Apply at 01: spec.minReadySeconds spec.replicas
     "#]])
-        .is_refused(
+        .refuses(
             "ctl",
             json!({"spec": {"replicas": 5, "minReadySeconds": 9}}),
             expect![[r#"
@@ -88,7 +88,7 @@ fn items_of_a_keyed_list_have_owners_of_their_own() {
             ctl Apply at 01: spec.template.spec.containers[name="web"] spec.template.spec.containers[name="web"].env[name="A"] spec.template.spec.containers[name="web"].env[name="A"].name spec.template.spec.containers[name="web"].env[name="A"].value spec.template.spec.containers[name="web"].name
             mesh Apply at 02: spec.template.spec.containers[name="proxy"] spec.template.spec.containers[name="proxy"].command spec.template.spec.containers[name="proxy"].name spec.template.spec.containers[name="web"] spec.template.spec.containers[name="web"].env[name="B"] spec.template.spec.containers[name="web"].env[name="B"].name spec.template.spec.containers[name="web"].env[name="B"].value spec.template.spec.containers[name="web"].name
         "#]])
-        .is_refused("mesh", containers(json!([{"name": "web", "env": [{"name": "A", "value": "9"}]}])), expect![[r#"
+        .refuses("mesh", containers(json!([{"name": "web", "env": [{"name": "A", "value": "9"}]}])), expect![[r#"
             spec.template.spec.containers[name="web"].env[name="A"].value: conflict with `ctl`, which has it as `"1"`, this apply wants `"9"`
         "#]])
         .applies("mesh", containers(json!([])))
@@ -103,7 +103,7 @@ fn items_of_a_keyed_list_have_owners_of_their_own() {
 fn an_atomic_list_is_one_value() {
     World::new("app")
         .applies("ctl", containers(json!([{"name": "web", "command": ["a", "b"]}])))
-        .is_refused("ops", containers(json!([{"name": "web", "command": ["a"]}])), expect![[r#"
+        .refuses("ops", containers(json!([{"name": "web", "command": ["a"]}])), expect![[r#"
             spec.template.spec.containers[name="web"].command: conflict with `ctl`, which has it as `["a","b"]`, this apply wants `["a"]`
         "#]])
         .applies("ctl", containers(json!([{"name": "web", "command": ["b"]}])))
@@ -173,7 +173,7 @@ fn what_was_there_before_the_first_apply_belongs_to_somebody() {
         .created(
             json!({"metadata": {"labels": {"a": "1"}}, "spec": {"replicas": 2}, "status": {"replicas": 2}}),
         )
-        .is_refused(
+        .refuses(
             "ctl",
             json!({"spec": {"replicas": 3}}),
             expect![[r#"
@@ -217,7 +217,7 @@ fn a_write_that_is_no_apply_takes_what_it_changes() {
             ctl Apply at 02: spec.minReadySeconds
             ops Update at 03: spec.replicas
         "#]])
-        .is_refused(
+        .refuses(
             "ctl",
             json!({"spec": {"replicas": 3}}),
             expect![[r#"
@@ -322,7 +322,7 @@ fn what_is_taken_from_ctls_own_verbs_is_told() {
 
 #[test]
 fn what_cannot_be_applied_is_refused_with_every_fault() {
-    World::new("app").is_refused(
+    World::new("app").refuses(
         "ctl",
         json!({
             "metadata": {"managedFields": [{"manager": "me"}]},

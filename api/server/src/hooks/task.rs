@@ -1,9 +1,9 @@
-//! Task: its spec never changes but by Bind, a final phase never goes back, and the finalizer that Bind puts on goes
+//! Task: its spec never changes but by Bind, its phase never goes back, and the finalizer that Bind puts on goes
 //! only with its agent's acknowledgement (a final phase) or with its Node.
 
 use berth_store::Condition;
 use berth_types::node::Node;
-use berth_types::{Fault, NODE_FINALIZER};
+use berth_types::{Fault, NODE_FINALIZER, Phase};
 use serde_json::{Value, json};
 
 use super::{Act, Beside, Change, Hooks, World};
@@ -94,8 +94,11 @@ fn update_status(change: &mut Change<'_>) -> Vec<Fault> {
     let Some(old) = change.old else { return Vec::new() };
     let mut faults = Vec::new();
     let (was, is) = (tree::text(old, "status.phase"), tree::text(change.new, "status.phase"));
-    if is_final(was) && is != was {
-        faults.push(forbidden_field("status.phase", format!("`{was}` is final, got `{is}`")));
+    // What is no phase at all is a fault that validation tells.
+    if let (Ok(was), Ok(is)) = (Phase::try_from(was), Phase::try_from(is))
+        && let Err(illegal) = was.step(is)
+    {
+        faults.push(forbidden_field("status.phase", illegal.to_string()));
     }
     let allocated = |task: &Value| Amounts::read(tree::at(task, "status.allocated"));
     let most = allocated(old).max(requests(old));

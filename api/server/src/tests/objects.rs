@@ -132,6 +132,9 @@ async fn a_task_is_created_without_a_node_and_never_changes() {
     assert_eq!(made["status"]["phase"], "Pending");
     let refusal = api.patch("Task", "web-0", json!({"spec": {"drainDelaySeconds": 9}})).await.unwrap_err();
     assert_eq!(refusal.reason, Reason::Invalid);
+    api.patch_status("Task", "web-0", json!({"phase": "Running"})).await.unwrap();
+    let again = api.patch_status("Task", "web-0", json!({"phase": "Starting"})).await.unwrap_err();
+    assert_eq!(again.details.causes[0].message, "a Running Task cannot become Starting again");
     api.patch_status("Task", "web-0", json!({"phase": "Failed"})).await.unwrap();
     let back = api.patch_status("Task", "web-0", json!({"phase": "Running"})).await.unwrap_err();
     assert_eq!(back.details.causes[0].field, "status.phase");

@@ -78,7 +78,7 @@ impl World {
         self
     }
 
-    pub fn is_refused(mut self, manager: &str, fields: Value, expected: Expect) -> Self {
+    pub fn refuses(mut self, manager: &str, fields: Value, expected: Expect) -> Self {
         let refusal = self.try_apply(manager, Part::Main, fields).expect_err("a refusal");
         expected.assert_eq(&said(&refusal));
         self
