@@ -1,8 +1,8 @@
 //! What a Task's status says about what is seen here: pure.
 
-use berth_types::Timestamp;
 use berth_types::meta::{Condition, ConditionStatus};
 use berth_types::task::{ContainerState, ContainerStatus, Running, TaskStatus, Terminated, Waiting};
+use berth_types::{Phase, Timestamp};
 
 use crate::plan::{ContainerRun, Course, EndedAttempt, Ending, ExitCause, Fate, Home, RunState, TaskRun};
 
@@ -10,7 +10,7 @@ use crate::plan::{ContainerRun, Course, EndedAttempt, Ending, ExitCause, Fate, H
 pub fn report(run: &TaskRun, before: &TaskStatus, address: &str, now: Timestamp) -> Option<TaskStatus> {
     let (phase, reason, message) = phase(run, before)?;
     let mut status = before.clone();
-    status.phase = phase.into();
+    status.phase = told_next(&before.phase, phase).into();
     status.reason = reason;
     status.message = message;
     status.host_ip = address.into();
@@ -46,6 +46,14 @@ fn phase(run: &TaskRun, before: &TaskStatus) -> Option<(&'static str, String, St
         Course::Done { ending } => ("Failed", why(ending)?),
     };
     Some((phase, reason, message))
+}
+
+/// The phase to tell: what was told once is not taken back, for the server refuses that, even if this node forgot it.
+fn told_next<'a>(before: &'a str, now: &'a str) -> &'a str {
+    match (Phase::try_from(before), Phase::try_from(now)) {
+        (Ok(was), Ok(is)) if was.step(is).is_err() => before,
+        (Ok(_) | Err(_), Ok(_) | Err(_)) => now,
+    }
 }
 
 fn has_run(container: &ContainerRun) -> bool {

@@ -150,3 +150,17 @@ fn conditions_of_others_stay_and_nobody_is_told_of_what_the_store_does_not_know(
     task.course = Course::Done { ending: Ending::Unwanted };
     assert_eq!(report(&task, &before, "10.0.0.1", Timestamp::from_millis(0)), None);
 }
+
+#[test]
+fn a_phase_that_was_told_is_not_taken_back() {
+    for (before, expected) in [
+        ("", "Starting"),
+        ("Starting", "Starting"),
+        ("Running", "Running"),
+        ("Stopping", "Stopping"),
+        ("Failed", "Failed"),
+    ] {
+        let before = TaskStatus { phase: before.into(), ..TaskStatus::default() };
+        assert_eq!(told(&run(), &before).phase, expected);
+    }
+}
