@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_client::{Change, Client, Query, Update, Watch};
+use berth_types::Phase;
 use berth_types::clock::Clock;
 use berth_types::task::Task;
 use tokio::sync::{mpsc, oneshot};
@@ -257,11 +258,13 @@ async fn next_update(watch: &mut Option<Watch<Task>>) -> Update<Task> {
     }
 }
 
+/// What was said to stop stops, even if the journal lost why: no phase goes back.
 fn wish(task: &Task) -> Wish {
-    if matches!(task.status.phase.as_str(), "Succeeded" | "Failed") {
+    let phase = Phase::of(task).unwrap_or(Phase::Pending);
+    if phase.is_final() {
         return Wish::Ended;
     }
-    if !task.metadata.deleting() {
+    if !task.metadata.deleting() && phase != Phase::Stopping {
         return Wish::Run;
     }
     let seconds = task.metadata.deletion_grace_period_seconds.or(task.spec.termination_grace_period_seconds);
@@ -282,5 +285,28 @@ fn log(action: &Action) {
             tracing::warn!(task = %task, action = "stop what the store does not know", at = %at)
         }
         Action::Check { .. } | Action::Forget(_) => tracing::debug!(task = %task, action = ?action),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_runs_until_it_is_deleted_stopping_or_ended() {
+        let stop = |seconds| Wish::Stop { grace: Duration::from_secs(seconds) };
+        let mut task = Task::default();
+        for (phase, expected) in
+            [("", Wish::Run), ("Running", Wish::Run), ("Stopping", stop(30)), ("Failed", Wish::Ended)]
+        {
+            task.status.phase = phase.into();
+            assert_eq!(wish(&task), expected, "{phase}");
+        }
+        task.status.phase = "Running".into();
+        task.metadata.deletion_timestamp = Some(berth_types::Timestamp::from_millis(0));
+        task.spec.termination_grace_period_seconds = Some(5);
+        assert_eq!(wish(&task), stop(5));
+        task.metadata.deletion_grace_period_seconds = Some(0);
+        assert_eq!(wish(&task), stop(0));
     }
 }
