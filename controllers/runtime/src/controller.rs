@@ -262,7 +262,7 @@ impl<R: Reconciler> Job<R> {
             }
         }
         if let (Some(status), Outcome::Done | Outcome::Failed(_)) = (work.status, &worst) {
-            let deed = Deed::one(STATUS, self.key.to_string(), "", status);
+            let deed = Deed::one(STATUS, self.key.to_string(), "", status).noting(work.notes);
             for outcome in self.writer.send_noting(vec![deed], written).await {
                 worst = worst.or(outcome);
             }

@@ -3,6 +3,8 @@
 use berth_client::Write;
 use berth_types::Timestamp;
 
+use crate::notes::Note;
+
 /// One write, or several that stand and fall together; with words for the log.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Deed {
@@ -14,6 +16,8 @@ pub struct Deed {
     pub why: String,
     /// In one revision when there are several.
     pub writes: Vec<Write>,
+    /// Told to people once it is done.
+    pub notes: Vec<Note>,
 }
 
 impl Deed {
@@ -34,7 +38,13 @@ impl Deed {
         why: impl Into<String>,
         writes: Vec<Write>,
     ) -> Self {
-        Self { action, object: object.into(), why: why.into(), writes }
+        Self { action, object: object.into(), why: why.into(), writes, notes: Vec::new() }
+    }
+
+    /// Tells people, once it is done.
+    pub fn noting(mut self, notes: impl IntoIterator<Item = Note>) -> Self {
+        self.notes.extend(notes);
+        self
     }
 }
 
@@ -48,6 +58,8 @@ pub struct Work {
     pub waves: Vec<Wave>,
     /// Written last; none when it would change nothing.
     pub status: Option<Write>,
+    /// Told to people once the status is written.
+    pub notes: Vec<Note>,
     /// Look again then, even if nothing changes.
     pub wake_at: Option<Timestamp>,
 }
@@ -67,6 +79,12 @@ impl Work {
     /// With a write of the status that says why.
     pub fn status(mut self, status: Option<Write>) -> Self {
         self.status = status;
+        self
+    }
+
+    /// Tells people, once the status is written.
+    pub fn noting(mut self, notes: impl IntoIterator<Item = Note>) -> Self {
+        self.notes.extend(notes);
         self
     }
 

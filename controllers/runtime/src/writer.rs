@@ -6,6 +6,7 @@ use berth_client::{Atomicity, BindItem, Client, Error, Fence, KindName, Object, 
 
 use crate::deed::{Deed, Wave};
 use crate::key::ResourceVersion;
+use crate::notes::Notes;
 
 /// Sends writes in the name of a controller; each carries its epoch while it leads by a Lease.
 #[derive(Debug, Clone)]
@@ -13,6 +14,7 @@ pub struct Writer {
     client: Client,
     manager: &'static str,
     fence: Option<Fence>,
+    notes: Notes,
 }
 
 /// How one deed ended.
@@ -49,9 +51,10 @@ const BATCH: usize = 200;
 const BATCH_BYTES: usize = 1 << 20;
 
 impl Writer {
-    /// A writer in the name of `manager`.
+    /// A writer in the name of `manager`; within a runtime, for it tells people what it does beside its work.
     pub fn new(client: Client, manager: &'static str, fence: Option<Fence>) -> Self {
-        Self { client, manager, fence }
+        let notes = Notes::new(client.clone(), manager, "");
+        Self { client, manager, fence, notes }
     }
 
     /// The client, for reads.
@@ -94,6 +97,9 @@ impl Writer {
                 };
                 let outcome = judge(deed, &results);
                 tell(deed, &outcome);
+                if outcome == Outcome::Done {
+                    deed.notes.iter().for_each(|note| self.notes.tell(note.clone()));
+                }
                 note(&results, written);
                 outcome
             })

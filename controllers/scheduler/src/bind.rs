@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use berth_client::{BindItem, Write};
-use berth_runtime::{Deed, Execute, Outcome, Writer};
+use berth_runtime::{Deed, Execute, Note, Outcome, Weight, Writer};
 use berth_types::availability::SCHEDULED;
 use berth_types::task::Task;
 use berth_types::{Clock, Condition, ConditionStatus, SystemClock};
@@ -102,5 +102,6 @@ fn deed(explanation: &Explanation) -> Deed {
     let patch = json!({ "status": { "conditions": conditions } });
     let write = Write::patch_status::<Task>(&meta.namespace, &meta.name, patch).unchanged(task);
     let object = format!("{}/{}", meta.namespace, meta.name);
-    Deed::one("explain", object, explanation.message.to_string(), write)
+    let note = Note::new(task, Weight::Warning, "FailedScheduling", &*explanation.message);
+    Deed::one("explain", object, explanation.message.to_string(), write).noting([note])
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_client::{Change, Client, Query, Update, Watch};
+use berth_runtime::{Note, Notes, Weight};
 use berth_types::Phase;
 use berth_types::clock::Clock;
 use berth_types::task::Task;
@@ -14,10 +15,10 @@ use tokio::task::JoinSet;
 
 use crate::assignment::{Assignment, TaskUid};
 use crate::clock::SteadyClock;
-use crate::events;
 use crate::execute::{Executor, World};
 use crate::journal::Identity;
-use crate::plan::{Action, Event, State, Wish, step};
+use crate::news::{Told, news};
+use crate::plan::{Action, Event, State, TaskRun, Wish, step};
 use crate::recover::Recovered;
 use crate::remember::{begun_stop, last_ends, new_ends};
 use crate::statuses::{self, Statuses, Written};
@@ -47,7 +48,8 @@ pub struct Agent {
     /// What was journalled of Tasks that the store has not shown yet.
     journalled: HashMap<TaskUid, Arc<Task>>,
     told: JoinSet<Vec<(TaskUid, Written)>>,
-    notes: JoinSet<()>,
+    /// None before the node has a name.
+    notes: Option<Notes>,
     watch: Option<Watch<Task>>,
     emptied: Option<oneshot::Sender<()>>,
 }
@@ -72,7 +74,7 @@ impl Agent {
             statuses: Statuses::default(),
             journalled,
             told: JoinSet::new(),
-            notes: JoinSet::new(),
+            notes: None,
             watch: None,
             emptied: None,
         }
@@ -124,14 +126,16 @@ impl Agent {
     /// One step of the plan, and all that follows from it.
     fn take(&mut self, event: Event) {
         let touched = event.task().cloned();
-        let ends = touched.as_ref().map(|uid| last_ends(self.state.task(uid)));
-        let course = |state: &State, uid: &TaskUid| state.task(uid).map(|run| run.course.clone());
-        let before = touched.as_ref().and_then(|uid| course(&self.state, uid));
+        let before = touched.as_ref().and_then(|uid| self.state.task(uid)).cloned();
         let now = self.clock.now();
         let actions = step(&mut self.state, event, now);
-        if let (Some(uid), Some(ends)) = (&touched, ends) {
-            let mut records = new_ends(uid, &ends, &last_ends(self.state.task(uid)));
-            records.extend(begun_stop(uid, before.as_ref(), course(&self.state, uid).as_ref(), now));
+        if let Some(uid) = &touched {
+            let (before, after) = (before.as_ref(), self.state.task(uid));
+            let course = |run: Option<&TaskRun>| run.map(|run| run.course.clone());
+            let mut records = new_ends(uid, &last_ends(before), &last_ends(after));
+            records.extend(begun_stop(uid, course(before).as_ref(), course(after).as_ref(), now));
+            let news = after.map(|after| news(before, after)).unwrap_or_default();
+            news.into_iter().for_each(|news| self.note(uid, news));
             if !records.is_empty() {
                 // Lost with a crash, an end is read again from the shim's record, and a stop is asked for again.
                 drop(self.world.journal.submit(records));
@@ -159,11 +163,8 @@ impl Agent {
                 self.statuses.remove(&uid);
             }
             Action::TellUnknown { at, .. } => {
-                if let Some(task) = object.clone() {
-                    let (client, at, node) = (self.client.clone(), *at, self.node_name());
-                    self.notes.spawn(async move { events::unknown_task(&client, &task, &node, at).await });
-                }
-                while self.notes.try_join_next().is_some() {}
+                let message = format!("runs here and is unknown to the store; it is stopped at {at}");
+                self.note(&uid, Told { reason: "UnknownTask".into(), message });
             }
             Action::Prepare(_)
             | Action::Start(_)
@@ -176,8 +177,12 @@ impl Agent {
         self.executor.begin(action, assignment, object);
     }
 
-    fn node_name(&self) -> String {
-        self.node.as_ref().map(|node| node.name.clone()).unwrap_or_default()
+    /// Tells people what happened to a Task.
+    fn note(&self, uid: &TaskUid, told: Told) {
+        let object = self.statuses.object(uid).or_else(|| self.journalled.get(uid).cloned());
+        if let (Some(task), Some(notes)) = (object, &self.notes) {
+            notes.tell(Note::new(&*task, Weight::Warning, told.reason, told.message));
+        }
     }
 
     fn hear(&mut self, news: News) {
@@ -185,6 +190,7 @@ impl Agent {
             News::Joined(node) => {
                 let query = Query::of::<Task>().fields(format!("spec.nodeName={}", node.name));
                 self.watch = Some(self.client.watch_as::<Task>(&query));
+                self.notes = Some(Notes::new(self.client.clone(), "node-agent", &node.name));
                 self.node = Some(node);
             }
             News::NodeGone(emptied) => {

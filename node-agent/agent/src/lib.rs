@@ -5,7 +5,6 @@
 pub mod agent;
 pub mod assignment;
 pub mod clock;
-pub mod events;
 pub mod execute;
 pub mod expand;
 pub mod homes;
@@ -14,6 +13,7 @@ pub mod journal;
 pub mod logs;
 pub mod machine;
 pub mod membership;
+pub mod news;
 pub mod places;
 pub mod plan;
 pub mod probes;

@@ -8,6 +8,7 @@ use berth_types::task::Task;
 use berth_types::{BERTH_V1, ObjectMeta, OwnerReference, Resource};
 use serde_json::json;
 
+use super::notes;
 use super::observed::{FAILED_BEFORE, Wanted};
 use super::plan::{Action, NewTask, Plan, TaskRef};
 
@@ -23,7 +24,7 @@ pub fn work(app: &Wanted, plan: Plan) -> Work {
     let changed = plan.status != app.status;
     let status = (changed && !carried).then(|| write_status(app, &plan.status));
     let wave = plan.wave.iter().map(|action| deed(app, action, &plan.status)).collect();
-    Work::waves([wave]).status(status).wake_at(plan.wake)
+    Work::waves([wave]).status(status).noting(notes::of_status(app, &plan.status)).wake_at(plan.wake)
 }
 
 fn deed(app: &Wanted, action: &Action, status: &AppStatus) -> Deed {
@@ -45,6 +46,7 @@ fn deed(app: &Wanted, action: &Action, status: &AppStatus) -> Deed {
         Action::Create { counter, tasks } => create(app, *counter, tasks, status),
         Action::Stop { task: stopped, counting_on, why } => {
             Deed::one("stop", object(&stopped.name), format!("{why:?}"), stop(app, stopped, counting_on))
+                .noting(notes::of_stop(app, stopped, *why))
         }
     }
 }
@@ -57,6 +59,8 @@ fn create(app: &Wanted, counter: i64, tasks: &[NewTask], status: &AppStatus) -> 
     let names: Vec<&str> = tasks.iter().map(|born| born.name.as_str()).collect();
     let object = format!("{}/{}", app.namespace, app.name);
     Deed::together("create", object, names.join(" "), writes)
+        .noting(notes::of_births(app, tasks))
+        .noting(notes::of_status(app, &status))
 }
 
 fn write_status(app: &Wanted, status: &AppStatus) -> Write {

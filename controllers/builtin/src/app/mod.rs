@@ -7,6 +7,7 @@ mod currency;
 mod execute;
 mod fleet;
 mod history;
+mod notes;
 mod observed;
 mod plan;
 mod status;

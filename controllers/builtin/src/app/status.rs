@@ -8,11 +8,11 @@ use super::observed::{Life, Observed, Replica, Rollout, Trouble};
 use super::plan::Births;
 
 /// The reason of `Progressing` while there is nothing to do.
-const COMPLETE: &str = "Complete";
+pub const COMPLETE: &str = "Complete";
 /// The reason of `Progressing` while there is.
 const ROLLING_OUT: &str = "RollingOut";
 /// The reason of `Progressing` when nothing moved for too long.
-const EXCEEDED: &str = "ProgressDeadlineExceeded";
+pub const EXCEEDED: &str = "ProgressDeadlineExceeded";
 
 /// The status as it should read, and when its deadline passes.
 pub fn describe(seen: &Observed, fleet: &Fleet, births: &Births) -> (AppStatus, Option<Timestamp>) {

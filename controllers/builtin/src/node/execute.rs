@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use berth_client::Write;
-use berth_runtime::{Deed, Key, Work};
-use berth_types::availability::{REACHABLE, READY};
+use berth_runtime::{Deed, Key, Note, Weight, Work};
+use berth_types::availability::{GIVEN_UP, REACHABLE, READY};
 use berth_types::node::Node;
 use berth_types::task::Task;
-use berth_types::{Condition, Timestamp};
+use berth_types::{Condition, ConditionStatus, Timestamp};
 use serde_json::json;
 
 use super::plan::{Action, Plan, Verdict};
@@ -28,19 +28,35 @@ pub fn work(node: &Node, tasks: &[Arc<Task>], plan: Plan, now: Timestamp) -> Wor
 fn set_ready(node: &Node, verdict: Verdict, now: Timestamp) -> Deed {
     let why = format!("{:?} {}", verdict.status, verdict.reason);
     let generation = node.metadata.generation;
+    let note = readiness(node, &verdict);
     let conditions = with(&node.status.conditions, READY, verdict, generation, now);
     let patch = json!({ "status": { "conditions": conditions } });
     let write = Write::patch_status::<Node>("", &node.metadata.name, patch).unchanged(node);
-    Deed::one("set Ready", node.metadata.name.as_str(), why, write)
+    Deed::one("set Ready", node.metadata.name.as_str(), why, write).noting(note)
+}
+
+/// A node that is new is no news; one that goes or comes back is.
+fn readiness(node: &Node, verdict: &Verdict) -> Option<Note> {
+    match verdict.status {
+        ConditionStatus::True => {
+            Condition::find(&node.status.conditions, READY)?;
+            Some(Note::new(node, Weight::Normal, "NodeReady", &*verdict.message))
+        }
+        ConditionStatus::False | ConditionStatus::Unknown => {
+            Some(Note::new(node, Weight::Warning, "NodeNotReady", &*verdict.message))
+        }
+    }
 }
 
 fn set_reachable(task: &Task, verdict: Verdict, now: Timestamp) -> Deed {
     let why = format!("{:?} {}", verdict.status, verdict.reason);
     let meta = &task.metadata;
+    let given_up = verdict.reason == GIVEN_UP;
+    let note = given_up.then(|| Note::new(task, Weight::Warning, "TaskGivenUp", &*verdict.message));
     let conditions = with(&task.status.conditions, REACHABLE, verdict, meta.generation, now);
     let patch = json!({ "status": { "conditions": conditions } });
     let write = Write::patch_status::<Task>(&meta.namespace, &meta.name, patch).unchanged(task);
-    Deed::one("set Reachable", Key::of(task).to_string(), why, write)
+    Deed::one("set Reachable", Key::of(task).to_string(), why, write).noting(note)
 }
 
 fn with(
