@@ -7,3 +7,4 @@ pub mod machine;
 pub mod mounts;
 pub mod parts;
 pub mod processes;
+pub mod removal;

@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use crate::cluster::folders::{Home, cgroup_of};
 use crate::cluster::lock::{NoLock, UpLock};
 use crate::cluster::processes::{self, Running};
+use crate::cluster::removal::remove_tree;
 use crate::cluster::{cgroups, mounts};
 use crate::failure::{Exit, Failure};
 use crate::output::print;
@@ -191,15 +192,7 @@ fn remove(path: &Path) -> Result<(), Failure> {
     if !mounts::below(path).is_empty() {
         return Err(failed(&"something is mounted in it"));
     }
-    let removed = match fs::symlink_metadata(path) {
-        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    match removed {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(&error)),
-        Ok(()) | Err(_) => Ok(()),
-    }
+    remove_tree(path).map_err(|error| failed(&error))
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {

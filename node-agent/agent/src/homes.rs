@@ -18,6 +18,7 @@ use crate::assignment::{Assignment, Program, Root, TaskUid};
 use crate::images::{ImageStore, Tree, collect};
 use crate::places::Places;
 use crate::plan::Trouble;
+use crate::removal::remove_tree;
 use crate::runtime_spec::{Blueprint, ImageSays, NodeSays, User, runtime_spec, working_dir};
 
 /// How container logs are cut: 10 MiB a file, three of one attempt.
@@ -276,16 +277,8 @@ fn entries(folder: &Path) -> io::Result<Vec<fs::DirEntry>> {
     }
 }
 
-fn remove_tree(path: &Path) -> io::Result<()> {
-    gone_is_fine(fs::remove_dir_all(path))
-}
-
 fn remove_file(path: &Path) -> io::Result<()> {
-    gone_is_fine(fs::remove_file(path))
-}
-
-fn gone_is_fine(outcome: io::Result<()>) -> io::Result<()> {
-    match outcome {
+    match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }

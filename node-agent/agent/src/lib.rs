@@ -19,6 +19,7 @@ pub mod plan;
 pub mod probes;
 pub mod recover;
 pub mod remember;
+pub mod removal;
 pub mod report;
 pub mod runtime_spec;
 pub mod selftest;

@@ -5,6 +5,7 @@ mod config;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io::IsTerminal;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -136,8 +137,9 @@ struct Setup {
 impl Setup {
     async fn start(self, client: Client, stop: impl Future<Output = ()>) -> Result<(), AnyError> {
         tokio::pin!(stop);
-        fs::create_dir_all(&self.data)?;
-        fs::create_dir_all(&self.run)?;
+        for folder in [&self.data, &self.run] {
+            close_to_others(folder)?;
+        }
         let _lock = lock(&self.data).await?;
         let (journal, memory) = Journal::open(&self.data.join("journal"))?;
         let cgroup_parent = match self.cgroup_parent.clone() {
@@ -203,6 +205,12 @@ impl Setup {
         folders.extend(beside.filter(|folder| folder.components().count() > 2));
         folders
     }
+}
+
+/// A container may own set-uid files in its sandbox, which no other user of the machine may come to.
+fn close_to_others(folder: &Path) -> std::io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
 }
 
 /// Two agents on one folder would each restart what the other runs. One that was killed may take a moment to end.

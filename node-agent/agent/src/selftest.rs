@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
 use std::time::Duration;
 
 use berth_shim_api::cgroup::Hierarchies;
@@ -14,6 +13,7 @@ use serde_json::{Value, json};
 use crate::assignment::{Assignment, Program, RestartPolicy, Root, TaskUid};
 use crate::homes::{Homes, chain};
 use crate::places::Places;
+use crate::removal::remove_tree;
 
 /// The word that makes this program look at itself from inside a container.
 pub const INSIDE: &str = "inside-self-test";
@@ -167,11 +167,7 @@ fn show_this_program(start: &Start) -> io::Result<()> {
 
 fn remove_logs(places: &Places, uid: &TaskUid) -> io::Result<()> {
     let assignment = assignment(uid);
-    let folder: &Path = &places.logs(&assignment);
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
+    remove_tree(&places.logs(&assignment))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use crate::assignment::TaskUid;
 use crate::execute::{World, blocking};
 use crate::plan::UNKNOWN_TASKS_LIVE;
+use crate::removal::remove_tree;
 
 /// Logs outlive their Task by this.
 const LOGS_KEPT: Duration = Duration::from_secs(24 * 3600);
@@ -55,7 +56,7 @@ fn remove_old_logs(world: &World) {
         let over = uid.is_some_and(|uid| !world.places.task(&uid).exists());
         if over && last_written(&entry.path()).is_some_and(is_old) {
             // Whoever reads them right now goes on reading what is open.
-            let _ = fs::remove_dir_all(entry.path());
+            let _ = remove_tree(&entry.path());
         }
     }
 }

@@ -26,7 +26,12 @@ impl Hardened {
 impl Executor for Hardened {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         harden(&self.filter).map_err(|error| ExecutorError::Other(chain(&error)))?;
-        default::get_executor().exec(spec)
+        let outcome = default::get_executor().exec(spec);
+        if let Err(error) = &outcome {
+            // Nobody else hears of it any more: the container counts as started. This goes to its own log.
+            eprintln!("berth: could not run the command: {}", chain(error));
+        }
+        outcome
     }
 
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {

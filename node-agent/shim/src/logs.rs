@@ -119,13 +119,17 @@ impl ContainerLog {
         self.pipes = pipes;
     }
 
-    /// Takes all that is in the pipes, when nobody writes to them any more, and tells how many bytes a failing disk
-    /// has cost.
+    /// Takes what is in the pipes now that the container is gone, and tells how many bytes a failing disk has cost. It
+    /// may have handed its end to somebody else, who goes on writing: that is not waited for.
     pub fn finish(mut self) -> u64 {
         let mut buffer = [0; BITE];
         for mut pipe in std::mem::take(&mut self.pipes) {
-            while let Found::Bytes(length) = pipe.read(&mut buffer) {
+            let mut left = usize::try_from(rustix::io::ioctl_fionread(&pipe.end).unwrap_or(0)).unwrap_or(0);
+            while left > 0
+                && let Found::Bytes(length) = pipe.read(&mut buffer)
+            {
                 self.take(&mut pipe, &buffer[..length]);
+                left = left.saturating_sub(length);
             }
             self.end_line(&mut pipe);
         }
@@ -193,5 +197,23 @@ impl Pipe {
                 Err(_) => return Found::Closed,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_writes_on_after_the_container_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let rotation = LogRotation { bytes: 1 << 20, files: 2 };
+        let (log, ends) = ContainerLog::open(&dir.path().join("0.log"), rotation).unwrap();
+        rustix::io::write(&ends.stdout, b"last words\n").unwrap();
+        let stranger =
+            std::thread::spawn(move || while rustix::io::write(&ends.stdout, &[b'x'; 4096]).is_ok() {});
+        assert_eq!(log.finish(), 0);
+        stranger.join().unwrap();
+        assert!(fs::read_to_string(dir.path().join("0.log")).unwrap().contains("last words"));
     }
 }

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
@@ -123,6 +125,15 @@ struct Process {
     working_dir: String,
 }
 
+impl Process {
+    /// No word with a NUL can be given to a program.
+    fn has_nul(&self) -> bool {
+        let lists = [&self.env, &self.entrypoint, &self.cmd];
+        let words = lists.into_iter().flatten().flatten().chain([&self.working_dir]);
+        words.into_iter().any(|word| word.contains('\0'))
+    }
+}
+
 #[derive(Deserialize)]
 struct RootFs {
     diff_ids: Vec<String>,
@@ -150,6 +161,9 @@ pub fn read(dir: &Path, tag: Option<&str>) -> Result<Found, ImageError> {
         )));
     }
     let process = config.config;
+    if process.has_nul() {
+        return Err(refused("its config has a NUL in the command, a variable or the working directory".into()));
+    }
     Ok(Found {
         digest: digest(&chosen.digest).map_err(refused)?,
         layers,
@@ -223,9 +237,23 @@ fn read_blob(dir: &Path, descriptor: &Descriptor, what: &'static str) -> Result<
     Ok(bytes)
 }
 
+/// Opens a file of a layout, which must be one: a pipe would keep us waiting, a device could do anything.
+pub(super) fn open(path: &Path) -> Result<File, ImageError> {
+    let failed = |source| ImageError::Read { path: path.into(), source };
+    let file = File::options()
+        .read(true)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)
+        .map_err(failed)?;
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(failed(std::io::Error::other("must be a regular file")));
+    }
+    Ok(file)
+}
+
 fn read_file(path: &Path) -> Result<Vec<u8>, ImageError> {
     let failed = |source| ImageError::Read { path: path.into(), source };
-    let file = File::open(path).map_err(failed)?;
+    let file = open(path)?;
     let mut bytes = Vec::new();
     file.take(MAX_JSON + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > MAX_JSON {

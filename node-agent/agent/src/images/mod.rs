@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::SystemTime;
 
+use crate::removal::remove_tree;
 use crate::runtime_spec::ImageSays;
 
 pub use layout::{Blob, Digest};
@@ -115,6 +116,9 @@ impl ImageStore {
             layers.push(self.layer(dir, blob, diff_id)?);
         }
         layers.reverse();
+        // What a layer does again hides what it did below, and overlayfs takes no folder twice.
+        let mut seen = BTreeSet::new();
+        layers.retain(|layer| seen.insert(layer.clone()));
         Ok(Image { digest: found.digest.to_string(), layers, says: found.says, user: found.user })
     }
 
@@ -129,22 +133,15 @@ impl ImageStore {
         }
         fs::create_dir_all(&self.layers).map_err(failed)?;
         let beside = self.layers.join(format!("tmp-{}", diff_id.hex()));
-        clear(&beside).map_err(failed)?;
+        remove_tree(&beside).map_err(failed)?;
         fs::create_dir(&beside).map_err(failed)?;
         let unpacked = unpack::unpack(dir, blob, diff_id, &beside, &self.caps)
             .and_then(|()| settle(&beside, &target, &self.layers).map_err(failed));
         if unpacked.is_err() {
             // What cannot be removed now is removed before the next try.
-            let _ = clear(&beside);
+            let _ = remove_tree(&beside);
         }
         unpacked.map(|()| target)
-    }
-}
-
-fn clear(folder: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
     }
 }
 
@@ -158,7 +155,7 @@ pub fn collect(layers: &Path, used: &BTreeSet<PathBuf>, before: SystemTime) -> i
             // Out of sight first: what is removed by half must not be taken for a layer.
             let aside = layers.join(format!("tmp-{}", entry.file_name().to_string_lossy()));
             fs::rename(entry.path(), &aside)?;
-            clear(&aside)?;
+            remove_tree(&aside)?;
             removed += 1;
         }
     }

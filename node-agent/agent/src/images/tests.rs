@@ -122,7 +122,9 @@ fn an_image_unpacks_once_with_its_user_and_whiteouts() {
     assert_eq!(tree.user(&image.user).unwrap(), user(1000, 100, Some("/srv")));
     assert_eq!(tree.user("7:8").unwrap(), user(7, 8, None));
     assert_eq!(tree.user("").unwrap(), user(0, 0, Some("/root")));
-    assert!(tree.user("nobody").is_err());
+    for refused in ["nobody", "4294967295", "7:4294967295", "web:nobody"] {
+        assert!(tree.user(refused).is_err(), "{refused}");
+    }
     assert!(tree.lacks_folder(Path::new("/srv")) && !tree.lacks_folder(Path::new("/etc")));
 }
 
@@ -195,6 +197,37 @@ fn a_layer_whose_diff_id_lies_is_refused() {
     let error = store.layer(layout.dir.path(), &found.layers[0], &lie).unwrap_err();
     assert!(matches!(error, ImageError::Digest { what: "an unpacked layer", .. }), "{error}");
     assert_eq!(fs::read_dir(data.path().join("layers")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_pipe_or_device_in_place_of_a_file_of_the_layout_keeps_nobody_waiting() {
+    let good = tar(&[Item::File("f", b"x")]);
+    for is_layer in [false, true] {
+        for device in [false, true] {
+            let layout = Layout::of(&[good.clone()]);
+            let found = layout::read(layout.dir.path(), None).unwrap();
+            let path = match is_layer {
+                true => layout::blob_path(layout.dir.path(), &found.layers[0].digest),
+                false => layout.dir.path().join("index.json"),
+            };
+            fs::remove_file(&path).unwrap();
+            match device {
+                true => std::os::unix::fs::symlink("/dev/zero", &path).unwrap(),
+                false => nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap(),
+            }
+            let error = crate::homes::chain(&layout.prepare().1.unwrap_err());
+            assert!(error.ends_with("must be a regular file"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_layer_that_an_image_has_twice_is_stacked_once() {
+    let (twice, between) = (tar(&[Item::File("f", b"x")]), tar(&[Item::File(".wh.f", b"")]));
+    let layout = Layout::of(&[twice.clone(), between.clone(), twice.clone()]);
+    let (_data, image) = layout.prepare();
+    let names: Vec<_> = image.unwrap().layers.iter().map(|l| l.file_name().unwrap().to_owned()).collect();
+    assert_eq!(names, [hex(&twice).as_str(), hex(&between).as_str()]);
 }
 
 #[test]

@@ -11,6 +11,9 @@ use crate::runtime_spec::User;
 /// The largest passwd or group file that is read.
 const MAX_FILE: u64 = 1 << 20;
 
+/// What the kernel takes for "as it was", which is root.
+const UNCHANGED: u32 = u32::MAX;
+
 /// Layers, the topmost first.
 #[derive(Debug)]
 pub struct Tree<'a> {
@@ -58,6 +61,9 @@ impl<'a> Tree<'a> {
                 .ok_or_else(|| refused("its passwd file has no such name".into()))?,
         };
         let gid = if group.is_empty() { found.gid } else { self.group(group).map_err(refused)? };
+        if [found.uid, gid].contains(&UNCHANGED) {
+            return Err(refused(format!("ids must be below {UNCHANGED}")));
+        }
         Ok(User { gid, ..found })
     }
 

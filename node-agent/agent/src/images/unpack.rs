@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use tar::{Archive, Entry, EntryType};
 
 use super::ImageError;
-use super::layout::{Blob, Digest, Packing, blob_path};
+use super::layout::{Blob, Digest, Packing, blob_path, open};
 
 /// How much a layer may be.
 #[derive(Debug, Clone)]
@@ -59,7 +59,7 @@ pub fn unpack(
 ) -> Result<(), ImageError> {
     let layer = || diff_id.to_string();
     let path = blob_path(dir, &blob.digest);
-    let file = File::open(&path).map_err(|source| ImageError::Read { path: path.clone(), source })?;
+    let file = open(&path)?;
     let packed_bytes = Rc::new(Cell::new(0));
     let mut packed = Hashed::new(file.take(blob.size.saturating_add(1)), packed_bytes.clone());
     let limits = Limits { caps: caps.clone(), packed: packed_bytes };
