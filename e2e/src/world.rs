@@ -134,6 +134,11 @@ impl World {
         self.etcd.as_ref().map(Etcd::url)
     }
 
+    /// The etcd, in a world on etcd.
+    pub fn etcd(&self) -> Option<&Etcd> {
+        self.etcd.as_ref()
+    }
+
     /// Waits until the node is ready.
     pub fn wait_for_node(&mut self) {
         eventually("the node is ready", SOON, || {

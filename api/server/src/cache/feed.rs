@@ -19,6 +19,8 @@ const MOST_REPLAYED: Rev = 20_000;
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long a revision outside our prefix may hold a reader up before we write one of our own.
 const SYNC_AFTER: Duration = Duration::from_millis(100);
+/// Longer than any write of ours takes.
+const LONG: Duration = Duration::from_secs(60);
 
 /// The oldest state that the store can still show, so that the replay from there fills the windows.
 pub(super) async fn load_oldest(
@@ -133,9 +135,13 @@ impl Cache {
             if before >= rev || self.wait(rev, SYNC_AFTER).await {
                 return Ok(());
             }
-            // A cache that moves is on its way.
+            // A cache that moves is on its way. One that is only slow arrives before our write ends: the store may be
+            // slower still, and nobody waits for it.
             if self.rev() == before {
-                self.touch(rev).await?;
+                tokio::select! {
+                    touched = self.touch(rev) => touched?,
+                    _ = self.wait(rev, LONG) => {}
+                }
             }
         }
     }

@@ -11,6 +11,11 @@ use berth_store::{
 use futures::StreamExt;
 use tokio::task::JoinSet;
 
+use crate::keys;
+
+/// How late a slow store's watch is: later than a cache waits before it writes the sync key.
+const LATE: Duration = Duration::from_millis(300);
+
 /// The failing store; same seed, same chances.
 pub struct Faulty {
     inner: Arc<dyn Store>,
@@ -26,6 +31,8 @@ enum Fault {
     Honest,
     /// As no store may: a watch keeps silent about an App `unseen`.
     Lies,
+    /// Its watch is late, and a write to the sync key never ends.
+    Slow,
     /// Wholly, while this is true.
     Away(tokio::sync::watch::Receiver<bool>),
 }
@@ -44,6 +51,11 @@ impl Faulty {
         Self::with(inner, 0, Fault::Lies)
     }
 
+    /// A store whose watch is late, and whose writes to the sync key never end.
+    pub fn slow(inner: Arc<dyn Store>) -> Arc<dyn Store> {
+        Self::with(inner, 0, Fault::Slow)
+    }
+
     /// A store that is away while the switch is on.
     pub fn switched(inner: Arc<dyn Store>) -> (Arc<dyn Store>, tokio::sync::watch::Sender<bool>) {
         let (switch, is_away) = tokio::sync::watch::channel(false);
@@ -54,7 +66,7 @@ impl Faulty {
     fn answers(&self) -> Result<(), StoreError> {
         match &self.fault {
             Fault::Away(is_away) if *is_away.borrow() => Err(away()),
-            Fault::Away(_) | Fault::Honest | Fault::Lies => Ok(()),
+            Fault::Away(_) | Fault::Honest | Fault::Lies | Fault::Slow => Ok(()),
         }
     }
 
@@ -72,6 +84,10 @@ impl Faulty {
 impl Store for Faulty {
     async fn commit(&self, groups: Vec<Group>) -> Result<Committed, StoreError> {
         self.answers()?;
+        let to_sync = |group: &Group| group.writes.iter().any(|write| *write.key() == keys::SYNC);
+        if matches!(self.fault, Fault::Slow) && groups.iter().any(to_sync) {
+            return std::future::pending().await;
+        }
         if !matches!(self.fault, Fault::Honest) {
             return self.inner.commit(groups).await;
         }
@@ -115,6 +131,13 @@ impl Store for Faulty {
                 })
             };
             return Ok(stream.map(silent).boxed());
+        }
+        if matches!(self.fault, Fault::Slow) {
+            let late = |changes| async {
+                tokio::time::sleep(LATE).await;
+                changes
+            };
+            return Ok(self.inner.watch(start, end, from).await?.then(late).boxed());
         }
         if from > 10 && self.chance(4) {
             let now = self.inner.current_rev().await?;

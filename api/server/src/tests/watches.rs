@@ -240,6 +240,15 @@ async fn without_its_store_a_server_refuses_writes_answers_from_its_cache_and_ke
 }
 
 #[tokio::test]
+async fn a_read_waits_for_a_slow_cache_and_for_no_write() {
+    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::memory());
+    let slow = beside(Faulty::slow(store.clone())).await;
+    let api = beside(store).await;
+    let first = api.create("App", "a", app(1)).await.unwrap();
+    assert_eq!(slow.get("App", "default/a").await.unwrap(), first);
+}
+
+#[tokio::test]
 async fn what_another_program_wrote_among_the_objects_is_as_if_it_were_not_there() {
     let store: Arc<dyn Store> = Arc::new(EmbeddedStore::memory());
     let api = beside(store.clone()).await;

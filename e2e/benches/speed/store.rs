@@ -1,0 +1,57 @@
+//! The store through its trait: conditional puts of 1 KiB, a hundred in a commit and single ones.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use berth_e2e::etcd::Etcd;
+use berth_store::{
+    Condition, EmbeddedStore, EtcdOptions, EtcdStore, Group, Outcome, Store, Unsupported, Write,
+};
+
+use crate::bare;
+use crate::measure::Report;
+
+/// Puts of each series, by how many go in one commit.
+const SERIES: [(usize, usize); 2] = [(100, 10_000), (1, 500)];
+
+/// Measures both forms and the reference.
+pub fn measure(report: &mut Report) {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let folder = tempfile::Builder::new().prefix("berth-").tempdir().expect("a temporary folder");
+    let etcd = Etcd::start("3.5.1", folder.path());
+    runtime.block_on(async {
+        let options = EtcdOptions { unsupported: Unsupported::Allow, ..EtcdOptions::default() };
+        let ours = EtcdStore::connect(&[etcd.url()], options).await.expect("etcd answers");
+        let embedded = EmbeddedStore::open(&folder.path().join("store")).expect("an empty folder");
+        let forms: [(&str, Arc<dyn Store>); 2] = [("etcd", Arc::new(ours)), ("embedded", Arc::new(embedded))];
+        for (together, count) in SERIES {
+            let name = |form: &str| format!("store {form}, {together} per commit");
+            let bare = bare::puts_per_second(&etcd.url(), count, together).await;
+            report.add(&name("bare etcd-client"), "puts", bare, "1/s");
+            for (form, store) in &forms {
+                let puts = puts_per_second(&**store, count, together).await;
+                report.add(&name(form), "puts", puts, "1/s");
+                report.add(&name(form), "against bare etcd-client", puts / bare, "x");
+            }
+        }
+    });
+}
+
+/// Each put is a group of its own, as the objects of a batch are.
+async fn puts_per_second(store: &dyn Store, count: usize, together: usize) -> f64 {
+    let run = bare::uuid();
+    let value = bytes::Bytes::from(vec![b'x'; bare::VALUE]);
+    let start = Instant::now();
+    for first in (0..count).step_by(together) {
+        let group = |n: usize| {
+            let key = format!("/bench/{run}/{n:09}");
+            Group {
+                conditions: vec![Condition::absent(key.clone())],
+                writes: vec![Write::put(key, value.clone())],
+            }
+        };
+        let done = store.commit((first..first + together).map(group).collect()).await.expect("it commits");
+        assert!(done.outcomes.iter().all(|outcome| *outcome == Outcome::Applied), "the keys were absent");
+    }
+    count as f64 / start.elapsed().as_secs_f64()
+}
