@@ -17,8 +17,7 @@ pub async fn puts_per_second(url: &str, count: usize, together: usize) -> f64 {
         let keys: Vec<String> = (first..first + together).map(|n| format!("/bare/{run}/{n:09}")).collect();
         let absent = |key: &String| Compare::version(key.as_str(), CompareOp::Equal, 0);
         let conditions: Vec<Compare> = keys.iter().map(absent).collect();
-        let puts: Vec<TxnOp> =
-            keys.iter().map(|key| TxnOp::put(key.as_str(), value.clone(), None)).collect();
+        let puts: Vec<TxnOp> = keys.iter().map(|key| TxnOp::put(key.as_str(), value.clone(), None)).collect();
         let done = client.txn(Txn::new().when(conditions).and_then(puts)).await.expect("etcd commits");
         assert!(done.succeeded(), "the keys were absent");
     }

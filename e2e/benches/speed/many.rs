@@ -3,10 +3,12 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use berth_client::{Client, Query};
 use berth_e2e::process::Process;
 use berth_e2e::wait::eventually;
 use berth_e2e::world::condition;
 use berth_e2e::{Part, StoreForm, World, binary};
+use berth_types::app::App;
 use serde_json::Value;
 
 use crate::bare;
@@ -107,7 +109,10 @@ fn available(world: &World) -> Result<usize, String> {
 
 /// The store's revision: versions are revisions times 1024, and a position.
 fn revision(world: &World) -> i64 {
-    let list: Value = serde_json::from_str(&world.ctl(&["get", "apps", "-o", "json"]).ok()).expect("JSON");
-    let version = list["metadata"]["resourceVersion"].as_str().expect("a list has a version");
-    version.parse::<i64>().expect("a number") / 1024
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let listed = runtime.block_on(async {
+        let client = Client::new(&[world.server()]).expect("an address");
+        client.list_as::<App>(&Query::of::<App>()).await.expect("the API answers")
+    });
+    listed.version.parse::<i64>().expect("a number") / 1024
 }
