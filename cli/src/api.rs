@@ -1,7 +1,9 @@
 //! The API as verbs use it: a client, and its refusals as failures of a run.
 
+use std::cell::Cell;
 use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
+use std::rc::Rc;
 use std::time::Duration;
 
 use berth_client::{Client, Error, ObjectKey, Options};
@@ -13,12 +15,16 @@ use crate::failure::{Exit, Failure};
 /// A server that is being restarted is back by then.
 const DEADLINE: Duration = Duration::from_secs(5);
 
+/// Who waits asks this often whether a server is there at all.
+const ASKED_AGAIN: Duration = Duration::from_secs(2);
+
 /// The API, and how it was named.
 #[derive(Debug, Clone)]
 pub struct Api {
     /// Makes the calls.
     pub client: Client,
     servers: Vec<String>,
+    silent: Rc<Cell<bool>>,
 }
 
 impl Api {
@@ -27,7 +33,7 @@ impl Api {
         let options = Options { deadline: DEADLINE, ..Options::default() };
         let client = Client::with_options(servers, options)
             .map_err(|error| Failure::new(Exit::Usage, format!("bad --server: {error}")))?;
-        let api = Self { client, servers: servers.to_vec() };
+        let api = Self { client, servers: servers.to_vec(), silent: Rc::default() };
         // Where no socket is, none will be soon: waiting for it would only hide that.
         if servers.iter().all(|server| absent(server)) { Err(api.nobody("no such socket")) } else { Ok(api) }
     }
@@ -38,6 +44,21 @@ impl Api {
             Ok(object) => Ok(Some(object)),
             Err(Error::NotFound(_)) => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Ends with a sentence when no server answers any more, or one does again: a watch alone waits without a word.
+    pub async fn fallen_silent_or_back(&self) -> String {
+        loop {
+            tokio::time::sleep(ASKED_AGAIN).await;
+            let silent = matches!(self.client.version().await, Err(Error::Unavailable(_)));
+            if self.silent.replace(silent) != silent {
+                return if silent {
+                    format!("no API server answers at {}; trying again", self.servers.join(", "))
+                } else {
+                    "an API server answers again".into()
+                };
+            }
         }
     }
 

@@ -13,12 +13,16 @@ mod waiting;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use failure::{Exit, Failure};
 use request::Request;
 
 fn main() -> ExitCode {
+    if std::env::args_os().len() < 2 {
+        eprint!("{}", args::Cli::command().render_help());
+        return ExitCode::from(Exit::Usage as u8);
+    }
     let done = Request::understand(args::Cli::parse()).and_then(run);
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -95,8 +95,14 @@ async fn watch(
     let query = Query::new(one.key.kind.clone()).in_namespace(one.key.namespace.clone()).fields(fields);
     let mut watch = api.client.watch(&query);
     let mut reason = String::new();
+    let mut silence = Box::pin(api.fallen_silent_or_back());
     loop {
         let update = tokio::select! {
+            news = &mut silence => {
+                line(&news);
+                silence = Box::pin(api.fallen_silent_or_back());
+                continue;
+            }
             update = watch.next() => update.map_err(|error| api.failed(&format!("could not watch {}", one.name), &error))?,
             // A step that lasts is told about even when nothing moves.
             () = tokio::time::sleep(progress.borrow().quiet_for().max(Duration::from_millis(1))), if !progress.borrow().quiet_for().is_zero() => {

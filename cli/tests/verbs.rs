@@ -391,7 +391,7 @@ fn a_story_is_told_of_every_kind() {
         Namespace:    default
         Labels:       tier=front
         Status:       Pending
-        Replicas:     2 asked for; 0 running, 0 updated, 0 ready, 0 available
+        Replicas:     2 asked for; 0 there, 0 updated, 0 ready, 0 available
         Strategy:     RollingUpdate, 25% more and 25% missing at most
         Containers:
           web: sleep 100

@@ -63,8 +63,8 @@ const EVENT: &[Column] = &[
     ("TYPE", USUAL),
     ("REASON", USUAL),
     ("OBJECT", USUAL),
-    ("COUNT", USUAL),
     ("MESSAGE", USUAL),
+    ("COUNT", WIDE),
     ("SOURCE", WIDE),
 ];
 const LEASE: &[Column] = &[("HOLDER", USUAL), ("RENEWED", USUAL), ("AGE", USUAL)];
@@ -72,6 +72,11 @@ const LEASE: &[Column] = &[("HOLDER", USUAL), ("RENEWED", USUAL), ("AGE", USUAL)
 /// The heads of a kind's columns after NAME.
 pub fn heads(kind: &str, columns: Columns) -> Vec<String> {
     shown(kind, columns).map(|n| layout(kind)[n].0.to_owned()).collect()
+}
+
+/// Whether objects of this kind are known by their name: that of an Event is for machines.
+pub fn shows_name(kind: &str, columns: Columns) -> bool {
+    kind != Event::KIND || columns == WIDE
 }
 
 /// The cells of an object after its name.
@@ -225,10 +230,16 @@ fn event(event: &Event, now: Timestamp) -> Vec<String> {
         event.type_.clone(),
         event.reason.clone(),
         format!("{}/{}", about.kind.to_lowercase(), about.name),
+        told(event),
         event.count.max(1).to_string(),
-        event.message.clone(),
         event.source.component.clone(),
     ]
+}
+
+/// What an Event says, and how often it was so.
+pub fn told(event: &Event) -> String {
+    let count = if event.count > 1 { format!(" (x{})", event.count) } else { String::new() };
+    format!("{}{count}", event.message)
 }
 
 fn lease(lease: &Lease, now: Timestamp) -> Vec<String> {

@@ -2,6 +2,7 @@
 
 use berth_client::{KindName, ObjectKey, Query};
 use berth_types::kinds::Kind;
+use berth_types::name;
 use berth_types::selector::Selector;
 
 use crate::failure::{Exit, Failure};
@@ -48,10 +49,10 @@ impl Scope {
     pub fn of(namespace: Option<&str>, all: bool) -> Result<Self, Failure> {
         match namespace {
             _ if all => Ok(Self::All),
-            Some(name) if name.is_empty() || name.contains('/') => {
-                Err(Failure::new(Exit::Usage, format!("`{name}` is no name of a namespace")))
-            }
-            Some(name) => Ok(Self::One(name.into())),
+            Some(name) => match name::dns_label(name) {
+                Ok(()) => Ok(Self::One(name.into())),
+                Err(rule) => Err(Failure::new(Exit::Usage, format!("bad namespace `{name}`: {rule}"))),
+            },
             None => Ok(Self::One("default".into())),
         }
     }
@@ -166,14 +167,19 @@ pub fn kind_name(kind: &Kind) -> KindName {
 }
 
 fn pair(word: &str) -> Result<Target, Failure> {
-    let Some((kind, name)) = word.rsplit_once('/') else {
+    let Some((kind, name)) = word.split_once('/') else {
         let message = format!("`{word}` stands among KIND/NAME words and is none");
         return Err(Failure::new(Exit::Usage, message).hint("write KIND NAME NAME, or KIND/NAME KIND/NAME"));
     };
     if name.is_empty() {
         return Err(Failure::new(Exit::Usage, format!("`{word}` has no name after the slash")));
     }
-    Ok(Target { kind: named(kind)?, name: Some(name.into()) })
+    let kind = named(kind)?;
+    if name.contains('/') {
+        let message = format!("`{word}` has more than a kind and a name");
+        return Err(Failure::new(Exit::Usage, message).hint("write KIND/NAME, and -n for the namespace"));
+    }
+    Ok(Target { kind, name: Some(name.into()) })
 }
 
 fn listed(kinds: &str, names: &[String]) -> Result<Vec<Target>, Failure> {

@@ -138,6 +138,10 @@ fn goal(text: &str) -> Result<Goal, Failure> {
     }
     if let Some(condition) = text.strip_prefix("condition=") {
         let (name, status) = condition.split_once('=').unwrap_or((condition, "True"));
+        let known = ["true", "false", "unknown"].iter().any(|word| status.eq_ignore_ascii_case(word));
+        if name.is_empty() || !known {
+            return Err(unknown());
+        }
         return Ok(Goal::Condition(name.into(), status.into()));
     }
     let field = text.strip_prefix("jsonpath=").ok_or_else(unknown)?;

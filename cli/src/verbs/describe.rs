@@ -14,6 +14,7 @@ use crate::api::Api;
 use crate::failure::{Exit, Failure};
 use crate::manifest::visible;
 use crate::output::age::age;
+use crate::output::columns;
 use crate::output::print;
 use crate::output::table::Table;
 use crate::request::Selection;
@@ -154,9 +155,7 @@ async fn events(api: &Api, story: &mut Story, metadata: &ObjectMeta, now: Timest
     let time = |event: &Event| event.last_timestamp.or(event.metadata.creation_timestamp);
     events.sort_by_key(time);
     let row = |event: &Event| {
-        let count = if event.count > 1 { format!(" (x{})", event.count) } else { String::new() };
-        let (kind, reason) = (event.type_.clone(), event.reason.clone());
-        vec![age(time(event), now), kind, reason, format!("{}{count}", event.message)]
+        vec![age(time(event), now), event.type_.clone(), event.reason.clone(), columns::told(event)]
     };
     let rows: Vec<Vec<String>> = events[events.len().saturating_sub(EVENTS)..].iter().map(row).collect();
     if rows.is_empty() {

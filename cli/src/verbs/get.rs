@@ -69,7 +69,12 @@ pub async fn fetch(api: &Api, selection: &Selection, target: &Target) -> Result<
         }
         None => {
             let listed = api.client.list(&selection.query(target)).await;
-            Ok(listed.map_err(|error| failed(kind.plural, &error))?.items)
+            let mut objects = listed.map_err(|error| failed(kind.plural, &error))?.items;
+            if kind.kind == "Event" {
+                // Timestamps of one form sort as text; what happened last stands last.
+                objects.sort_by_cached_key(|event| event["lastTimestamp"].as_str().map(str::to_owned));
+            }
+            Ok(objects)
         }
     }
 }
@@ -123,7 +128,8 @@ struct View<'a> {
 
 impl<'a> View<'a> {
     fn new(kind: &'static Kind, task: &'a Get, look: Look) -> Self {
-        let mut heads = vec!["NAME".to_owned()];
+        let named = columns::shows_name(kind.kind, look.columns);
+        let mut heads: Vec<String> = named.then(|| "NAME".into()).into_iter().collect();
         if task.selection.scope == Scope::All && kind.namespaced {
             heads.insert(0, "NAMESPACE".into());
         }
@@ -168,8 +174,9 @@ impl<'a> View<'a> {
     fn row(&self, object: &Value) -> Vec<String> {
         let own = name(object);
         let several = self.task.selection.targets.iter().any(|target| target.kind.kind != self.kind.kind);
-        let mut row =
-            vec![if several { format!("{}/{own}", self.kind.traits.singular) } else { own.to_owned() }];
+        let named = columns::shows_name(self.kind.kind, self.look.columns);
+        let own = if several { format!("{}/{own}", self.kind.traits.singular) } else { own.to_owned() };
+        let mut row: Vec<String> = named.then_some(own).into_iter().collect();
         if self.task.selection.scope == Scope::All && self.kind.namespaced {
             row.insert(0, object["metadata"]["namespace"].as_str().unwrap_or_default().into());
         }
@@ -204,7 +211,17 @@ async fn follow(api: &Api, task: &Get) -> Result<(), Failure> {
         );
     }
     let mut feeds = stream::select_all(feeds);
-    while let Some((n, update)) = feeds.next().await {
+    let mut silence = Box::pin(api.fallen_silent_or_back());
+    loop {
+        let (n, update) = tokio::select! {
+            Some(update) = feeds.next() => update,
+            news = &mut silence => {
+                print::note(&news);
+                silence = Box::pin(api.fallen_silent_or_back());
+                continue;
+            }
+            else => return Ok(()),
+        };
         let update = update.map_err(|error| api.failed("could not watch", &error))?;
         let (view, seen) = &mut views[n];
         let (objects, gone) = seen.take(update);
@@ -226,7 +243,6 @@ async fn follow(api: &Api, task: &Get) -> Result<(), Failure> {
             }
         }
     }
-    Ok(())
 }
 
 /// What a watch showed already.

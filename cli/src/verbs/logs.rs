@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal};
 
-use berth_client::{Error, LogsQuery, Query};
+use berth_client::{Change, Error, LogsQuery, ObjectKey, Query, Update};
 use berth_types::task::Task;
 use futures::stream::{FuturesUnordered, StreamExt};
 
@@ -13,8 +13,11 @@ use crate::output::print;
 use crate::request::{Attempt, Follow, Logs};
 
 /// One container's log, and what stands before its lines.
+#[derive(Clone)]
 struct Source {
     query: LogsQuery,
+    /// Of the Task: another one of its name is another.
+    uid: String,
     prefix: String,
 }
 
@@ -29,7 +32,7 @@ pub async fn run(api: &Api, task: &Logs) -> Result<(), Failure> {
             }
         }
         Follow::Changes => {
-            let mut copies: FuturesUnordered<_> = sources.iter().map(|source| copy(api, source)).collect();
+            let mut copies: FuturesUnordered<_> = sources.iter().map(|source| follow(api, source)).collect();
             while let Some(done) = copies.next().await {
                 last = done.err().inspect(|failure| eprint!("{failure}")).or(last);
             }
@@ -63,6 +66,12 @@ async fn sources(api: &Api, task: &Logs) -> Result<Vec<Source>, Failure> {
         if names.is_empty() {
             return Err(no_such_container(found, &task.container));
         }
+        if found.spec.node_name.is_empty() {
+            let name = &found.metadata.name;
+            let message = format!("task/{name} has no node yet, and so no log");
+            return Err(Failure::new(Exit::Failed, message)
+                .hint(format!("`ctl describe task {name}` says what it waits for")));
+        }
         let several = names.len() > 1;
         for name in names {
             let prefix = match (many, several) {
@@ -70,7 +79,7 @@ async fn sources(api: &Api, task: &Logs) -> Result<Vec<Source>, Failure> {
                 (true, false) => format!("[{}] ", found.metadata.name),
                 (false, false) => String::new(),
             };
-            sources.push(Source { query: query(task, found, name), prefix });
+            sources.push(Source { query: query(task, found, name), uid: found.metadata.uid.clone(), prefix });
         }
     }
     Ok(sources)
@@ -109,6 +118,72 @@ fn no_such_container(task: &Task, name: &str) -> Failure {
     let known: Vec<&str> = task.spec.containers.iter().map(|container| container.name.as_str()).collect();
     let message = format!("task/{} has no container `{name}`", task.metadata.name);
     Failure::new(Exit::Failed, message).hint(format!("it has {}", known.join(", ")))
+}
+
+/// Goes on with the next attempt of the container, until the Task is at its end.
+async fn follow(api: &Api, source: &Source) -> Result<(), Failure> {
+    let Source { query, uid, .. } = source;
+    let key = ObjectKey::of::<Task>(&query.namespace, &query.task);
+    let failed = |error: &Error| api.failed(&format!("could not watch task/{}", query.task), error);
+    let mut watch = api.client.watch_as::<Task>(
+        &Query::of::<Task>()
+            .in_namespace(key.namespace.clone())
+            .fields(format!("metadata.name={}", key.name)),
+    );
+    let mut next = source.clone();
+    loop {
+        let attempt = match api.client.get_as::<Task>(&key.namespace, &key.name).await {
+            Ok(task) => restarts(&task, &query.container),
+            Err(Error::NotFound(_)) => return Ok(()),
+            Err(error) => return Err(failed(&error)),
+        };
+        copy(api, &next).await?;
+        if query.previous {
+            return Ok(());
+        }
+        // What the next attempt wrote is new from its first line on.
+        next.query.tail_lines = None;
+        loop {
+            let task = match newest(watch.next().await.map_err(|error| failed(&error))?) {
+                News::Task(task) => task,
+                News::Gone => return Ok(()),
+                News::None => continue,
+            };
+            if task.metadata.uid != *uid || matches!(task.status.phase.as_str(), "Succeeded" | "Failed") {
+                return Ok(());
+            }
+            if restarts(&task, &query.container) > attempt {
+                break;
+            }
+        }
+    }
+}
+
+/// What an update says about the one Task that is watched.
+enum News {
+    Task(Box<Task>),
+    Gone,
+    None,
+}
+
+fn newest(update: Update<Task>) -> News {
+    match update {
+        Update::Initial { mut objects, .. } | Update::Restarted { mut objects, .. } => {
+            objects.pop().map_or(News::Gone, |task| News::Task(Box::new(task)))
+        }
+        Update::Changes { changes, .. } => match changes.into_iter().next_back() {
+            Some(Change::Added(task) | Change::Modified(task)) => News::Task(Box::new(task)),
+            Some(Change::Deleted(_)) => News::Gone,
+            None => News::None,
+        },
+        Update::Bookmark { .. } => News::None,
+    }
+}
+
+/// How often a container was started again.
+fn restarts(task: &Task, container: &str) -> u32 {
+    let status = task.status.container_statuses.iter().find(|status| status.name == container);
+    status.map_or(0, |status| status.restart_count)
 }
 
 async fn copy(api: &Api, source: &Source) -> Result<(), Failure> {

@@ -21,7 +21,11 @@ pub async fn run(api: &Api, task: &Scale) -> Result<(), Failure> {
         let patch = json!({"spec": {"replicas": task.replicas}});
         let written = api.client.write(&Write::patch_json(key, &patch).by(MANAGER)).await;
         written.map_err(|error| api.failed(&format!("could not scale app/{}", key.name), &error))?;
-        print::line(&format!("app/{} scaled from {before} to {}", key.name, task.replicas));
+        print::line(&if before == u64::from(task.replicas) {
+            format!("app/{} unchanged, it asks for {before} already", key.name)
+        } else {
+            format!("app/{} scaled from {before} to {}", key.name, task.replicas)
+        });
     }
     let Some(patience) = task.wait else { return Ok(()) };
     let meanwhile = "it goes on; `ctl rollout status` watches it again";

@@ -60,12 +60,13 @@ async fn supervise(task: &Up, programs: &std::path::Path) -> Result<(), Failure>
     leave_no_predecessor(&task.home).await;
     let mut parts = Parts::default();
     let mut progress = Progress::begin();
+    let logs = start::Logs::before(task);
     let started = tokio::select! {
-        started = tokio::time::timeout(task.timeout, start::all(&mut parts, task, programs, &mut progress)) => started.ok(),
+        started = tokio::time::timeout(task.timeout, start::all(&mut parts, task, programs, &logs, &mut progress)) => started.ok(),
         () = signals.stop() => Some(Err(Failure::new(Exit::Interrupted, "interrupted before it was up"))),
     };
     progress.clear();
-    let started = started.unwrap_or_else(|| Err(late(task, progress.last())));
+    let started = started.unwrap_or_else(|| Err(late(task, &logs, progress.last())));
     let done = match started {
         Ok(up) => {
             print::raw(up.as_bytes());
@@ -82,9 +83,11 @@ async fn supervise(task: &Up, programs: &std::path::Path) -> Result<(), Failure>
     done
 }
 
-fn late(task: &Up, waited_for: Option<&str>) -> Failure {
+fn late(task: &Up, logs: &start::Logs, waited_for: Option<&str>) -> Failure {
     let message = format!("Berth did not come up in {} s", task.timeout.as_secs());
     let failure = Failure::new(Exit::TimedOut, message).detail(waited_for.unwrap_or("a part did not answer"));
+    let said = start::last_complaint(task, logs);
+    let failure = said.iter().fold(failure, |failure, line| failure.detail(crate::manifest::visible(line)));
     failure.hint(format!("the logs are in {}", task.home.logs().display()))
 }
 

@@ -70,7 +70,9 @@ fn condition(object: &Value, name: &str, wanted: &str) -> Verdict {
     let same =
         |condition: &&Value| condition["type"].as_str().is_some_and(|found| found.eq_ignore_ascii_case(name));
     let Some(found) = conditions.iter().find(same) else {
-        return Verdict::Waits(format!("it has no condition {name} yet"));
+        let known: Vec<&str> = conditions.iter().filter_map(|condition| condition["type"].as_str()).collect();
+        let others = if known.is_empty() { String::new() } else { format!(", but {}", known.join(", ")) };
+        return Verdict::Waits(format!("it has no condition {name} yet{others}"));
     };
     let looked_at = found["observedGeneration"].as_i64();
     if looked_at.is_some_and(|seen| seen < object["metadata"]["generation"].as_i64().unwrap_or(0)) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use berth_e2e::leftovers::processes_of_task;
 use berth_e2e::wait::eventually;
-use berth_e2e::world::{SOON, summary, uid};
+use berth_e2e::world::{SOON, name, summary, uid};
 use berth_e2e::{StoreForm, World};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -65,6 +65,32 @@ pub fn a_killed_container_restarts_in_place(form: StoreForm) {
     world.end();
 }
 
+/// A Task that fits nowhere says why, with counts: as its state, and as an Event.
+pub fn a_task_that_fits_nowhere_says_why(form: StoreForm) {
+    let world = World::start(form);
+    world
+        .apply(
+            &app("huge", "exec sleep 1000").replace("memory: 8Mi", "memory: 900Ti").replace("32Mi", "900Ti"),
+        )
+        .ok();
+    let task = eventually("its Task is there", SOON, || {
+        let mut tasks = world.tasks_of("huge")?;
+        tasks.pop().ok_or_else(|| "no Task".to_owned())
+    });
+    tells(&world, &["describe", "task", name(&task)], "0 of 1 nodes fit: 1 not enough memory");
+    tells(&world, &["describe", "task", name(&task)], "FailedScheduling");
+    tells(&world, &["describe", "app", "huge"], "RolloutStarted");
+    world.ctl(&["delete", "app/huge"]).ok();
+    world.end();
+}
+
+fn tells(world: &World, command: &[&str], what: &str) {
+    eventually(&format!("{command:?} tells `{what}`"), SOON, || {
+        let said = world.ctl(command).ok();
+        if said.contains(what) { Ok(()) } else { Err(said) }
+    });
+}
+
 /// A container over its memory limit is killed and says so.
 pub fn a_memory_hog_is_oom_killed(form: StoreForm) {
     let world = World::start(form);
@@ -77,6 +103,9 @@ pub fn a_memory_hog_is_oom_killed(form: StoreForm) {
     });
     assert_eq!(ended["reason"], "OOMKilled", "{ended}");
     assert_eq!(ended["exitCode"], 137, "{ended}");
+    let task = world.tasks_of("hog").expect("the Tasks are listed").remove(0);
+    tells(&world, &["describe", "task", name(&task)], "OOMKilled");
+    tells(&world, &["get", "events"], "went over its memory limit");
     world.ctl(&["delete", "app/hog"]).ok();
     world.end();
 }

@@ -46,6 +46,7 @@ fn main() {
         on!(rollout::an_image_scales_rolls_and_is_undone, Embedded, ETCD),
         on!(crashes::a_killed_container_restarts_in_place, Embedded, ETCD),
         on!(crashes::a_memory_hog_is_oom_killed, Embedded, ETCD),
+        on!(crashes::a_task_that_fits_nowhere_says_why, Embedded, ETCD),
         on!(crashes::an_exit_code_and_the_last_words_are_kept, Embedded, ETCD),
         on!(kills::containers_outlive_every_part, Embedded, ETCD),
         on!(kills::containers_outlive_all_parts_at_once, Embedded, ETCD),

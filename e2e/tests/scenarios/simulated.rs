@@ -40,6 +40,9 @@ fn available(world: &World) -> Result<usize, String> {
     usize::try_from(apps.iter().map(count).sum::<u64>()).map_err(|error| error.to_string())
 }
 
+/// Events of Apps that roll out, and some more: none for each Task.
+const TOLD: usize = 500;
+
 /// 10,000 Tasks are created, placed on 1,000 nodes, bound and reported; each once.
 pub fn ten_thousand_tasks_on_a_thousand_nodes(form: StoreForm) {
     let mut world = World::empty(form);
@@ -65,6 +68,9 @@ pub fn ten_thousand_tasks_on_a_thousand_nodes(form: StoreForm) {
     let tasks = world.list("tasks").expect("the API answers");
     assert_eq!(tasks.len(), APPS * REPLICAS, "none is doubled");
     assert!(tasks.iter().all(|task| task["spec"]["nodeName"].is_string()), "each is bound");
+    // Waiting for the first node or for room is told; that a Task runs is not.
+    let events = world.list("events").expect("the API answers").len();
+    assert!(events < TOLD, "{events} Events for {} Tasks", tasks.len());
     world.stop_all();
     agents.kill();
 }

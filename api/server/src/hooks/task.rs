@@ -56,7 +56,10 @@ fn update(change: &Change<'_>, world: &World<'_>) -> Beside {
     let mut beside = Beside::default();
     let Some(old) = change.old else { return beside };
     if old.get("spec") != change.new.get("spec") {
-        beside.faults.push(forbidden_field("spec", "of a Task never changes: delete it and create another"));
+        beside.faults.push(forbidden_field(
+            "spec",
+            "cannot be changed once a Task exists: delete the Task and create another",
+        ));
     }
     let (had, has) =
         (tree::has_finalizer(old, NODE_FINALIZER), tree::has_finalizer(change.new, NODE_FINALIZER));

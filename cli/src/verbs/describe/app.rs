@@ -19,7 +19,7 @@ pub async fn tell(api: &Api, story: &mut Story, app: &App, now: Timestamp) -> Re
     story.fact(
         "Replicas",
         format!(
-            "{asked} asked for; {} running, {} updated, {} ready, {} available",
+            "{asked} asked for; {} there, {} updated, {} ready, {} available",
             status.replicas, status.updated_replicas, status.ready_replicas, status.available_replicas
         ),
     );

@@ -21,24 +21,25 @@ pub async fn all(
     kept: &mut Parts,
     task: &Up,
     programs: &Path,
+    logs: &Logs,
     progress: &mut Progress,
 ) -> Result<String, Failure> {
-    let logs = Logs::before(task);
     kept.keep(apiserver(task, programs));
-    let api = socket(kept, task, &logs, progress).await?;
-    let version = or_ended(kept, &logs, answer(&api)).await??;
+    let api = socket(kept, task, logs, progress).await?;
+    let version = or_ended(kept, logs, answer(&api)).await??;
     claim(task, &version)?;
     kept.keep(controllers(task, programs));
     kept.keep(agent(task, programs));
-    or_ended(kept, &logs, ready(&api, task, progress)).await?;
+    or_ended(kept, logs, ready(&api, task, progress)).await?;
     Ok(greeting(task, &version))
 }
 
 /// How long each log was before: what is shown after a failure is of this run.
-struct Logs(Vec<(&'static str, u64)>);
+pub struct Logs(Vec<(&'static str, u64)>);
 
 impl Logs {
-    fn before(task: &Up) -> Self {
+    /// As they are before anything starts.
+    pub fn before(task: &Up) -> Self {
         let length = |name| std::fs::metadata(log(task, name)).map_or(0, |file| file.len());
         Self(["apiserver", "controllers", "node-agent"].map(|name| (name, length(name))).to_vec())
     }
@@ -46,6 +47,16 @@ impl Logs {
     fn start_of(&self, part: &str) -> u64 {
         self.0.iter().find(|(name, _)| *name == part).map_or(0, |(_, length)| *length)
     }
+}
+
+/// The last warning or error of each part, in the order of their start: what came too late has its reason there.
+pub fn last_complaint(task: &Up, logs: &Logs) -> Vec<String> {
+    let complains = |line: &String| line.contains(" WARN ") || line.contains("ERROR ");
+    let of = |(name, start): &(&'static str, u64)| {
+        let last = tail(&log(task, name), *start, usize::MAX).into_iter().rfind(complains)?;
+        Some(format!("{name}: {last}"))
+    };
+    logs.0.iter().filter_map(of).collect()
 }
 
 fn log(task: &Up, name: &str) -> std::path::PathBuf {

@@ -24,8 +24,9 @@ pub fn of_status(app: &Wanted, after: &AppStatus) -> Vec<Note> {
     }
     match is {
         Some(done) if done.reason == COMPLETE => {
-            let text = format!("{} replicas available on revision {}", app.replicas, after.current_revision);
-            notes.push(note(app, Weight::Normal, "RolloutFinished", text));
+            let text =
+                format!("all {} replicas are available on revision {}", app.replicas, after.current_revision);
+            notes.push(note(app, Weight::Normal, "Available", text));
         }
         Some(stuck) if stuck.reason == EXCEEDED => {
             notes.push(note(app, Weight::Warning, EXCEEDED, stuck.message));
