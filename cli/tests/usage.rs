@@ -177,3 +177,39 @@ fn the_server_and_the_ports_must_make_sense() {
     "#]],
     );
 }
+
+#[test]
+fn a_word_that_can_name_nothing_is_told_what_would_do() {
+    says(
+        "get app/a/b",
+        expect![[r#"
+        error: `app/a/b` has more than a kind and a name
+        hint: write KIND/NAME, and -n for the namespace
+    "#]],
+    );
+    says(
+        "get apps -n Bad_NS",
+        expect![[r#"
+        error: bad namespace `Bad_NS`: must be lower-case letters, digits and `-`, with a letter or digit at both ends, got `Bad_NS`; `bad-ns` would do
+    "#]],
+    );
+    says(
+        "wait app/web --for=condition=",
+        expect![[r#"
+        error: cannot wait for `condition=`
+        hint: --for=condition=Available, --for=condition=Ready=False, --for=delete or --for=jsonpath={.status.phase}=Running
+    "#]],
+    );
+}
+
+#[test]
+fn ctl_alone_says_what_it_can_do() {
+    let run = Command::new(env!("CARGO_BIN_EXE_ctl"))
+        .env("CTL_SERVER", "unix:/nonexistent/api.sock")
+        .stdin(Stdio::null())
+        .output()
+        .expect("ctl starts");
+    let stderr = String::from_utf8(run.stderr).expect("ctl writes UTF-8");
+    assert_eq!(run.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("Commands:") && stderr.contains("Exit codes:"), "{stderr}");
+}

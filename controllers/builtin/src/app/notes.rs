@@ -24,8 +24,10 @@ pub fn of_status(app: &Wanted, after: &AppStatus) -> Vec<Note> {
     }
     match is {
         Some(done) if done.reason == COMPLETE => {
-            let text =
-                format!("all {} replicas are available on revision {}", app.replicas, after.current_revision);
+            let text = format!(
+                "{0} of {0} replicas are available on revision {1}",
+                app.replicas, after.current_revision
+            );
             notes.push(note(app, Weight::Normal, "Available", text));
         }
         Some(stuck) if stuck.reason == EXCEEDED => {

@@ -162,7 +162,9 @@ pub fn read(dir: &Path, tag: Option<&str>) -> Result<Found, ImageError> {
     }
     let process = config.config;
     if process.has_nul() {
-        return Err(refused("its config has a NUL in the command, a variable or the working directory".into()));
+        return Err(refused(
+            "its config has a NUL in the command, a variable or the working directory".into(),
+        ));
     }
     Ok(Found {
         digest: digest(&chosen.digest).map_err(refused)?,
