@@ -29,6 +29,14 @@ pub async fn run(task: &Down) -> Result<(), Failure> {
         return Err(Failure::new(Exit::Forbidden, "stopping containers needs root").hint("sudo ctl down"));
     }
     let home = &task.home;
+    if let Some(data) = kept_elsewhere(&processes::all(), home) {
+        return Err(Failure::new(
+            Exit::Conflict,
+            format!("what runs on {} keeps its data elsewhere", home.run.display()),
+        )
+        .detail(format!("in {data}; without it its containers cannot be told from others"))
+        .hint(format!("ctl down --run {} --data {data}", home.run.display())));
+    }
     agree(task)?;
     let mut done = Vec::new();
     let lock = stop_up(home, &mut done).await?;
@@ -50,6 +58,15 @@ pub async fn run(task: &Down) -> Result<(), Failure> {
         ));
     }
     Ok(())
+}
+
+/// The data folder of a node agent that runs on this run folder, and not on this data folder.
+fn kept_elsewhere(running: &[Running], home: &Home) -> Option<String> {
+    let agents = running.iter().filter(|one| one.program == "node-agent");
+    let stranger = agents.into_iter().find(|one| one.names(&home.run) && !one.names(&home.data))?;
+    let at = stranger.args.iter().position(|arg| arg == "--data")?;
+    let folder = std::path::Path::new(stranger.args.get(at + 1)?);
+    Some(folder.parent().unwrap_or(folder).display().to_string())
 }
 
 fn agree(task: &Down) -> Result<(), Failure> {
@@ -204,4 +221,27 @@ fn of(home: &Home) -> Vec<Running> {
     let own = processes::Process::own();
     let named = |running: &Running| running.names(&home.run) || running.names(&home.data);
     processes::all().into_iter().filter(|running| running.process != own && named(running)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::processes::Process;
+
+    #[test]
+    fn a_wrong_data_folder_is_noticed_by_what_runs() {
+        let agent = |args: &str| Running {
+            process: Process::own(),
+            program: "node-agent".into(),
+            args: args.split(' ').map(str::to_owned).collect(),
+        };
+        let home = Home { data: "/data/a".into(), run: "/run/a".into() };
+        for (args, elsewhere) in [
+            ("node-agent --data /data/a/node --run /run/a/node", None),
+            ("node-agent --data /data/b/node --run /run/a/node", Some("/data/b")),
+            ("node-agent --data /data/b/node --run /run/b/node", None),
+        ] {
+            assert_eq!(kept_elsewhere(&[agent(args)], &home).as_deref(), elsewhere, "{args}");
+        }
+    }
 }
