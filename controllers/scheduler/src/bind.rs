@@ -102,6 +102,27 @@ fn deed(explanation: &Explanation) -> Deed {
     let patch = json!({ "status": { "conditions": conditions } });
     let write = Write::patch_status::<Task>(&meta.namespace, &meta.name, patch).unchanged(task);
     let object = format!("{}/{}", meta.namespace, meta.name);
-    let note = Note::new(task, Weight::Warning, "FailedScheduling", &*explanation.message);
+    let note = Note::new(task, Weight::Warning, "FailedScheduling", counts(&explanation.message));
     Deed::one("explain", object, explanation.message.to_string(), write).noting([note])
+}
+
+/// The reasons with their counts, without what the nearest node lacks: that changes with every other Task, and the
+/// same reasons again are the same news.
+fn counts(message: &str) -> String {
+    let mut parts = message.split(" (");
+    let first = parts.next().unwrap_or_default();
+    let rest = parts.filter_map(|part| part.split_once(')').map(|(_, after)| after));
+    std::iter::once(first).chain(rest).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_news_is_the_counts_and_not_the_nearest_node() {
+        let said = "0 of 3 nodes fit: 2 not enough memory (nearest n1 is short of 64Mi), 1 cordoned";
+        assert_eq!(counts(said), "0 of 3 nodes fit: 2 not enough memory, 1 cordoned");
+        assert_eq!(counts("0 of 0 nodes fit"), "0 of 0 nodes fit");
+    }
 }
