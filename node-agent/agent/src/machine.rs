@@ -15,7 +15,16 @@ use crate::runtime_spec::{NodeSays, Rlimit};
 const SECRET_FILES: &[&str] =
     &["/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-", "/etc/sudoers"];
 /// Folders that belong to the node's people, or hold sockets of its services.
-const SECRET_FOLDERS: &[&str] = &["/run", "/root", "/home", "/etc/ssh", "/etc/sudoers.d"];
+const SECRET_FOLDERS: &[&str] = &[
+    "/run",
+    "/root",
+    "/home",
+    "/etc/ssh",
+    "/etc/ssl/private",
+    "/etc/sudoers.d",
+    "/var/lib/etcd",
+    "/var/spool/cron",
+];
 /// What a container sees of its own at these places.
 const PRIVATE: &[&str] = &["/tmp", "/dev", "/proc", "/sys"];
 /// Containers go before agents and servers when memory runs out.
@@ -145,6 +154,14 @@ mod tests {
         let paths = |list: &[&str]| list.iter().map(PathBuf::from).collect::<Vec<_>>();
         let got = hidden(paths(&["/usr/share", "/usr", "/tmp/x", "/etc", "/usr/bin", "/nowhere"]));
         assert_eq!(got, paths(&["/etc", "/usr"]));
+    }
+
+    #[test]
+    fn a_view_of_the_node_shows_nothing_of_its_people() {
+        let hidden = node_says(&[]).unwrap().hidden_folders;
+        for folder in SECRET_FOLDERS.iter().filter_map(|folder| fs::canonicalize(folder).ok()) {
+            assert!(hidden.iter().any(|above| folder.starts_with(above)), "{}", folder.display());
+        }
     }
 
     #[test]
