@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 
 use crate::connection::Standing;
 use crate::container::{Asker, Container, Phase, Removing, Starting};
-use crate::helper::{Helper, Told, chain};
+use crate::forked::{Helper, Told, chain};
 use crate::lifecycle::{self, Launch, Remains};
 use crate::logs::ContainerLog;
 use crate::mounts;

@@ -9,7 +9,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::container::{Alive, Asker, Container, Phase, Removing, Starting};
-use crate::helper::{Told, chain};
+use crate::forked::{Told, chain};
 use crate::shim::Shim;
 
 impl Shim {

@@ -7,7 +7,7 @@ use berth_shim_api::cgroup::Subtree;
 use berth_shim_api::message::{ContainerReport, ContainerState, Running};
 use berth_shim_api::{End, ExitRecord, ProcessId, TaskContainer};
 
-use crate::helper::Helper;
+use crate::forked::Helper;
 use crate::logs::ContainerLog;
 
 /// Who waits for a reply.

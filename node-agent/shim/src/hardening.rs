@@ -8,7 +8,7 @@ use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError, d
 use nix::sys::signal::{SigSet, SigmaskHow};
 use seccompiler::BpfProgram;
 
-use crate::helper::chain;
+use crate::forked::chain;
 
 /// Runs the container's program with signals as a program expects them and under the filter.
 #[derive(Clone)]

@@ -20,8 +20,8 @@ use nix::unistd::{Gid, Uid};
 use seccompiler::BpfProgram;
 
 use crate::admission::{admit, check_root};
+use crate::forked::{Telling, Told, chain, refusal};
 use crate::hardening::Hardened;
-use crate::helper::{Telling, Told, chain, refusal};
 use crate::logs::OutputEnds;
 use crate::mounts;
 

@@ -9,8 +9,8 @@ mod calls;
 mod children;
 mod connection;
 mod container;
+mod forked;
 mod hardening;
-mod helper;
 mod launch;
 mod lifecycle;
 mod logs;
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     match launch::launch(bundle.as_ref()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{}", helper::chain(&error));
+            eprintln!("{}", forked::chain(&error));
             ExitCode::FAILURE
         }
     }

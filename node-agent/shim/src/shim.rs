@@ -16,7 +16,7 @@ use seccompiler::BpfProgram;
 
 use crate::connection::{Connection, Standing};
 use crate::container::{Asker, Container, Phase};
-use crate::helper::Helper;
+use crate::forked::Helper;
 use crate::logs::RotatedFile;
 
 /// The shim's own log: small, for it holds only what went wrong.
