@@ -204,7 +204,7 @@ fn a_pipe_or_device_in_place_of_a_file_of_the_layout_keeps_nobody_waiting() {
     let good = tar(&[Item::File("f", b"x")]);
     for is_layer in [false, true] {
         for device in [false, true] {
-            let layout = Layout::of(&[good.clone()]);
+            let layout = Layout::of(std::slice::from_ref(&good));
             let found = layout::read(layout.dir.path(), None).unwrap();
             let path = match is_layer {
                 true => layout::blob_path(layout.dir.path(), &found.layers[0].digest),
