@@ -85,7 +85,9 @@ pub struct World {
 impl World {
     /// Folders and a store, but no process of Berth yet.
     pub fn empty(form: StoreForm) -> Self {
-        let dir = tempfile::Builder::new().prefix("berth-").tempdir().expect("a temporary folder");
+        // Not under /tmp: a Task has one of its own there, which would hide the world for the wrong reason.
+        let dir =
+            tempfile::Builder::new().prefix("berth-").tempdir_in("/var/lib").expect("a temporary folder");
         for folder in ["data/log", "run"] {
             fs::create_dir_all(dir.path().join(folder)).expect("folders of the world");
         }

@@ -48,8 +48,11 @@ pub fn a_task_reaches_nothing_of_berth(form: StoreForm) {
 
     let sandbox = world.data().join("node/tasks").join(uid(&victim));
     assert!(sandbox.exists(), "{} is the victim's folder", sandbox.display());
-    let paths: Vec<String> =
-        [world.run(), world.data(), sandbox].iter().map(|path| path.display().to_string()).collect();
+    // The first is there for everybody: a look that finds nothing at all proves nothing.
+    let paths: Vec<String> = ["/etc/passwd".into(), world.run(), world.data(), sandbox]
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
     let image = format!("image: oci:{}:v1", layout.display());
     for (app, image) in [("bare", ""), ("imaged", image.as_str())] {
         world.apply(&snoop(app, image, &script(&paths))).ok();
@@ -61,6 +64,7 @@ pub fn a_task_reaches_nothing_of_berth(form: StoreForm) {
         let seen: Vec<&&str> =
             lines.iter().filter(|line| line.contains("/data/") || line.contains("/run/")).collect();
         assert!(seen.is_empty(), "{app} sees {seen:?}");
+        assert!(lines.contains(&"/etc/passwd"), "{app} looked: {said}");
         assert!(!said.contains("secret") && !said.contains("wrote to the root"), "{app}: {said}");
         assert!(said.contains("Seccomp:\t2") && said.contains("NoNewPrivs:\t1"), "{app}: {said}");
     }

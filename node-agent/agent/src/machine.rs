@@ -99,7 +99,9 @@ fn disk_bytes(at: &Path) -> io::Result<i64> {
 
 /// What this node adds to and allows every container; `berth` are Berth's own folders and sockets.
 pub fn node_says(berth: &[PathBuf]) -> io::Result<NodeSays> {
-    let folders = SECRET_FOLDERS.iter().map(PathBuf::from).chain(berth.iter().cloned());
+    let around = berth.iter().filter_map(|folder| folder.parent()).filter(|folder| holds_a_cluster(folder));
+    let own = berth.iter().cloned().chain(around.map(Path::to_path_buf));
+    let folders = SECRET_FOLDERS.iter().map(PathBuf::from).chain(own);
     let hidden_folders = hidden(folders.filter_map(|folder| fs::canonicalize(folder).ok()).collect());
     let is_hidden = |file: &PathBuf| hidden_folders.iter().any(|folder| file.starts_with(folder));
     let named = ["/etc/resolv.conf", "/etc/hosts"].map(PathBuf::from);
@@ -114,6 +116,11 @@ pub fn node_says(berth: &[PathBuf]) -> io::Result<NodeSays> {
         rlimits: rlimits(),
         oom_score_adj: CONTAINER_OOM_SCORE.max(own_oom_score),
     })
+}
+
+/// Whether `folder` is a whole cluster's data folder, in which an agent's is one of several.
+fn holds_a_cluster(folder: &Path) -> bool {
+    ["cluster", "store/journal.redb", "log/apiserver.log"].iter().any(|file| folder.join(file).exists())
 }
 
 /// Folders to hide, without those that another of them or a private place hides already.
