@@ -8,14 +8,14 @@ use tokio::time::Instant;
 use super::Ended;
 use super::queue::Sent;
 use crate::value::Value;
-use crate::{At, Condition, Group, Kv, Must, Outcome, Rev, Store, StoreError, Write};
+use crate::{At, Committed, Condition, Group, Kv, Must, Outcome, Rev, Store, StoreError, Write};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Sends the call until every group has an answer or `within` has passed.
 pub(super) async fn settle(store: Arc<dyn Store>, call: Vec<Sent>, within: Duration) {
-    match store.commit(groups(&call)).await {
+    match commit(&*store, &call).await {
         Ok(committed) => answer_first(call, committed.rev, committed.outcomes),
         Err(StoreError::Unknown(why)) => resend(&*store, call, why, within).await,
         Err(other) => fail(call, &other),
@@ -32,7 +32,7 @@ async fn resend(store: &dyn Store, call: Vec<Sent>, mut why: String, within: Dur
     while !again.is_empty() && Instant::now() < give_up {
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
-        match store.commit(groups(&again)).await {
+        match commit(store, &again).await {
             Ok(committed) => return answer_again(store, again, committed.rev, committed.outcomes).await,
             Err(error) => why = error.to_string(),
         }
@@ -40,8 +40,15 @@ async fn resend(store: &dyn Store, call: Vec<Sent>, mut why: String, within: Dur
     fail(again, &StoreError::Unknown(why));
 }
 
-fn groups(call: &[Sent]) -> Vec<Group> {
-    call.iter().map(|sent| sent.waiting.group.clone()).collect()
+async fn commit(store: &dyn Store, call: &[Sent]) -> Result<Committed, StoreError> {
+    if berth_failpoint::fails("store.commit.send") {
+        return Err(StoreError::Unavailable("the call was not sent, as a test asked for".into()));
+    }
+    let committed = store.commit(call.iter().map(|sent| sent.waiting.group.clone()).collect()).await;
+    if berth_failpoint::fails("store.commit.answer") {
+        return Err(StoreError::Unknown("the answer was lost, as a test asked for".into()));
+    }
+    committed
 }
 
 /// Whether the group's own success makes one of its conditions fail.

@@ -1,0 +1,69 @@
+//! This process: what its environment asks for, and what it has reached so far.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Signal, getpid, kill_process};
+
+use crate::armed::{Action, Orders};
+use crate::hits::Hits;
+use crate::names::{PLACES, SEEDED_BUGS};
+
+struct Failpoints {
+    hits: Hits,
+    orders: Orders,
+}
+
+/// Counts a hit of `place` and does what is armed there; true when its step must fail.
+pub(crate) fn reached(place: &'static str) -> bool {
+    let index = PLACES.iter().position(|known| *known == place);
+    let index = index.unwrap_or_else(|| panic!("the failpoint `{place}` is not listed"));
+    let Some(failpoints) = asked_for() else { return false };
+    let action = {
+        let mut failpoints = failpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = failpoints.hits.count(index);
+        failpoints.orders.at(place, count)
+    };
+    action.is_some_and(carry_out)
+}
+
+/// Whether the environment asks for the defect `name`.
+pub(crate) fn has_bug(name: &'static str) -> bool {
+    static BUG: OnceLock<Option<String>> = OnceLock::new();
+    assert!(SEEDED_BUGS.contains(&name), "the defect `{name}` is not listed");
+    let asked = BUG.get_or_init(|| {
+        let asked = std::env::var("BERTH_SEEDED_BUG").ok()?;
+        assert!(SEEDED_BUGS.contains(&asked.as_str()), "BERTH_SEEDED_BUG: there is no defect `{asked}`");
+        Some(asked)
+    });
+    asked.as_deref() == Some(name)
+}
+
+/// The failpoints of this process, when its environment speaks of any.
+fn asked_for() -> Option<&'static Mutex<Failpoints>> {
+    static FAILPOINTS: OnceLock<Option<Mutex<Failpoints>>> = OnceLock::new();
+    let read = || {
+        let orders = std::env::var_os("BERTH_FAILPOINTS").map(PathBuf::from);
+        let hits = std::env::var_os("BERTH_FAILPOINT_HITS").map(PathBuf::from);
+        if orders.is_none() && hits.is_none() {
+            return None;
+        }
+        Some(Mutex::new(Failpoints { hits: Hits::kept_in(hits), orders: Orders::read_from(orders) }))
+    };
+    FAILPOINTS.get_or_init(read).as_ref()
+}
+
+fn carry_out(action: Action) -> bool {
+    match action {
+        Action::Kill => end(Signal::KILL),
+        Action::Stop => end(Signal::STOP),
+        Action::Sleep(pause) => std::thread::sleep(pause.min(Duration::from_secs(600))),
+        Action::Fail => return true,
+    }
+    false
+}
+
+fn end(signal: Signal) {
+    kill_process(getpid(), signal).expect("a process may signal itself");
+}
