@@ -6,6 +6,7 @@ pub mod http;
 pub mod leftovers;
 pub mod namespaces;
 pub mod process;
+pub mod soak;
 pub mod wait;
 pub mod world;
 

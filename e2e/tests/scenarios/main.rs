@@ -2,6 +2,7 @@
 //! end and what must hold all along. One world at a time.
 
 use berth_e2e::StoreForm::{self, Embedded, Etcd};
+use berth_e2e::soak;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 mod crashes;
@@ -29,8 +30,9 @@ fn trial(name: &str, form: StoreForm, scenario: fn(StoreForm)) -> Trial {
         Embedded => "embedded".to_string(),
         Etcd(version) => format!("etcd {version}"),
     };
-    Trial::test(format!("{name} ({store})"), move || {
-        scenario(form);
+    let name = format!("{name} ({store})");
+    Trial::test(name.clone(), move || {
+        soak::scenario(&name, || scenario(form));
         Ok::<(), Failed>(())
     })
 }

@@ -1,0 +1,92 @@
+//! How much is tested, and what a soak counts: little and fast by default, more under `.ci/soak`.
+//!
+//! `BERTH_SOAK` (its round) raises the counts and takes every duration in full, `BERTH_SEED` is where chance begins,
+//! `BERTH_TALLY` names the file that the soak's table is made from: JSON lines, appended while the tests run, so that
+//! a soak that is cut short still has its table.
+
+use std::fs::File;
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+/// What the soak's table adds up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    /// Faults injected: kills, pauses, cuts, full disks.
+    Faults,
+    /// Events of the store's history that the checker judged.
+    Events,
+    /// Operations whose answers were compared with what must hold.
+    Operations,
+}
+
+impl Counted {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Faults => "faults",
+            Self::Events => "events",
+            Self::Operations => "operations",
+        }
+    }
+}
+
+/// What a run in CI shortens its durations by; a set of configuration for it lies beside the scenarios.
+const PACE: u32 = 5;
+
+/// What runs now: a process runs one scenario at a time, on several threads.
+static SCENARIO: Mutex<String> = Mutex::new(String::new());
+
+/// Whether this run has the time for large counts and full durations.
+pub fn soaking() -> bool {
+    std::env::var_os("BERTH_SOAK").is_some()
+}
+
+/// How many times: `ci` in a run that must end soon, `soak` in a soak.
+pub fn counts(ci: usize, soak: usize) -> usize {
+    if soaking() { soak } else { ci }
+}
+
+/// How long: a fifth of `full`, all of it in a soak.
+pub fn paced(full: Duration) -> Duration {
+    if soaking() { full } else { full / PACE }
+}
+
+/// Where chance begins.
+///
+/// # Panics
+/// When `BERTH_SEED` is no number: another seed than the one that was asked for shows nothing.
+pub fn seed() -> u64 {
+    match std::env::var("BERTH_SEED") {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("BERTH_SEED is no number: {text}")),
+        Err(_) => 1,
+    }
+}
+
+/// Adds to what the soak's table says of the scenario that runs.
+pub fn tally(counted: Counted, count: usize) {
+    let scenario = SCENARIO.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    append(&json!({ "scenario": scenario, "counted": counted.name(), "count": count }));
+}
+
+/// Runs one scenario under its name in the table.
+pub fn scenario(name: &str, run: impl FnOnce()) {
+    *SCENARIO.lock().unwrap_or_else(PoisonError::into_inner) = name.to_string();
+    let start = Instant::now();
+    append(&json!({ "scenario": name, "counted": "begun", "count": 1 }));
+    let ended = catch_unwind(AssertUnwindSafe(run));
+    let (how, seconds) = (if ended.is_ok() { "passed" } else { "failed" }, start.elapsed().as_secs());
+    append(&json!({ "scenario": name, "counted": how, "count": 1, "seed": seed(), "seconds": seconds }));
+    if let Err(panic) = ended {
+        resume_unwind(panic);
+    }
+}
+
+/// Several processes write one file: a line is one write.
+fn append(line: &serde_json::Value) {
+    let Some(path) = std::env::var_os("BERTH_TALLY") else { return };
+    let file = File::options().create(true).append(true).open(path);
+    file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes())).expect("the tally is writable");
+}
