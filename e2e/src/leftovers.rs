@@ -26,8 +26,11 @@ pub fn of_tasks(dir: &Path) -> Vec<String> {
 }
 
 fn files(dir: &Path) -> Vec<String> {
-    let folders = ["data/node/tasks", "run/node/s", "run/node/c"];
-    let found = folders.iter().flat_map(|folder| entries(&dir.join(folder)));
+    let agents = ["node", "node-two"].iter();
+    let folders = agents.flat_map(|agent| {
+        [format!("data/{agent}/tasks"), format!("run/{agent}/s"), format!("run/{agent}/c")]
+    });
+    let found = folders.flat_map(|folder| entries(&dir.join(folder)));
     found.map(|path| format!("file {}", path.display())).collect()
 }
 

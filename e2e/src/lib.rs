@@ -10,7 +10,7 @@ pub mod soak;
 pub mod wait;
 pub mod world;
 
-pub use world::{Part, StoreForm, World};
+pub use world::{Part, Plan, StoreForm, World};
 
 use std::path::{Path, PathBuf};
 

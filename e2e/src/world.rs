@@ -1,4 +1,4 @@
-//! A world: one cluster of one machine, its parts as processes of their own, its folders under a temporary one.
+//! A world: one cluster on this machine, its parts as processes of their own, its folders under a temporary one.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,6 +8,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+mod part;
+mod plan;
+
+pub use part::Part;
+pub use plan::Plan;
 
 use crate::etcd::Etcd;
 use crate::leftovers;
@@ -25,30 +31,6 @@ pub enum StoreForm {
     Embedded,
     /// A real etcd of this version.
     Etcd(&'static str),
-}
-
-/// A process of the cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Part {
-    /// The API and its store.
-    Apiserver,
-    /// Every built-in controller.
-    Controllers,
-    /// The node agent.
-    Agent,
-}
-
-impl Part {
-    /// All of them, in the order in which they start.
-    pub const ALL: [Part; 3] = [Part::Apiserver, Part::Controllers, Part::Agent];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Apiserver => "apiserver",
-            Self::Controllers => "controllers",
-            Self::Agent => "node-agent",
-        }
-    }
 }
 
 /// How a run of `ctl` ended.
@@ -73,42 +55,50 @@ impl Run {
     }
 }
 
-/// One cluster of one machine.
+/// One cluster on this machine.
 #[derive(Debug)]
 pub struct World {
     parts: BTreeMap<Part, Process>,
     etcd: Option<Etcd>,
-    form: StoreForm,
+    plan: Plan,
     dir: TempDir,
 }
 
 impl World {
+    /// A plan of the smallest world; it says what else is in it.
+    pub fn plan(form: StoreForm) -> Plan {
+        Plan::new(form)
+    }
+
     /// Folders and a store, but no process of Berth yet.
     pub fn empty(form: StoreForm) -> Self {
+        Plan::new(form).start_nothing()
+    }
+
+    /// The smallest world, with every part running and its node ready.
+    pub fn start(form: StoreForm) -> Self {
+        Plan::new(form).start()
+    }
+
+    fn folders(plan: Plan) -> Self {
         // Not under /tmp: a Task has one of its own there, which would hide the world for the wrong reason.
         let dir =
             tempfile::Builder::new().prefix("berth-").tempdir_in("/var/lib").expect("a temporary folder");
-        for folder in ["data/log", "run"] {
+        for folder in ["data/log", "run", "failpoints", "hits", "config"] {
             fs::create_dir_all(dir.path().join(folder)).expect("folders of the world");
         }
-        let etcd = match form {
+        let etcd = match plan.form {
             StoreForm::Embedded => None,
             StoreForm::Etcd(version) => Some(Etcd::start(version, dir.path())),
         };
-        Self { parts: BTreeMap::new(), etcd, form, dir }
+        Self { parts: BTreeMap::new(), etcd, plan, dir }
     }
 
-    /// A world with every part running and its node ready.
-    pub fn start(form: StoreForm) -> Self {
-        let mut world = Self::empty(form);
-        for part in Part::ALL {
-            world.begin(part);
-        }
-        world.wait_for_node();
-        let version: Value = serde_json::from_str(&world.ctl(&["version", "-o", "json"]).ok()).expect("JSON");
+    /// Has the data folder name its cluster, as `ctl up` does: `ctl down` goes by it.
+    pub fn claim(&self) {
+        let version: Value = serde_json::from_str(&self.ctl(&["version", "-o", "json"]).ok()).expect("JSON");
         let uid = version["server"]["clusterUid"].as_str().expect("the server tells the cluster's uid");
-        fs::write(world.data().join("cluster"), uid).expect("the data folder is writable");
-        world
+        fs::write(self.data().join("cluster"), uid).expect("the data folder is writable");
     }
 
     /// The world's folder; every name it leaves anywhere contains it or the cluster's uid.
@@ -126,9 +116,39 @@ impl World {
         self.dir.path().join("run")
     }
 
-    /// Where the API is reached.
+    /// Where the API is reached: the first apiserver.
     pub fn server(&self) -> String {
-        format!("unix:{}", self.run().join("api.sock").display())
+        self.address(Part::Apiserver)
+    }
+
+    /// Where an apiserver listens.
+    pub fn address(&self, part: Part) -> String {
+        let socket = if part == Part::SecondApiserver { "api-two.sock" } else { "api.sock" };
+        format!("unix:{}", self.run().join(socket).display())
+    }
+
+    /// Where all apiservers of the plan listen, with commas.
+    pub fn servers(&self) -> String {
+        let servers = [Part::Apiserver, Part::SecondApiserver].into_iter();
+        let planned = servers.filter(|part| self.plan.parts.contains(part));
+        planned.map(|part| self.address(part)).collect::<Vec<_>>().join(",")
+    }
+
+    /// The file of orders of a part's failpoints.
+    pub fn orders(&self, part: Part) -> PathBuf {
+        self.dir.path().join("failpoints").join(part.name())
+    }
+
+    /// Arms a part's failpoints: lines as `agent.journalled kill 3`. What was armed before is not any more.
+    pub fn arm(&self, part: Part, orders: &str) {
+        let new = self.dir.path().join("failpoints/new");
+        fs::write(&new, orders).expect("the world's folder is writable");
+        fs::rename(new, self.orders(part)).expect("the world's folder is writable");
+    }
+
+    /// The folder in which every process counts its hits of failpoints.
+    pub fn hits(&self) -> PathBuf {
+        self.dir.path().join("hits")
     }
 
     /// The etcd's URL, in a world on etcd.
@@ -141,20 +161,32 @@ impl World {
         self.etcd.as_ref()
     }
 
-    /// Waits until the node is ready.
+    /// Waits until the first node is ready.
     pub fn wait_for_node(&mut self) {
-        eventually("the node is ready", SOON, || {
+        self.wait_for_ready(1);
+    }
+
+    /// Waits until every node of the plan is ready.
+    pub fn wait_for_nodes(&mut self) {
+        self.wait_for_ready(self.plan.nodes());
+    }
+
+    fn wait_for_ready(&mut self, count: usize) {
+        eventually(&format!("{count} nodes are ready"), SOON, || {
             for process in self.parts.values_mut() {
                 process.must_run();
             }
             let nodes = self.list("nodes")?;
-            let ready = nodes.iter().any(|node| condition(node, "Ready") == "True");
-            if ready { Ok(()) } else { Err(format!("{nodes:?}")) }
+            let ready = nodes.iter().filter(|node| condition(node, "Ready") == "True").count();
+            if ready >= count { Ok(()) } else { Err(format!("{ready} ready; {}", summary(&nodes))) }
         });
     }
 
-    /// Starts a part.
+    /// Starts a part, as the plan says.
     pub fn begin(&mut self, part: Part) {
+        if let Some(config) = self.plan.given(part).config {
+            fs::write(self.config(part), config).expect("the world's folder is writable");
+        }
         let process = Process::start(part.name(), self.command(part), &self.log(part));
         self.parts.insert(part, process);
     }
@@ -163,29 +195,13 @@ impl World {
         self.data().join("log").join(format!("{}.log", part.name()))
     }
 
-    fn command(&self, part: Part) -> Command {
-        let mut command = Command::new(binary(part.name()));
-        match part {
-            Part::Apiserver => {
-                command.args(["--listen", &self.server()]);
-                match (self.form, &self.etcd) {
-                    (StoreForm::Etcd(_), Some(etcd)) => {
-                        command.args(["--allow-unsupported-etcd", "--store", &format!("etcd:{}", etcd.url())])
-                    }
-                    _ => command
-                        .args(["--store", &format!("embedded:{}", self.data().join("store").display())]),
-                };
-            }
-            Part::Controllers => {
-                command.args(["--server", &self.server()]);
-            }
-            Part::Agent => {
-                command.args(["--server", &self.server(), "--allow-host-root", "--node-name", "one"]);
-                command.arg("--data").arg(self.data().join("node"));
-                command.arg("--run").arg(self.run().join("node"));
-            }
-        }
-        command
+    fn config(&self, part: Part) -> PathBuf {
+        self.dir.path().join("config").join(format!("{}.yaml", part.name()))
+    }
+
+    /// Whether a part was started and not ended by the test.
+    pub fn has(&self, part: Part) -> bool {
+        self.parts.contains_key(&part)
     }
 
     /// A running part.
@@ -207,7 +223,7 @@ impl World {
     pub fn ctl(&self, args: &[&str]) -> Run {
         let output = Command::new(binary("ctl"))
             .args(args)
-            .env("CTL_SERVER", self.server())
+            .env("CTL_SERVER", self.servers())
             .current_dir(workspace())
             .stdin(Stdio::null())
             .output()
@@ -274,10 +290,8 @@ impl World {
 
     /// Stops every part, the agent first.
     pub fn stop_all(&mut self) {
-        for part in Part::ALL.into_iter().rev() {
-            if let Some(process) = self.parts.remove(&part) {
-                process.stop();
-            }
+        while let Some((_, process)) = self.parts.pop_last() {
+            process.stop();
         }
     }
 

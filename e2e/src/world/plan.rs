@@ -1,0 +1,101 @@
+//! What a world is made of, said before it starts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::part::Given;
+use super::{Part, StoreForm, World};
+
+/// A world that is not there yet.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub(super) form: StoreForm,
+    pub(super) parts: BTreeSet<Part>,
+    pub(super) simulated: usize,
+    given: BTreeMap<Part, Given>,
+}
+
+impl Plan {
+    /// An apiserver, controllers and the agent of the node `one`, on this store.
+    pub fn new(form: StoreForm) -> Self {
+        Self { form, parts: Part::ALL.into(), simulated: 0, given: BTreeMap::new() }
+    }
+
+    /// One more part.
+    pub fn with(mut self, part: Part) -> Self {
+        self.parts.insert(part);
+        self
+    }
+
+    /// One part less.
+    pub fn without(mut self, part: Part) -> Self {
+        self.parts.remove(&part);
+        self
+    }
+
+    /// Nodes without containers, in one process: `Part::Simulated`.
+    pub fn simulate(mut self, nodes: usize) -> Self {
+        self.simulated = nodes;
+        self.with(Part::Simulated)
+    }
+
+    /// Further arguments of a part.
+    pub fn args(mut self, part: Part, args: &[&str]) -> Self {
+        self.entry(part).args.extend(args.iter().map(ToString::to_string));
+        self
+    }
+
+    /// A variable of a part's environment.
+    pub fn env(mut self, part: Part, name: &str, value: &str) -> Self {
+        self.entry(part).env.insert(name.into(), value.into());
+        self
+    }
+
+    /// The configuration file of a part: YAML, added to what was said before.
+    pub fn config(mut self, part: Part, yaml: &str) -> Self {
+        let config = self.entry(part).config.get_or_insert_default();
+        config.push_str(yaml);
+        config.push('\n');
+        self
+    }
+
+    /// A part finds the API at these addresses only, such as that of a relay.
+    pub fn servers(mut self, part: Part, addresses: &str) -> Self {
+        self.entry(part).servers = Some(addresses.into());
+        self
+    }
+
+    /// A part is started by another program, such as `nsenter --net=FILE`.
+    pub fn launcher(mut self, part: Part, words: &[&str]) -> Self {
+        self.entry(part).launcher = words.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// Starts the store and every part, and waits until all nodes are ready.
+    pub fn start(self) -> World {
+        let parts = self.parts.clone();
+        let mut world = World::folders(self);
+        parts.into_iter().for_each(|part| world.begin(part));
+        world.wait_for_nodes();
+        world.claim();
+        world
+    }
+
+    /// Starts the store only.
+    pub fn start_nothing(self) -> World {
+        World::folders(self)
+    }
+
+    fn entry(&mut self, part: Part) -> &mut Given {
+        self.given.entry(part).or_default()
+    }
+
+    pub(super) fn given(&self, part: Part) -> Given {
+        self.given.get(&part).cloned().unwrap_or_default()
+    }
+
+    /// How many nodes the cluster has when every part of the plan runs.
+    pub(super) fn nodes(&self) -> usize {
+        let agents = [Part::Agent, Part::SecondAgent].iter().filter(|part| self.parts.contains(part)).count();
+        agents + if self.parts.contains(&Part::Simulated) { self.simulated } else { 0 }
+    }
+}
