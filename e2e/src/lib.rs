@@ -2,6 +2,7 @@
 //! done to it, and how to see that nothing of it is left.
 
 pub mod etcd;
+pub mod history;
 pub mod http;
 pub mod leftovers;
 pub mod namespaces;

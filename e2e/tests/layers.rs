@@ -115,6 +115,18 @@ fn a_plan_neither_waits_nor_looks_at_a_clock() {
     }
 }
 
+/// What was written by the hands that wrote the cluster would share its mistakes.
+#[test]
+fn the_history_checker_uses_nothing_of_the_cluster() {
+    let mut files = Vec::new();
+    sources(&root().join("e2e/src/history"), &mut files);
+    assert!(files.iter().any(|file| file.ends_with("judge.rs")), "{files:?}");
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(!text.contains("berth_"), "{} uses a crate of the cluster", file.display());
+    }
+}
+
 #[test]
 fn only_the_shim_may_hold_unsafe_code() {
     for (member, _) in ALLOWED.iter().filter(|(member, _)| *member != "node-agent/shim") {

@@ -1,0 +1,54 @@
+//! Everything that is known of a run: the store's events, what its nodes ran, which faults were in force.
+
+use serde::{Deserialize, Serialize};
+
+use super::log::Event;
+
+/// All that is known of a run.
+#[derive(Debug, Clone, Default)]
+pub struct Run {
+    /// The store's history, from its first revision, in order.
+    pub events: Vec<Event>,
+    /// What ran on the nodes.
+    pub processes: Vec<Sighting>,
+    /// What was done to the cluster.
+    pub faults: Vec<Fault>,
+    /// What chance was drawn from; 0 when there was none.
+    pub seed: u64,
+}
+
+/// One process of a Task as the node probe saw it. Times are nanoseconds of the machine's monotonic clock.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sighting {
+    /// Name of the node.
+    pub node: String,
+    /// uid of the Task.
+    pub task: String,
+    /// Name of the container.
+    pub container: String,
+    /// What tells the container's attempts apart: processes of one attempt share it. None is unknown.
+    pub attempt: Option<u64>,
+    /// Process id.
+    pub pid: i32,
+    /// When it started, in clock ticks since boot: together with the pid it is one process.
+    pub started: u64,
+    /// When it was first seen.
+    pub first: u64,
+    /// When it was last seen.
+    pub last: u64,
+    /// Its control group.
+    pub cgroup: String,
+}
+
+/// Something that was done to the cluster. Times are nanoseconds of the machine's monotonic clock.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Fault {
+    /// For a person, as `kill -9 of apiserver 2`.
+    pub what: String,
+    /// When it began.
+    pub from: u64,
+    /// When it was over; none until the end of the run.
+    pub until: Option<u64>,
+}

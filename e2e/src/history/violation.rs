@@ -1,0 +1,44 @@
+//! A broken promise, and how a person reads of it.
+
+use std::fmt;
+
+use super::log::Event;
+
+/// What an invariant finds: a promise that a revision broke.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Breach {
+    /// The revision that broke it.
+    pub rev: i64,
+    /// What is wrong, in words of the domain, with the numbers.
+    pub what: String,
+    /// The keys that it is about; their events are where its witness is looked for.
+    pub keys: Vec<String>,
+}
+
+/// A broken promise with its witness.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The promise, as `I1 room`.
+    pub invariant: &'static str,
+    /// The revision that broke it; 0 when it is none of the store's.
+    pub rev: i64,
+    /// What is wrong, in words of the domain, with the numbers.
+    pub what: String,
+    /// The fewest events that show it.
+    pub witness: Vec<Event>,
+    /// The faults in force then.
+    pub faults: Vec<String>,
+    /// The seed of the run.
+    pub seed: u64,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at revision {}: {}", self.invariant, self.rev, self.what)?;
+        for event in &self.witness {
+            write!(f, "\n  {} {}", event.rev, event.key)?;
+        }
+        let faults = if self.faults.is_empty() { "none".into() } else { self.faults.join("; ") };
+        write!(f, "\n  faults: {faults}, seed {}", self.seed)
+    }
+}
