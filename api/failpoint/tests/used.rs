@@ -8,12 +8,12 @@ use berth_failpoint::{PLACES, SEEDED_BUGS};
 
 /// The names between `before` and a quote in all sources but this crate's own.
 fn named(folder: &Path, before: &[&str], into: &mut BTreeSet<String>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(folder).expect("a readable folder") {
+        let path = entry.expect("a readable entry").path();
         if path.is_dir() && !path.ends_with("target") && !path.ends_with("failpoint") {
             named(&path, before, into);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let text = fs::read_to_string(&path).unwrap();
+            let text = fs::read_to_string(&path).expect("a readable source");
             for before in before {
                 let after = text.split(before).skip(1);
                 into.extend(after.filter_map(|rest| rest.split('"').next()).map(str::to_owned));

@@ -237,7 +237,9 @@ struct Job<R> {
 
 impl<R: Reconciler> Job<R> {
     async fn run(self, room: OwnedSemaphorePermit) -> Ended {
+        berth_failpoint::reach("runtime.key.taken");
         let work = self.reconciler.reconcile(&self.key, self.clock.now());
+        berth_failpoint::reach("runtime.key.planned");
         let wake_at = work.wake_at;
         let mut written = Written::new();
         let outcome = self.carry_out(work, &mut written).await;
@@ -260,8 +262,10 @@ impl<R: Reconciler> Job<R> {
             if worst != Outcome::Done {
                 break;
             }
+            berth_failpoint::reach("runtime.key.wave-done");
         }
         if let (Some(status), Outcome::Done | Outcome::Failed(_)) = (work.status, &worst) {
+            berth_failpoint::reach("runtime.status.before");
             let deed = Deed::one(STATUS, self.key.to_string(), "", status).noting(work.notes);
             for outcome in self.writer.send_noting(vec![deed], written).await {
                 worst = worst.or(outcome);

@@ -166,8 +166,12 @@ impl Leader {
     async fn send(&mut self, write: Write) {
         let sent = Instant::now();
         let until = self.candidate.lead_ends().unwrap_or(sent + CALL).min(sent + CALL);
+        berth_failpoint::reach("runtime.lease.before");
         let why = match timeout_at(until, self.client.write_as::<Lease>(&write)).await {
-            Ok(Ok(lease)) => return self.candidate.wrote(lease, sent),
+            Ok(Ok(lease)) => {
+                berth_failpoint::reach("runtime.lease.after");
+                return self.candidate.wrote(lease, sent);
+            }
             Ok(Err(why)) => why.to_string(),
             Err(_) => "no answer in time".into(),
         };
@@ -196,6 +200,7 @@ impl Leader {
     async fn give_back(&mut self) {
         let Some(lease) = self.candidate.release() else { return };
         let sent = Instant::now();
+        berth_failpoint::reach("runtime.lease.back");
         match timeout(CALL, self.client.write_as::<Lease>(&Write::update(&lease))).await {
             Ok(Ok(lease)) => self.candidate.saw(Seen::Present(Box::new(lease)), sent),
             Ok(Err(why)) => tracing::debug!(lease = self.terms.name, %why, "Lease not given back"),

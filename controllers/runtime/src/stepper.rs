@@ -149,6 +149,9 @@ impl<S: Stepper> StepController<S> {
                 actions.extend(state.step(event, now));
             }
             actions.extend(state.rest(now));
+            if !actions.is_empty() {
+                berth_failpoint::reach("runtime.step.planned");
+            }
             for action in actions {
                 let (hands, writer) = (self.hands.clone(), writer.clone());
                 running.spawn(async move { hands.execute(action, &writer).await });

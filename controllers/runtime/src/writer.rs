@@ -69,7 +69,10 @@ impl Writer {
 
     /// Places Tasks on Nodes.
     pub async fn bind(&self, items: &[BindItem]) -> Result<Vec<Result<Object, Error>>, Error> {
-        self.client.bind(items, self.fence.as_ref()).await
+        berth_failpoint::reach("runtime.bind.before");
+        let outcomes = self.client.bind(items, self.fence.as_ref()).await;
+        berth_failpoint::reach("runtime.bind.after");
+        outcomes
     }
 
     /// Sends the deeds of one wave; an outcome for each, in order.
@@ -85,8 +88,10 @@ impl Writer {
         }
         let groups = wave.iter().filter(|deed| deed.writes.len() != 1);
         let groups = groups.map(|deed| self.batch(deed.writes.clone(), Atomicity::All));
+        berth_failpoint::reach("runtime.wave.before");
         let (singles, groups) =
             futures::join!(futures::future::join_all(batches), futures::future::join_all(groups));
+        berth_failpoint::reach("runtime.wave.after");
         let mut singles = singles.into_iter().flatten();
         let mut groups = groups.into_iter();
         wave.iter()

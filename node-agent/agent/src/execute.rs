@@ -165,9 +165,11 @@ impl World {
         self.journal.append(vec![record]).await.map_err(|e| failed(&e))?;
         let world = self.clone();
         let digests = blocking(move || world.homes.make(&assignment)).await?;
+        berth_failpoint::reach("agent.home.made");
         let conversation = self.reach_shim(&uid).await?;
         let record = Record::Shim { task: uid.to_string(), process: conversation.process };
         self.journal.append(vec![record]).await.map_err(|e| failed(&e))?;
+        berth_failpoint::reach("agent.shim.known");
         Ok((digests, conversation))
     }
 
@@ -180,6 +182,7 @@ impl World {
         }
         let (world, bundle) = (self.clone(), self.places.bundle(task));
         blocking(move || world.shim.launch(&bundle)).await.map_err(|e| failed(&e))?;
+        berth_failpoint::reach("agent.shim.launched");
         shim::connect(&socket, task.as_str()).await.map_err(|e| failed(&e))
     }
 
@@ -238,6 +241,7 @@ impl World {
     /// After a shim's death: its containers die too, and the ends that it recorded are told.
     async fn bury(self: &Arc<Self>, task: &TaskUid) {
         let (world, uid) = (self.clone(), task.clone());
+        berth_failpoint::reach("agent.bury.before");
         let buried = blocking(move || {
             let subtree = world.hierarchies.subtree(&world.places.task_cgroup(&uid));
             let outcome = subtree.remove(DEATH);
@@ -286,6 +290,7 @@ impl World {
             at: SystemClock.now(),
         };
         self.journal.append(vec![record]).await.map_err(|e| failed(chain(&e)))?;
+        berth_failpoint::reach("agent.start.journalled");
         let (world, wanted) = (self.clone(), attempt.clone());
         let start = blocking(move || {
             let program = assignment.containers.iter().find(|p| p.name == wanted.container);
@@ -293,7 +298,10 @@ impl World {
         });
         let start =
             start.await.ok_or_else(|| failed("no such container".into()))?.map_err(StartError::Trouble)?;
-        match shim.start(start).await {
+        berth_failpoint::reach("agent.start.before");
+        let started = shim.start(start).await;
+        berth_failpoint::reach("agent.start.after");
+        match started {
             Ok(running) => Ok(running.started_at),
             Err(ShimError::Gone | ShimError::Io(_)) => Err(StartError::ShimGone),
             Err(error @ ShimError::Silent) => {
@@ -307,6 +315,7 @@ impl World {
 
     async fn terminate(&self, attempt: Attempt) {
         let Some(shim) = self.shim(&attempt.task) else { return };
+        berth_failpoint::reach("agent.stop.term");
         if let Err(error) = shim.terminate(&attempt.container).await {
             // It ended meanwhile, or KILL follows after the grace.
             tracing::debug!(task = %attempt.task, container = attempt.container, error = %error, "TERM was not sent");
@@ -315,6 +324,7 @@ impl World {
 
     /// By the shim, or past it: a shim that does not talk must not keep its containers alive.
     async fn kill(self: Arc<Self>, attempt: Attempt) {
+        berth_failpoint::reach("agent.stop.kill");
         if let Some(shim) = self.shim(&attempt.task)
             && shim.kill(&attempt.container).await.is_ok()
         {
@@ -341,8 +351,12 @@ impl World {
         let failed = |message: String| Trouble { reason: "CleanError", message };
         let record = Record::Ending { task: task.to_string(), ending: ending_record(ending) };
         self.journal.append(vec![record]).await.map_err(|e| failed(chain(&e)))?;
+        berth_failpoint::reach("agent.cleanup.journalled");
         self.end_shim(task).await;
-        self.remove_leftovers(task).await.map_err(failed)
+        berth_failpoint::reach("agent.cleanup.shim-ended");
+        self.remove_leftovers(task).await.map_err(failed)?;
+        berth_failpoint::reach("agent.cleanup.after");
+        Ok(())
     }
 
     /// Cgroups, runtime state, folder and socket of a Task.
@@ -411,6 +425,7 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
 
 /// An end as the shim saw it.
 pub fn exited(task: &TaskUid, record: &ExitRecord) -> Event {
+    berth_failpoint::reach("agent.exit.heard");
     let attempt = Attempt { task: task.clone(), container: record.container.clone(), number: record.attempt };
     let code = record.end.code();
     let cause = if record.oom_killed() {

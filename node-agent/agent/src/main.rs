@@ -186,7 +186,9 @@ impl Setup {
         let unknown = leftovers(&world, &journalled.keys().cloned().collect::<BTreeSet<_>>());
         let mut agent = Agent::new(world.clone(), client.clone(), clock, self.address.clone(), journalled);
         let boot_id = machine.info.boot_id.clone();
+        berth_failpoint::reach("agent.recover.before");
         agent.adopt(recover(&world, &memory, &boot_id, clock.now()).await);
+        berth_failpoint::reach("agent.recover.after");
         journal.append(vec![Record::Boot { id: boot_id }]).await?;
         let candidate = Candidate { name: self.node_name, machine, ports: self.ports, address: self.address };
         let known = (memory.identity, memory.session);

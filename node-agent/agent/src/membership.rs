@@ -272,6 +272,7 @@ impl Membership {
             self.session += 1;
             let number = self.session;
             self.world.journal.append(vec![Record::Session { number }]).await?;
+            berth_failpoint::reach("agent.session.before");
             let hello = Hello {
                 node: identity.name.clone(),
                 node_uid: identity.uid.clone(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use berth_client::{Atomicity, Client, Error, Write};
 use berth_types::task::{Task, TaskStatus};
-use berth_types::{Resource, Timestamp};
+use berth_types::{Phase, Resource, Timestamp};
 use serde_json::{Value, json};
 
 use crate::assignment::TaskUid;
@@ -80,6 +80,9 @@ impl Statuses {
             let (Some(run), Some(object)) = (state.task(&uid), self.objects.get(&uid)) else { continue };
             let Some(status) = report(run, &object.status, address, now) else { continue };
             if status != object.status {
+                if is_final(&status) {
+                    berth_failpoint::reach("agent.acknowledge.before");
+                }
                 writes.push((uid, write(object, &status)));
             }
         }
@@ -98,6 +101,11 @@ impl Statuses {
             }
         }
     }
+}
+
+/// Whether the status is the agent's word that nothing of the Task is left here.
+fn is_final(status: &TaskStatus) -> bool {
+    Phase::try_from(status.phase.as_str()).is_ok_and(Phase::is_final)
 }
 
 /// Versions are ordered; one that is no number is older than all.
@@ -121,6 +129,7 @@ fn write(object: &Task, status: &TaskStatus) -> Write {
 /// Sends a batch; a write that lost against another reads what is there now.
 pub async fn send(client: &Client, writes: Vec<(TaskUid, Write)>) -> Vec<(TaskUid, Written)> {
     let (uids, calls): (Vec<TaskUid>, Vec<Write>) = writes.into_iter().unzip();
+    berth_failpoint::reach("agent.status.before");
     let outcomes = match client.batch(&calls, Atomicity::Each).await {
         Ok(outcomes) => outcomes,
         Err(error) => {
@@ -129,6 +138,7 @@ pub async fn send(client: &Client, writes: Vec<(TaskUid, Write)>) -> Vec<(TaskUi
             return uids.into_iter().map(|uid| (uid, Written::Later)).collect();
         }
     };
+    berth_failpoint::reach("agent.status.after");
     let mut written = Vec::new();
     for ((uid, call), outcome) in uids.into_iter().zip(calls).zip(outcomes) {
         let outcome = settle(client, &uid, &call, outcome.and_then(|object| object.read::<Task>())).await;
@@ -142,7 +152,12 @@ pub async fn send(client: &Client, writes: Vec<(TaskUid, Write)>) -> Vec<(TaskUi
 
 async fn settle(client: &Client, uid: &TaskUid, call: &Write, outcome: Result<Task, Error>) -> Written {
     match outcome {
-        Ok(task) => Written::Stored(Box::new(task)),
+        Ok(task) => {
+            if is_final(&task.status) {
+                berth_failpoint::reach("agent.acknowledge.after");
+            }
+            Written::Stored(Box::new(task))
+        }
         Err(Error::NotFound(_)) => Written::Gone,
         Err(Error::Conflict(_) | Error::AlreadyExists(_) | Error::Unknown(_) | Error::Broken(_)) => {
             let key = call.key();

@@ -13,6 +13,10 @@ use rustix::fs::{MemfdFlags, SealFlags};
 
 use crate::process::ProcessId;
 
+/// What a test build tells its shims of failpoints. Containers get an environment of their own.
+#[cfg(debug_assertions)]
+const FAILPOINTS: [&str; 2] = ["BERTH_FAILPOINTS", "BERTH_FAILPOINT_HITS"];
+
 /// A copy of the shim's binary that nobody can change.
 #[derive(Debug)]
 pub struct SealedShim {
@@ -62,6 +66,8 @@ impl SealedShim {
         // The number is valid in the child too until it executes the file, close-on-exec or not.
         let mut command = Command::new(format!("/proc/self/fd/{}", self.memory.as_raw_fd()));
         command.arg(bundle).env_clear().current_dir("/").stdin(Stdio::null());
+        #[cfg(debug_assertions)]
+        command.envs(FAILPOINTS.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         command
     }
 }

@@ -141,6 +141,7 @@ impl Shim {
             start,
             output,
         };
+        berth_failpoint::reach("shim.start.before");
         let helper = Helper::spawn(move |telling| lifecycle::launch(launch, telling))?;
         let container = &mut self.containers[position];
         container.newest_attempt = Some(attempt);
@@ -221,6 +222,7 @@ impl Shim {
                 }
             }
         }
+        berth_failpoint::reach("shim.shutdown.before");
         for position in 0..self.containers.len() {
             if let Err(refusal) = lifecycle::remove(&self.remains(position)) {
                 return Settled::Now(Outcome::Refused(refusal));
@@ -228,6 +230,7 @@ impl Shim {
         }
         // Fails where it is not there, and otherwise the agent that finds it stale removes it.
         let _ = fs::remove_file(&self.bundle.socket);
+        berth_failpoint::reach("shim.shutdown.after");
         self.ending = true;
         self.reply(asker, Outcome::Ok(Answer::Done));
         Settled::Later
@@ -246,6 +249,7 @@ impl Shim {
 
     /// Kills everything of a container, who brings it up included, and has it repeated until it has ended.
     pub fn kill_cgroup(&mut self, position: usize) -> Result<(), CgroupError> {
+        berth_failpoint::reach("shim.kill.before");
         let container = &mut self.containers[position];
         if let Some(helper) = container.helper() {
             helper.kill();

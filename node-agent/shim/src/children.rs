@@ -65,6 +65,7 @@ impl Shim {
         let phase = std::mem::replace(&mut self.containers[position].phase, Phase::Absent);
         match (told, phase) {
             (Told::Created(process), Phase::Starting(mut starting)) => {
+                berth_failpoint::reach("shim.start.created");
                 starting.process = Some(process);
                 self.containers[position].phase = Phase::Starting(starting);
             }
@@ -92,6 +93,7 @@ impl Shim {
         let running = Running { attempt: starting.attempt, process, started_at: SystemClock.now() };
         let alive = Alive { running: running.clone(), log: starting.log, kill_again: None };
         self.containers[position].phase = Phase::Alive(alive);
+        berth_failpoint::reach("shim.start.answer");
         self.reply(starting.asker, Outcome::Ok(Answer::Started(running)));
         if let Some(end) = starting.early_end {
             self.container_ended(position, end);
@@ -175,6 +177,7 @@ impl Shim {
     fn container_ended(&mut self, position: usize, end: End) {
         let container = &mut self.containers[position];
         let Phase::Alive(alive) = std::mem::replace(&mut container.phase, Phase::Absent) else { return };
+        berth_failpoint::reach("shim.exit.seen");
         let oom_kills = container.cgroups.oom_kills();
         // Without its first process the container is over: what it left running goes too.
         let killed = container.cgroups.kill();
@@ -185,6 +188,7 @@ impl Shim {
         if let Err(error) = record.write(&path) {
             self.note(&format!("could not write {}: {error}", path.display()));
         }
+        berth_failpoint::reach("shim.exit.written");
         if let Err(error) = killed {
             self.note(&chain(&error));
         }

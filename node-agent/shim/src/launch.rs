@@ -68,12 +68,14 @@ pub fn launch(path: &Path) -> Result<(), StartError> {
     mounts::enter_own_namespace().map_err(could_not("enter an own mount namespace"))?;
     let children = watch_children().map_err(could_not("watch children"))?;
     let listener = listen(&bundle.socket).map_err(could_not("listen"))?;
+    berth_failpoint::reach("shim.launch.bound");
     // SAFETY: this process has a single thread.
     #[expect(unsafe_code)]
     let forked = unsafe { fork() }.map_err(could_not("fork"))?;
     if let ForkResult::Parent { child } = forked {
         return report(child.as_raw());
     }
+    berth_failpoint::reach("shim.launch.spawned");
     detach().map_err(could_not("detach"))?;
     let mut shim = Shim::new(bundle, listener, children, filter).map_err(could_not("set up"))?;
     let served = shim.run().map_err(could_not("wait for events"));

@@ -110,13 +110,16 @@ fn bring_up(launch: Launch, telling: &mut Telling) -> Result<(), Refusal> {
         refusal(RefusalReason::CannotStart, "could not give the container its output", &error)
     })?;
     umask(Mode::from_bits_truncate(0o022));
+    berth_failpoint::reach("shim.helper.create");
     let mut container = create(launch).map_err(|error| cannot("could not create the container", &error))?;
     let pid = container.pid().expect("a created container has a first process").as_raw();
     let process = ProcessId::of(pid).map_err(|error| {
         refusal(RefusalReason::CannotStart, "the container's first process is gone", &chain(&error))
     })?;
     telling.tell(&Told::Created(process));
+    berth_failpoint::reach("shim.helper.start");
     container.start().map_err(|error| cannot("could not start the container", &error))?;
+    berth_failpoint::reach("shim.helper.started");
     telling.tell(&Told::Started);
     Ok(())
 }

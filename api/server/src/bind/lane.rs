@@ -60,6 +60,7 @@ impl Work {
             return Vec::new();
         }
         let author = write::author("bind", self.fence.as_ref());
+        berth_failpoint::reach("server.bind.admitted");
         match self.writer.committer.submit(group.clone(), &author).await {
             Ok(Ended::Applied { rev, positions }) => self.applied(admitted, rev, &positions),
             Ok(Ended::Conflict { rev, current }) => return self.lost(admitted, &group, rev, &current).await,
@@ -90,6 +91,7 @@ impl Work {
     }
 
     fn applied(&mut self, admitted: Vec<Admitted>, rev: Rev, positions: &[u16]) {
+        berth_failpoint::reach("server.bind.committed");
         // The first put is the ledger's.
         let positions = positions.iter().skip(1).copied();
         let mut charges = Vec::with_capacity(admitted.len());

@@ -92,7 +92,9 @@ async fn follow(cache: &Cache) -> StoreError {
             Ok(prepared) => prepared,
             Err(error) => return error,
         };
+        berth_failpoint::reach("server.fanout.before");
         cache.state.write().unwrap_or_else(PoisonError::into_inner).apply(&cache.table, rev, prepared);
+        berth_failpoint::reach("server.fanout.after");
         cache.reached.send_replace(rev);
     }
     StoreError::Unavailable("the watch ended".into())

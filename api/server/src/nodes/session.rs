@@ -110,7 +110,9 @@ pub(super) async fn open(shared: Arc<Shared>, mut inbound: Inbound) -> Result<Ou
         }
     };
     let standing = shared.valid_standing(shared.timing.answer_margin).ok_or_else(not_known)?;
+    berth_failpoint::reach("server.session.before");
     let rev = put(&shared, &hello, &standing).await?;
+    berth_failpoint::reach("server.session.put");
     let (agent, requests) = mpsc::channel(WAITING);
     let session = Open {
         rev,

@@ -59,8 +59,10 @@ async fn begin(shared: &Shared) -> Result<Standing, StoreError> {
         conditions: vec![Condition { key: key.clone(), must: Must::BeAbsent }],
         writes: vec![Write::Put { key, value: value.into(), lease }],
     };
+    berth_failpoint::reach("server.key.before");
     match shared.committer.submit(group, &author()).await? {
         Ended::Applied { rev, .. } => {
+            berth_failpoint::reach("server.key.put");
             Ok(Standing { id, lease, rev, valid_until: sent + shared.timing.server_ttl })
         }
         Ended::Conflict { .. } | Ended::Unclear { .. } => {
@@ -80,6 +82,7 @@ async fn renew(shared: &Shared, mut standing: Standing) {
         }
         match timeout_at(standing.valid_until, shared.store.lease_renew(standing.lease)).await {
             Ok(Ok(())) => {
+                berth_failpoint::reach("server.key.renewed");
                 standing.valid_until = sent + shared.timing.server_ttl;
                 next = sent + shared.timing.renew_every;
                 shared.standing.send_replace(Some(standing.clone()));

@@ -132,6 +132,7 @@ async fn end(shared: &Shared, ending: Ending) {
         conditions: vec![Condition { key: key.clone(), must: Must::BeUnchangedSince(ending.rev) }],
         writes: vec![Write::Delete { key }],
     };
+    berth_failpoint::reach("server.session.ending");
     match shared.committer.submit(group, &author()).await {
         Ok(Ended::Applied { .. } | Ended::Conflict { .. } | Ended::Unclear { .. }) => {
             tracing::info!(node = ending.node, why = ending.why.message, "session ended");

@@ -103,9 +103,11 @@ impl Writer {
                 }
             };
             let whole = |why| Refused { at: 0, why };
+            berth_failpoint::reach("server.write.decided");
             let ended = self.committer.submit(joint.sent(requests), &requests[0].author).await;
             match ended.map_err(|error| whole(refuse::store(&error)))? {
                 Ended::Applied { rev, positions } => {
+                    berth_failpoint::reach("server.write.committed");
                     return Ok(self.answers(requests, joint, rev, &positions));
                 }
                 Ended::Conflict { rev, current } => {

@@ -176,12 +176,14 @@ impl Desk {
         if entries.is_empty() {
             return Ok(());
         }
+        berth_failpoint::reach("store.journal.before");
         if let Err(fault) = self.journal.append(entries) {
             let why = fault.to_string();
             *locked(&self.engine.read_only) = Some(why.clone());
             self.fault = Some(fault);
             return Err(StoreError::Unknown(why));
         }
+        berth_failpoint::reach("store.journal.after");
         let gone = self.engine.change(|state| entries.iter().flat_map(|entry| show(state, entry)).collect());
         self.garbage.extend::<Vec<Place>>(gone);
         Ok(())

@@ -133,8 +133,9 @@ impl JournalFile {
             }
             let records =
                 together.iter_mut().flat_map(|append| std::mem::take(&mut append.records)).collect();
+            berth_failpoint::reach("agent.journal.before");
             match self.append(records) {
-                Ok(()) => {}
+                Ok(()) => berth_failpoint::reach("agent.journal.after"),
                 Err(WriteError::CutOff(error)) => {
                     tracing::error!(error = %error, path = %self.path.display(), "records were not journalled");
                     continue;
