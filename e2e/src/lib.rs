@@ -6,6 +6,7 @@ pub mod history;
 pub mod http;
 pub mod leftovers;
 pub mod namespaces;
+pub mod pace;
 pub mod process;
 pub mod soak;
 pub mod wait;

@@ -50,7 +50,7 @@ impl Client {
         }
         let endpoints = addresses
             .iter()
-            .map(|address| Endpoint::parse(address.as_ref(), options.connect_timeout))
+            .map(|address| Endpoint::parse(address.as_ref(), &options))
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Self { servers: Arc::new(Servers::new(endpoints, options)) })
     }

@@ -23,6 +23,10 @@ pub struct Options {
     pub first_pause: Duration,
     /// The longest pause.
     pub max_pause: Duration,
+    /// How often a connection is tried with a ping, used or not.
+    pub keepalive: Duration,
+    /// A connection whose ping is not answered for this long is broken.
+    pub keepalive_answer: Duration,
     /// A watch that heard nothing for this long, not even a bookmark, is opened again at the next endpoint.
     pub watch_silence: Duration,
 }
@@ -35,6 +39,8 @@ impl Default for Options {
             deadline: Duration::from_secs(30),
             first_pause: Duration::from_millis(50),
             max_pause: Duration::from_secs(2),
+            keepalive: Duration::from_secs(3),
+            keepalive_answer: Duration::from_secs(3),
             watch_silence: Duration::from_secs(15),
         }
     }

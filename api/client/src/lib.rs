@@ -17,6 +17,7 @@
 //! ```
 
 mod client;
+mod durations;
 mod endpoint;
 mod error;
 mod failover;
@@ -28,6 +29,7 @@ mod watch;
 mod write;
 
 pub use client::Client;
+pub use durations::Durations;
 pub use error::Error;
 pub use failover::{Options, Resend};
 pub use messages::{BindItem, Listed, LogsQuery, Version};

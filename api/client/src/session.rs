@@ -1,6 +1,7 @@
 //! A node agent's session with one apiserver: heartbeats there, requests for logs back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use berth_proto::v1;
 use berth_proto::v1::agent_message::Message as FromAgent;
@@ -17,6 +18,11 @@ use crate::endpoint::Endpoint;
 use crate::error::{Error, Failure};
 use crate::failover::{Resend, Servers};
 use crate::messages::LogsQuery;
+
+/// Between two heartbeats, at a server that does not say.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+/// Heartbeats without an answer until another server is asked, at a server that does not say.
+const MISSED: u64 = 3;
 
 /// Who opens a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +69,10 @@ pub struct Session {
     pub server_id: String,
     /// The cluster that the server belongs to.
     pub cluster_uid: String,
+    /// How often the server wants to hear.
+    pub heartbeat: Duration,
+    /// After this many heartbeats without an answer another server is to be asked.
+    pub missed: u64,
     to_server: mpsc::Sender<v1::AgentMessage>,
     from_server: Streaming<v1::ServerMessage>,
 }
@@ -89,6 +99,8 @@ impl Session {
                     endpoint,
                     server_id: accepted.server_id,
                     cluster_uid: accepted.cluster_uid,
+                    heartbeat: told(accepted.heartbeat_milliseconds).map_or(HEARTBEAT, Duration::from_millis),
+                    missed: told(accepted.missed_heartbeats).unwrap_or(MISSED),
                     to_server,
                     from_server,
                 });
@@ -145,6 +157,10 @@ impl Session {
         let message = format!("session with {} ended", self.endpoint.name);
         Error::Unavailable(Status::new(Reason::Unavailable, message))
     }
+}
+
+fn told(value: u64) -> Option<u64> {
+    (value > 0).then_some(value)
 }
 
 /// Opens tunnels to the server of one session.

@@ -1,13 +1,19 @@
 //! The configuration of an apiserver: a flag over the environment over the file over the default.
 
+mod durations;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
-use berth_server::Options;
 use berth_server::listen::Place;
-use berth_store::Unsupported;
+use berth_server::{Options, Timing};
+use berth_store::{EtcdOptions, Unsupported};
 use clap::Parser;
 use serde::Deserialize;
+
+use durations::{Etcd, Keepalive, Liveness, fits_etcd};
+
+pub use durations::Pings;
 
 /// What was typed.
 #[derive(Debug, Parser)]
@@ -23,7 +29,7 @@ pub struct Flags {
     #[arg(long, env = "BERTH_ALLOW_UNSUPPORTED_ETCD")]
     allow_unsupported_etcd: bool,
     /// A YAML file with any of: store, listen, allowUnsupportedEtcd, windowBytes, bookmarkSeconds,
-    /// compactionSeconds, auditSeconds
+    /// compactionSeconds, auditSeconds, liveness, etcd, keepalive
     #[arg(long, env = "BERTH_CONFIG")]
     config: Option<PathBuf>,
 }
@@ -38,6 +44,9 @@ struct File {
     bookmark_seconds: Option<u64>,
     compaction_seconds: Option<u64>,
     audit_seconds: Option<u64>,
+    liveness: Liveness,
+    etcd: Etcd,
+    keepalive: Keepalive,
 }
 
 /// Where everything is kept.
@@ -58,10 +67,14 @@ pub struct Config {
     pub store: StorePlace,
     /// Where it listens.
     pub listen: Vec<Place>,
-    /// What is done about an etcd that can lose data.
-    pub unsupported: Unsupported,
+    /// How an etcd is used.
+    pub etcd: EtcdOptions,
     /// How it serves.
     pub options: Options,
+    /// How long one may be silent.
+    pub liveness: Timing,
+    /// Pings on the connections of clients.
+    pub pings: Pings,
 }
 
 impl Config {
@@ -97,10 +110,16 @@ impl Config {
                 &mut faults,
             ),
         };
+        let liveness = file.liveness.timing(&mut faults);
+        if matches!(store, Some(StorePlace::Etcd(_))) {
+            fits_etcd(&liveness, &mut faults);
+        }
         let allowed = flags.allow_unsupported_etcd || file.allow_unsupported_etcd;
         let unsupported = if allowed { Unsupported::Allow } else { Unsupported::Refuse };
+        let etcd = EtcdOptions { unsupported, ..file.etcd.options(&mut faults) };
+        let pings = file.keepalive.pings(&mut faults);
         match store {
-            Some(store) if faults.is_empty() => Ok(Self { store, listen, unsupported, options }),
+            Some(store) if faults.is_empty() => Ok(Self { store, listen, etcd, options, liveness, pings }),
             Some(_) | None => Err(faults),
         }
     }
@@ -169,6 +188,16 @@ mod tests {
         let config = read(&["--config", path, "--store", "embedded:/d"]).unwrap();
         assert_eq!(config.store, StorePlace::Embedded("/d".into()));
         assert_eq!((config.listen.len(), config.options.bookmarks.as_secs()), (1, 7));
+        std::fs::write(
+            path,
+            "store: etcd:x\nlisten: [unix:/a]\nliveness: {serverTtlMillis: 1500, tickMillis: 0}\n",
+        )
+        .unwrap();
+        let faults = read(&["--config", path]).unwrap_err();
+        expect_test::expect![[r#"
+            liveness.tickMillis: must be at least 1, got 0
+            liveness.serverTtlMillis: must be whole seconds, at least 2, on etcd, got 1500"#]]
+        .assert_eq(&faults.join("\n"));
         std::fs::write(path, "stoer: memory\n").unwrap();
         assert!(read(&["--config", path]).unwrap_err()[0].contains("unknown field `stoer`"));
     }

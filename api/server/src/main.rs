@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use berth_proto::v1::resources_server::ResourcesServer;
 use berth_server::listen::{self, Listener, Place};
-use berth_server::{Nodes, ResourcesFace, Server, Timing};
-use berth_store::{EmbeddedStore, EtcdOptions, EtcdStore, Store};
+use berth_server::{Nodes, ResourcesFace, Server};
+use berth_store::{EmbeddedStore, EtcdStore, Store};
 use berth_types::SystemClock;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,7 +19,7 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tonic::transport::server::Router;
 
-use crate::config::{Config, Flags, StorePlace};
+use crate::config::{Config, Flags, Pings, StorePlace};
 
 /// How long open calls may take to end.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -79,12 +79,12 @@ async fn run(config: Config) -> Result<(), AnyError> {
     let server = Server::start(store.clone(), Arc::new(SystemClock), config.options, &mut tasks).await?;
     let addresses = config.listen.iter().map(Place::address).collect();
     let committer = server.writer.committer.clone();
-    let nodes = Nodes::start(store, committer, &server.cluster_uid, addresses, Timing::default());
+    let nodes = Nodes::start(store, committer, &server.cluster_uid, addresses, config.liveness);
     let mut faces = JoinSet::new();
     for place in &config.listen {
         let listener =
             listen::open(place).await.map_err(|why| format!("could not listen at {place}: {why}"))?;
-        faces.spawn(serve(router(&server, &nodes), listener, server.ending()));
+        faces.spawn(serve(router(&server, &nodes, config.pings), listener, server.ending()));
         tracing::info!("apiserver listens on {place}");
     }
     let broken = tokio::select! {
@@ -119,23 +119,17 @@ async fn open_store(config: &Config) -> Result<Arc<dyn Store>, AnyError> {
     Ok(match &config.store {
         StorePlace::Memory => Arc::new(EmbeddedStore::memory()),
         StorePlace::Embedded(folder) => Arc::new(EmbeddedStore::open(folder)?),
-        StorePlace::Etcd(endpoints) => Arc::new(
-            EtcdStore::connect(
-                endpoints,
-                EtcdOptions { unsupported: config.unsupported, ..EtcdOptions::default() },
-            )
-            .await?,
-        ),
+        StorePlace::Etcd(endpoints) => Arc::new(EtcdStore::connect(endpoints, config.etcd).await?),
     })
 }
 
-fn router(server: &Arc<Server>, nodes: &Nodes) -> Router {
+fn router(server: &Arc<Server>, nodes: &Nodes, pings: Pings) -> Router {
     let resources = ResourcesServer::new(ResourcesFace(server.clone()))
         .max_decoding_message_size(MOST_BYTES)
         .max_encoding_message_size(usize::MAX);
     tonic::transport::Server::builder()
-        .http2_keepalive_interval(Some(Duration::from_secs(10)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .http2_keepalive_interval(Some(pings.every))
+        .http2_keepalive_timeout(Some(pings.answer))
         .add_service(resources)
         .add_service(nodes.service())
 }

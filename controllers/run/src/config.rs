@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use berth_builtin::garbage::Limits;
 use berth_builtin::node::MassVanish;
+use berth_client::{Durations, Options};
+use berth_runtime::Timing;
 use clap::Parser;
 use serde::Deserialize;
 
@@ -19,7 +21,7 @@ pub struct Flags {
     /// Run only these: app, node, garbage, scheduler
     #[arg(long, env = "BERTH_ONLY", value_delimiter = ',')]
     only: Vec<String>,
-    /// A YAML file with any of: server, only, massVanish, garbage
+    /// A YAML file with any of: server, only, massVanish, garbage, lease, client
     #[arg(long, env = "BERTH_CONFIG")]
     config: Option<PathBuf>,
 }
@@ -31,6 +33,17 @@ struct File {
     only: Vec<String>,
     mass_vanish: MassVanishFile,
     garbage: GarbageFile,
+    lease: LeaseFile,
+    client: Durations,
+}
+
+/// How long a leader leads without a sign of life.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+struct LeaseFile {
+    duration_millis: Option<u64>,
+    renew_every_millis: Option<u64>,
+    give_up_after_millis: Option<u64>,
 }
 
 /// When so many nodes vanish at once that nothing is replaced.
@@ -73,6 +86,10 @@ pub struct Config {
     pub mass_vanish: MassVanish,
     /// How long things are kept.
     pub garbage: Limits,
+    /// How long a Lease lasts.
+    pub lease: Timing,
+    /// How long calls may take.
+    pub client: Options,
 }
 
 impl Name {
@@ -105,7 +122,10 @@ impl Config {
         let only = names(&words, &mut faults);
         let mass_vanish = mass_vanish(&file.mass_vanish, &mut faults);
         let garbage = limits(&file.garbage);
-        if faults.is_empty() { Ok(Self { server, only, mass_vanish, garbage }) } else { Err(faults) }
+        let lease = lease(&file.lease, &mut faults);
+        let client = file.client.options(&mut faults);
+        let config = Self { server, only, mass_vanish, garbage, lease, client };
+        if faults.is_empty() { Ok(config) } else { Err(faults) }
     }
 }
 
@@ -147,6 +167,23 @@ fn mass_vanish(given: &MassVanishFile, faults: &mut Vec<String>) -> MassVanish {
     }
 }
 
+fn lease(given: &LeaseFile, faults: &mut Vec<String>) -> Timing {
+    let default = Timing::default();
+    let mut millis = |field: &str, given: Option<u64>, default: Duration| {
+        if given == Some(0) {
+            faults.push(format!("lease.{field}: must be at least 1, got 0"));
+        }
+        given.map_or(default, Duration::from_millis)
+    };
+    let timing = Timing {
+        duration: millis("durationMillis", given.duration_millis, default.duration),
+        renew_every: millis("renewEveryMillis", given.renew_every_millis, default.renew_every),
+        give_up_after: millis("giveUpAfterMillis", given.give_up_after_millis, default.give_up_after),
+    };
+    faults.extend(timing.faults());
+    timing
+}
+
 fn limits(given: &GarbageFile) -> Limits {
     let default = Limits::default();
     Limits {
@@ -172,6 +209,15 @@ mod tests {
         expect_test::expect![[r#"
             server: is needed, as --server unix:/run/berth/api.sock
             only: must be app, node, garbage or scheduler, got `nodes`"#]]
+        .assert_eq(&faults.join("\n"));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.yaml");
+        let durations = "{durationMillis: 2000, giveUpAfterMillis: 2000, renewEveryMillis: 2500}";
+        std::fs::write(&path, format!("server: [unix:/a]\nlease: {durations}\n")).unwrap();
+        let faults = read(&["--config", path.to_str().unwrap()]).unwrap_err();
+        expect_test::expect![[r#"
+            lease.giveUpAfterMillis (2000) must be less than durationMillis (2000), or two lead at once
+            lease.renewEveryMillis (2500) must be less than giveUpAfterMillis (2000), or a leader gives up between two renewals"#]]
         .assert_eq(&faults.join("\n"));
     }
 

@@ -68,7 +68,7 @@ type AnyError = Box<dyn std::error::Error + Send + Sync>;
 async fn run(config: Config) -> Result<(), AnyError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let client = Client::new(&config.server)?;
+    let client = Client::with_options(&config.server, config.client.clone())?;
     let caches = Caches::new(client.clone());
     let (stop, stopping) = watch::channel(());
     let mut running = JoinSet::new();
@@ -107,7 +107,7 @@ fn start(
     running: &mut JoinSet<()>,
 ) {
     let client = client.clone();
-    let lease = |name: &str| LeaseTerms::new(LEASES, name);
+    let lease = |name: &str| LeaseTerms::new(LEASES, name).timing(config.lease);
     match name {
         Name::App => {
             running.spawn(app::controller(client, caches).led_by(lease(app::NAME)).run(stop));

@@ -32,6 +32,31 @@ impl Default for Timing {
     }
 }
 
+impl Timing {
+    /// What does not fit together: by the names that a configuration file gives the durations.
+    pub fn faults(&self) -> Vec<String> {
+        let rules = [
+            (
+                ("giveUpAfterMillis", self.give_up_after),
+                ("durationMillis", self.duration),
+                "two lead at once",
+            ),
+            (
+                ("renewEveryMillis", self.renew_every),
+                ("giveUpAfterMillis", self.give_up_after),
+                "a leader gives up between two renewals",
+            ),
+        ];
+        let broken = rules.into_iter().filter(|((_, less), (_, more), _)| less >= more);
+        broken
+            .map(|((name, less), (limit, more), or)| {
+                let (less, more) = (less.as_millis(), more.as_millis());
+                format!("lease.{name} ({less}) must be less than {limit} ({more}), or {or}")
+            })
+            .collect()
+    }
+}
+
 /// What is known of the Lease.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Seen {

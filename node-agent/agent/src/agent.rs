@@ -55,16 +55,16 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// An agent of this machine, with what an earlier one left.
+    /// An agent of this machine, with what it knows at first and what an earlier one journalled.
     pub fn new(
         world: Arc<World>,
         client: Client,
         clock: SteadyClock,
         address: String,
-        journalled: HashMap<TaskUid, Arc<Task>>,
+        (state, journalled): (State, HashMap<TaskUid, Arc<Task>>),
     ) -> Self {
         Self {
-            state: State::default(),
+            state,
             executor: Executor::new(world.clone()),
             world,
             client,

@@ -1,8 +1,11 @@
 //! The configuration of a node agent: a flag over the environment over the file over the default.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use berth_agent::homes::Views;
+use berth_agent::plan::UNKNOWN_TASKS_LIVE;
+use berth_client::{Durations, Options};
 use berth_types::node::PortRange;
 use clap::Parser;
 use serde::Deserialize;
@@ -12,6 +15,7 @@ const DATA: &str = "/var/lib/berth/node";
 const RUN: &str = "/run/berth/node";
 const PORTS: &str = "31000-32000";
 const ADDRESS: &str = "127.0.0.1";
+const RECONNECT: Duration = Duration::from_millis(500);
 
 /// What was typed.
 #[derive(Debug, Parser)]
@@ -47,7 +51,8 @@ pub struct Flags {
     /// Be this many Nodes that run no containers and say they do
     #[arg(long, env = "BERTH_SIMULATE")]
     simulate: Option<u32>,
-    /// A YAML file with any of: server, data, run, nodeName, shim, ports, allowHostRoot, cgroupParent, address, simulate
+    /// A YAML file with any of: server, data, run, nodeName, shim, ports, allowHostRoot, cgroupParent, address, simulate,
+    /// reconnectMillis, unknownTasksMillis, client
     #[arg(long, env = "BERTH_CONFIG")]
     config: Option<PathBuf>,
 }
@@ -65,10 +70,13 @@ struct File {
     cgroup_parent: Option<String>,
     address: Option<String>,
     simulate: Option<u32>,
+    reconnect_millis: Option<u64>,
+    unknown_tasks_millis: Option<u64>,
+    client: Durations,
 }
 
 /// How an agent is to work.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Config {
     /// Where the servers listen.
     pub servers: Vec<String>,
@@ -78,8 +86,21 @@ pub struct Config {
     pub ports: PortRange,
     /// Address under which Tasks answer.
     pub address: String,
+    /// How long it waits for what.
+    pub pace: Pace,
     /// What it is.
     pub form: Form,
+}
+
+/// How long an agent waits for what. How often it is heard, the server tells.
+#[derive(Debug)]
+pub struct Pace {
+    /// Before a server that failed is asked again.
+    pub reconnect: Duration,
+    /// Tasks that run here and that the store does not know are left alone for this long.
+    pub unknown_tasks: Duration,
+    /// For calls.
+    pub client: Options,
 }
 
 /// What an agent is.
@@ -144,9 +165,20 @@ impl Config {
                 cgroup_parent,
             },
         };
+        let mut millis = |field: &str, given: Option<u64>, default: Duration| {
+            if given == Some(0) {
+                faults.push(format!("{field}: must be at least 1, got 0"));
+            }
+            given.map_or(default, Duration::from_millis)
+        };
+        let pace = Pace {
+            reconnect: millis("reconnectMillis", file.reconnect_millis, RECONNECT),
+            unknown_tasks: millis("unknownTasksMillis", file.unknown_tasks_millis, UNKNOWN_TASKS_LIVE),
+            client: file.client.options(&mut faults),
+        };
         let servers =
             [flags.server, file.server, vec![SERVER.into()]].into_iter().find(|list| !list.is_empty());
-        let config = Self { servers: servers.unwrap_or_default(), node_name, ports, address, form };
+        let config = Self { servers: servers.unwrap_or_default(), node_name, ports, address, pace, form };
         if faults.is_empty() { Ok(config) } else { Err(faults) }
     }
 }

@@ -20,6 +20,7 @@ use berth_agent::journal::{Journal, Record};
 use berth_agent::machine::{Machine, node_says};
 use berth_agent::membership::{Candidate, Membership};
 use berth_agent::places::Places;
+use berth_agent::plan::State;
 use berth_agent::recover::recover;
 use berth_agent::sweep::{leftovers, sweep};
 use berth_agent::{selftest, simulate};
@@ -32,10 +33,7 @@ use rustix::fs::FlockOperation;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use crate::config::{Config, Flags, Form};
-
-/// Before a server that does not answer is asked again which cluster it is.
-const AGAIN: Duration = Duration::from_millis(500);
+use crate::config::{Config, Flags, Form, Pace};
 
 /// How long an agent that was killed may take to let go of its folder.
 const ENDING: Duration = Duration::from_secs(3);
@@ -102,20 +100,27 @@ async fn run(config: Config) -> Result<(), AnyError> {
     match config.form {
         Form::Simulated { nodes } => {
             let servers = &config.servers;
-            let fleet =
-                simulate::Fleet::new(servers, &config.node_name, nodes, config.ports, config.address)?;
+            let about = simulate::About {
+                prefix: config.node_name,
+                count: nodes,
+                ports: config.ports,
+                address: config.address,
+                reconnect: config.pace.reconnect,
+            };
+            let fleet = simulate::Fleet::new(servers, config.pace.client, about)?;
             tokio::select! {
                 ended = fleet.run() => ended.map_err(AnyError::from).map(|never| match never {}),
                 () = stop => Ok(()),
             }
         }
         Form::Machine { data, run, shim, views, cgroup_parent } => {
-            let client = Client::new(&config.servers)?;
+            let client = Client::with_options(&config.servers, config.pace.client.clone())?;
             let machine = Setup {
                 servers: config.servers,
                 node_name: config.node_name,
                 ports: config.ports,
                 address: config.address,
+                pace: config.pace,
                 data,
                 run,
                 shim,
@@ -133,6 +138,7 @@ struct Setup {
     node_name: String,
     ports: berth_types::node::PortRange,
     address: String,
+    pace: Pace,
     data: PathBuf,
     run: PathBuf,
     shim: PathBuf,
@@ -151,7 +157,7 @@ impl Setup {
         let cgroup_parent = match self.cgroup_parent.clone() {
             Some(name) => name,
             None => tokio::select! {
-                uid = cluster_uid(&self.data, &client) => format!("berth-{}", uid.get(..8).unwrap_or(&uid)),
+                uid = cluster_uid(&self.data, &client, self.pace.reconnect) => format!("berth-{}", uid.get(..8).unwrap_or(&uid)),
                 () = &mut stop => return Ok(()),
             },
         };
@@ -184,13 +190,20 @@ impl Setup {
             .filter_map(|(uid, known)| Some((TaskUid::parse(uid)?, Arc::new(known.task.clone()))))
             .collect();
         let unknown = leftovers(&world, &journalled.keys().cloned().collect::<BTreeSet<_>>());
-        let mut agent = Agent::new(world.clone(), client.clone(), clock, self.address.clone(), journalled);
+        let known = (State::new(self.pace.unknown_tasks), journalled);
+        let mut agent = Agent::new(world.clone(), client.clone(), clock, self.address.clone(), known);
         let boot_id = machine.info.boot_id.clone();
         berth_failpoint::reach("agent.recover.before");
         agent.adopt(recover(&world, &memory, &boot_id, clock.now()).await);
         berth_failpoint::reach("agent.recover.after");
         journal.append(vec![Record::Boot { id: boot_id }]).await?;
-        let candidate = Candidate { name: self.node_name, machine, ports: self.ports, address: self.address };
+        let candidate = Candidate {
+            name: self.node_name,
+            machine,
+            ports: self.ports,
+            address: self.address,
+            reconnect: self.pace.reconnect,
+        };
         let known = (memory.identity, memory.session);
         let membership = Membership::new(client, world.clone(), candidate, known, news_in);
         tokio::select! {
@@ -199,7 +212,7 @@ impl Setup {
                 Ok(())
             }
             refused = membership.run() => refused.map_err(AnyError::from).map(|never| match never {}),
-            () = sweep(world, unknown) => Ok(()),
+            () = sweep(world, unknown, self.pace.unknown_tasks) => Ok(()),
         }
     }
 
@@ -235,7 +248,7 @@ async fn lock(data: &Path) -> Result<File, AnyError> {
 }
 
 /// As the folder says, or else the first server that answers.
-async fn cluster_uid(data: &Path, client: &Client) -> String {
+async fn cluster_uid(data: &Path, client: &Client, pause: Duration) -> String {
     if let Ok(uid) = fs::read_to_string(data.join("cluster")) {
         return uid.trim().to_owned();
     }
@@ -244,7 +257,7 @@ async fn cluster_uid(data: &Path, client: &Client) -> String {
             Ok(version) => return version.cluster_uid,
             Err(error) => {
                 tracing::warn!(error = %error, "no server answers yet");
-                tokio::time::sleep(AGAIN).await;
+                tokio::time::sleep(pause).await;
             }
         }
     }

@@ -20,12 +20,6 @@ use crate::journal::{Identity, JournalError, Record};
 use crate::logs;
 use crate::machine::Machine;
 
-/// Between two heartbeats.
-const HEARTBEAT: Duration = Duration::from_secs(2);
-/// Heartbeats without an answer until the next server is asked.
-const MISSED: u64 = 3;
-/// Before a server that failed is asked again.
-const AGAIN: Duration = Duration::from_millis(500);
 /// The annotation by which an agent knows a Node that it created and could not journal any more.
 const CLAIM: &str = "berth.dev/claim";
 
@@ -40,6 +34,8 @@ pub struct Candidate {
     pub ports: PortRange,
     /// Address under which its Tasks answer.
     pub address: String,
+    /// Before a server that failed is asked again.
+    pub reconnect: Duration,
 }
 
 /// Why this node cannot be a member; none of it passes by waiting.
@@ -133,7 +129,7 @@ impl Membership {
                 Joining::NodeGone(identity) => self.leave(&identity).await?,
                 Joining::Later(error) => {
                     tracing::warn!(error = %error, "cannot register yet");
-                    tokio::time::sleep(AGAIN).await;
+                    tokio::time::sleep(self.candidate.reconnect).await;
                 }
             }
         }
@@ -293,7 +289,7 @@ impl Membership {
             if let SessionEnd::NodeGone = end {
                 return Ok(());
             }
-            tokio::time::sleep(AGAIN).await;
+            tokio::time::sleep(self.candidate.reconnect).await;
         }
     }
 
@@ -309,12 +305,12 @@ impl Membership {
     async fn attend(&mut self, mut session: Session) -> SessionEnd {
         tracing::info!(server = session.server_id, "session opened");
         let (mut sent, mut answered) = (0u64, 0u64);
-        let mut beat = tokio::time::interval(HEARTBEAT);
+        let mut beat = tokio::time::interval(session.heartbeat);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = beat.tick() => {
-                    if sent - answered >= MISSED {
+                    if sent - answered >= session.missed {
                         tracing::warn!("the server answers no heartbeats");
                         session.leave();
                         return SessionEnd::Broken;

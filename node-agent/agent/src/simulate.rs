@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use berth_client::{
-    Atomicity, Change, Client, Error, FromServer, Hello, ObjectKey, Query, Session, Update, Write,
+    Atomicity, Change, Client, Error, FromServer, Hello, ObjectKey, Options, Query, Session, Update, Write,
 };
 use berth_types::clock::Clock;
 use berth_types::meta::{Condition, ConditionStatus};
@@ -22,11 +22,7 @@ use tokio::task::JoinSet;
 const BATCH: usize = 200;
 /// Calls in flight.
 const CALLS: usize = 4;
-/// Between two heartbeats of a node.
-const HEARTBEAT: Duration = Duration::from_secs(2);
-/// Heartbeats without an answer until the session is opened anew.
-const MISSED: u64 = 3;
-/// Before what failed is tried again.
+/// Before statuses that were not written are tried again.
 const AGAIN: Duration = Duration::from_millis(500);
 /// Nodes whose sessions share one connection: servers bound the open streams of each.
 const SESSIONS: usize = 100;
@@ -35,28 +31,35 @@ const CPU: Millicores = Millicores(32_000);
 const MEMORY: Bytes = Bytes(128 << 30);
 const DISK: Bytes = Bytes(1 << 40);
 
-/// Simulated nodes `<prefix>-0` to `<prefix>-<count - 1>`.
+/// What simulated nodes are like.
+#[derive(Debug)]
+pub struct About {
+    /// They are called `<prefix>-0` to `<prefix>-<count - 1>`.
+    pub prefix: String,
+    /// How many.
+    pub count: u32,
+    /// Host ports that may be assigned.
+    pub ports: PortRange,
+    /// Address under which their Tasks answer.
+    pub address: String,
+    /// Before a server that failed is asked again.
+    pub reconnect: Duration,
+}
+
+/// Simulated nodes.
 #[derive(Debug)]
 pub struct Fleet {
     client: Client,
     servers: Vec<String>,
-    prefix: String,
-    count: u32,
-    ports: PortRange,
-    address: String,
+    options: Options,
+    about: About,
 }
 
 impl Fleet {
-    /// A fleet of `count` nodes at these servers.
-    pub fn new(
-        servers: &[String],
-        prefix: &str,
-        count: u32,
-        ports: PortRange,
-        address: String,
-    ) -> Result<Self, Error> {
-        let client = Client::new(servers)?;
-        Ok(Self { client, servers: servers.to_vec(), prefix: prefix.into(), count, ports, address })
+    /// A fleet at these servers.
+    pub fn new(servers: &[String], options: Options, about: About) -> Result<Self, Error> {
+        let client = Client::with_options(servers, options.clone())?;
+        Ok(Self { client, servers: servers.to_vec(), options, about })
     }
 
     /// Registers all, keeps them present and lets their Tasks run; ends only with an error that waiting does not heal.
@@ -65,15 +68,15 @@ impl Fleet {
         tracing::info!(nodes = nodes.len(), "simulated nodes are registered");
         let mut sessions = JoinSet::new();
         for some in nodes.chunks(SESSIONS) {
-            let client = Client::new(&self.servers)?;
+            let client = Client::with_options(&self.servers, self.options.clone())?;
             for (name, uid) in some {
-                sessions.spawn(attend(client.clone(), name.clone(), uid.clone()));
+                sessions.spawn(attend(client.clone(), name.clone(), uid.clone(), self.about.reconnect));
             }
         }
         let mut tasks = Tasks {
             client: self.client.clone(),
             nodes: nodes.into_iter().collect(),
-            address: self.address,
+            address: self.about.address,
             due: BTreeMap::new(),
             calls: JoinSet::new(),
         };
@@ -82,7 +85,8 @@ impl Fleet {
 
     /// Creates what is missing of the Nodes, many in a call.
     async fn register(&self) -> Result<Vec<(String, String)>, Error> {
-        let names: Vec<String> = (0..self.count).map(|n| format!("{}-{n}", self.prefix)).collect();
+        let names: Vec<String> =
+            (0..self.about.count).map(|n| format!("{}-{n}", self.about.prefix)).collect();
         let known = self.client.list_as::<Node>(&Query::of::<Node>()).await?;
         let mut uids: HashMap<String, String> =
             known.items.into_iter().map(|node| (node.metadata.name, node.metadata.uid)).collect();
@@ -114,8 +118,8 @@ impl Fleet {
         let status = NodeStatus {
             capacity: list(CPU, MEMORY, DISK),
             allocatable: list(CPU, MEMORY, DISK),
-            port_range: Some(self.ports.clone()),
-            address: self.address.clone(),
+            port_range: Some(self.about.ports.clone()),
+            address: self.about.address.clone(),
             node_info: NodeInfo {
                 hostname: name.into(),
                 operating_system: "linux".into(),
@@ -140,7 +144,7 @@ fn new_node(name: &str) -> Node {
 }
 
 /// Keeps one node present. The number of a session must grow over restarts without a journal: it begins at the time.
-async fn attend(client: Client, node: String, node_uid: String) {
+async fn attend(client: Client, node: String, node_uid: String, reconnect: Duration) {
     let mut number = u64::try_from(SystemClock.now().millis()).unwrap_or(0);
     loop {
         number += 1;
@@ -149,18 +153,18 @@ async fn attend(client: Client, node: String, node_uid: String) {
             Ok(session) => beat(session).await,
             Err(error) => tracing::debug!(node, error = %error, "no session yet"),
         }
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(reconnect).await;
     }
 }
 
 async fn beat(mut session: Session) {
     let (mut sent, mut answered) = (0u64, 0u64);
-    let mut beat = tokio::time::interval(HEARTBEAT);
+    let mut beat = tokio::time::interval(session.heartbeat);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = beat.tick() => {
-                if sent - answered >= MISSED {
+                if sent - answered >= session.missed {
                     return session.leave();
                 }
                 sent += 1;

@@ -9,7 +9,6 @@ use std::time::{Duration, SystemTime};
 
 use crate::assignment::TaskUid;
 use crate::execute::{World, blocking};
-use crate::plan::UNKNOWN_TASKS_LIVE;
 use crate::removal::remove_tree;
 
 /// Logs outlive their Task by this.
@@ -26,11 +25,11 @@ pub fn leftovers(world: &World, journalled: &BTreeSet<TaskUid>) -> Vec<TaskUid> 
     uids.filter(|uid| !journalled.contains(uid)).collect()
 }
 
-/// Removes leftovers after a while, then keeps logs and layers in bounds.
-pub async fn sweep(world: Arc<World>, leftovers: Vec<TaskUid>) {
+/// Removes leftovers after `patience`, then keeps logs and layers in bounds.
+pub async fn sweep(world: Arc<World>, leftovers: Vec<TaskUid>, patience: Duration) {
     if !leftovers.is_empty() {
-        tracing::warn!(tasks = leftovers.len(), "folders of unknown tasks are removed in a minute");
-        tokio::time::sleep(UNKNOWN_TASKS_LIVE).await;
+        tracing::warn!(tasks = leftovers.len(), ?patience, "folders of unknown tasks are removed soon");
+        tokio::time::sleep(patience).await;
     }
     for task in leftovers {
         world.end_shim(&task).await;

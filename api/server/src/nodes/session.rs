@@ -123,7 +123,12 @@ pub(super) async fn open(shared: Arc<Shared>, mut inbound: Inbound) -> Result<Ou
     };
     shared.sessions().insert(&hello.node, session);
     tracing::info!(node = hello.node, number = hello.number, "session opened");
-    let accepted = v1::Accepted { server_id: standing.id, cluster_uid: shared.cluster_uid.clone() };
+    let accepted = v1::Accepted {
+        server_id: standing.id,
+        cluster_uid: shared.cluster_uid.clone(),
+        heartbeat_milliseconds: u64::try_from(shared.timing.heartbeat.as_millis()).unwrap_or(u64::MAX),
+        missed_heartbeats: shared.timing.missed.into(),
+    };
     let first = answer(Message::Accepted(accepted));
     let live = Live { shared, node: hello.node, rev, inbound, requests };
     let rest = futures::stream::unfold(Some(live), |live| async move {

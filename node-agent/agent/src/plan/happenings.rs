@@ -7,7 +7,7 @@ use berth_types::Timestamp;
 use super::course::{Course, Ending, Home, TaskRun};
 use super::restarts::Verdict;
 use super::run::{Live, RunState};
-use super::{Action, Attempt, Exit, ExitCause, Finding, ProbeKind, Trouble, UNKNOWN_TASKS_LIVE, Wish};
+use super::{Action, Attempt, Exit, ExitCause, Finding, ProbeKind, Trouble, Wish};
 
 /// A cleaning that failed is tried again after this.
 const CLEAN_AGAIN: Duration = Duration::from_secs(2);
@@ -25,12 +25,11 @@ impl TaskRun {
         }
     }
 
-    pub(super) fn unknown_to_the_store(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
+    pub(super) fn unknown_to_the_store(&mut self, at: Timestamp, actions: &mut Vec<Action>) {
         match self.course {
             Course::Cleaning { .. } | Course::Done { .. } => self.known_ended = true,
             Course::Running | Course::Draining { .. } | Course::Terminating { .. } => {
                 if self.stop_unknown_at.is_none() {
-                    let at = now.plus(UNKNOWN_TASKS_LIVE);
                     self.stop_unknown_at = Some(at);
                     actions.push(Action::TellUnknown { task: self.uid.clone(), at });
                 }

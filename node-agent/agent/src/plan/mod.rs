@@ -25,13 +25,21 @@ pub use probing::{Finding, Probing};
 pub use restarts::Restarts;
 pub use run::{ContainerRun, EndedAttempt, Fate, Live, RunState};
 
-/// Tasks that run here and that the store does not know are left alone this long: a restored backup must not kill.
+/// Tasks that run here and that the store does not know are left alone this long, unless it is configured: a restored
+/// backup must not kill.
 pub const UNKNOWN_TASKS_LIVE: Duration = Duration::from_secs(60);
 
 /// All that runs on this node, or is about to, or has ended and is not acknowledged.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct State {
     tasks: BTreeMap<TaskUid, TaskRun>,
+    unknown_tasks_live: Duration,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::new(UNKNOWN_TASKS_LIVE)
+    }
 }
 
 /// What the store says about a Task.
@@ -254,6 +262,11 @@ impl Action {
 }
 
 impl State {
+    /// Nothing runs; a Task that the store does not know is left alone for this long.
+    pub fn new(unknown_tasks_live: Duration) -> Self {
+        Self { tasks: BTreeMap::new(), unknown_tasks_live }
+    }
+
     /// Every Task, by uid.
     pub fn tasks(&self) -> impl Iterator<Item = (&TaskUid, &TaskRun)> {
         self.tasks.iter()
@@ -304,11 +317,12 @@ fn advance(state: &mut State, uid: &TaskUid, now: Timestamp, actions: &mut Vec<A
 type Change<'a> = Box<dyn FnOnce(&mut TaskRun) + 'a>;
 
 fn take_in(state: &mut State, event: Event, now: Timestamp, actions: &mut Vec<Action>) -> Touched {
+    let until = now.plus(state.unknown_tasks_live);
     let (uid, change): (TaskUid, Change<'_>) = match event {
         Event::Tick => return Touched::All,
         Event::Synced { known } => {
             for (_, run) in state.tasks.iter_mut().filter(|(uid, _)| !known.contains(uid)) {
-                run.unknown_to_the_store(now, actions);
+                run.unknown_to_the_store(until, actions);
             }
             return Touched::All;
         }
@@ -326,7 +340,7 @@ fn take_in(state: &mut State, event: Event, now: Timestamp, actions: &mut Vec<Ac
             state.tasks.entry(uid.clone()).or_insert(*run);
             return Touched::One(uid);
         }
-        Event::Vanished(task) => (task, Box::new(|run| run.unknown_to_the_store(now, actions))),
+        Event::Vanished(task) => (task, Box::new(|run| run.unknown_to_the_store(until, actions))),
         Event::Prepared { task, outcome } => (task, Box::new(move |run| run.prepared(outcome, now))),
         Event::Started { attempt, outcome } => {
             (attempt.task.clone(), Box::new(move |run| run.started(&attempt, outcome, now)))

@@ -1,0 +1,69 @@
+//! How fast a world lives: the durations of its parts, as their configuration files say them.
+
+/// The durations that a world's parts are configured with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pace {
+    /// The defaults.
+    #[default]
+    Full,
+    /// A fifth of the defaults, so that a scenario about leases, silence and outages takes a fifth of the time. What
+    /// only bounds a call, and decides nothing, stays longer: the machine is as slow as ever.
+    Fifth,
+}
+
+const APISERVER: &str = "bookmarkSeconds: 1
+liveness:
+  serverTtlMillis: 2000
+  renewEveryMillis: 400
+  answerMarginMillis: 600
+  heartbeatMillis: 400
+  missedHeartbeats: 3
+  silenceMillis: 1200
+  tickMillis: 100
+  lateMillis: 400
+  serverLostGraceMillis: 2000
+  judgeAfterMillis: 3000
+etcd: {deadlineMillis: 2400, patienceMillis: 1200}
+keepalive: {everyMillis: 2000, answerMillis: 2000}
+";
+
+const CLIENT: &str = "client:
+  connectMillis: 1000
+  attemptMillis: 4000
+  deadlineMillis: 8000
+  keepaliveMillis: 600
+  keepaliveAnswerMillis: 900
+  watchSilenceMillis: 3000
+";
+
+const CONTROLLERS: &str = "lease: {durationMillis: 2000, renewEveryMillis: 400, giveUpAfterMillis: 1600}
+massVanish: {withinSeconds: 12}
+";
+
+const AGENT: &str = "reconnectMillis: 100
+unknownTasksMillis: 12000
+";
+
+impl Pace {
+    /// Lines of the configuration file of an apiserver.
+    pub fn apiserver(self) -> String {
+        self.lines(&[APISERVER])
+    }
+
+    /// Lines of the configuration file of controllers.
+    pub fn controllers(self) -> String {
+        self.lines(&[CONTROLLERS, CLIENT])
+    }
+
+    /// Lines of the configuration file of a node agent, a simulated one too.
+    pub fn agent(self) -> String {
+        self.lines(&[AGENT, CLIENT])
+    }
+
+    fn lines(self, parts: &[&str]) -> String {
+        match self {
+            Self::Full => String::new(),
+            Self::Fifth => parts.concat(),
+        }
+    }
+}
