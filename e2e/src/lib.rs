@@ -5,6 +5,7 @@ pub mod etcd;
 pub mod history;
 pub mod http;
 pub mod leftovers;
+pub mod monotonic;
 pub mod namespaces;
 pub mod pace;
 pub mod process;
