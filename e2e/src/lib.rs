@@ -3,7 +3,6 @@
 
 pub mod etcd;
 pub mod history;
-pub mod hits;
 pub mod http;
 pub mod leftovers;
 pub mod monotonic;

@@ -9,7 +9,7 @@ use berth_e2e::wait::eventually;
 use berth_e2e::world::SOON;
 use berth_e2e::{StoreForm, World, binary};
 
-use crate::measure::{Report, Usage};
+use crate::measure::{Figure, Report, Usage};
 
 /// After the start, before anything is counted.
 const SETTLES: Duration = Duration::from_secs(10);
@@ -33,10 +33,11 @@ pub fn measure(form_name: &str, form: StoreForm, report: &mut Report) {
     let after = usage();
     let cpu = |usages: &[Usage]| usages.iter().map(|usage| usage.cpu).sum::<Duration>();
     let share = (cpu(&after) - cpu(&before)).as_secs_f64() / start.elapsed().as_secs_f64();
-    let what = format!("idle `ctl up`, {form_name}");
-    report.add(&what, "processes", family.len() as f64, "");
-    report.add(&what, "cpu", share * 100.0, "% of a core");
-    report.add(&what, "memory", after.iter().map(|usage| usage.rss).sum(), "MiB");
+    let name = |figure: &str| format!("idle `ctl up`, {form_name}: {figure}");
+    report.add(&Figure::new(name("processes"), family.len() as f64, ""));
+    report.add(&Figure::new(name("cpu"), share * 100.0, "% of a core").asked("1 % of a core"));
+    let memory = Figure::new(name("memory"), after.iter().map(|usage| usage.rss).sum(), "MiB");
+    report.add(&memory.asked("must 100, aim 50; Kubernetes 1.36: 503"));
     up.stop();
 }
 

@@ -1,42 +1,78 @@
-//! How fast Berth is, beside a bare etcd in the same run: `cargo build --release --workspace`, then
-//! `cargo bench --bench speed`, as root. A table for people, then the same as JSON lines. Nothing here fails for being
+//! How fast Berth is, beside bare etcd and crun in the same run: `e2e/setup bench`, `cargo build --release --workspace`,
+//! then `cargo bench --workspace --bench speed`, as root. A table for people; the same as JSON lines in
+//! `target/bench/speed.jsonl` or the file that is named (a word that ends in `.jsonl`). Nothing here fails for being
 //! slow: machines differ, so figures mean something only beside those of the same run.
-//! Words on the command line choose: `store`, `many`, `apply`, `idle`, and `embedded` or `etcd` among the forms.
+//! Words on the command line choose: `store`, `many`, `apply`, `watchers`, `idle`, `containers`; `embedded` or `etcd` among the
+//! forms; `nodes=5000` how many nodes `many` simulates.
+
+use std::path::PathBuf;
 
 use berth_e2e::StoreForm::{self, Embedded, Etcd};
+use nix::mount::{MntFlags, umount2};
 
 mod apply;
 mod bare;
+mod bundle;
+mod containers;
 mod idle;
 mod many;
 mod measure;
 mod store;
+mod watchers;
+mod writes;
 
-use measure::Report;
+use measure::{Figure, Report};
 
 const FORMS: [(&str, StoreForm); 2] = [("embedded", Embedded), ("etcd", Etcd("3.5.1"))];
+const PARTS: [&str; 6] = ["store", "many", "apply", "watchers", "idle", "containers"];
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let wanted = |among: &[&str], name: &str| {
         !words.iter().any(|word| among.contains(&word.as_str())) || words.iter().any(|word| word == name)
     };
-    let part = |name| wanted(&["store", "many", "apply", "idle"], name);
+    let part = |name| wanted(&PARTS, name);
+    let nodes = words.iter().find_map(|word| word.strip_prefix("nodes="));
+    let nodes = nodes.map_or(1000, |count| count.parse().expect("nodes=COUNT"));
+    let file = words.iter().find(|word| word.ends_with(".jsonl")).map(PathBuf::from);
+    let mut report =
+        Report::new(&file.unwrap_or_else(|| berth_e2e::workspace().join("target/bench/speed.jsonl")));
     berth_e2e::namespaces::enter();
-    let mut report = Report::default();
+    leave_the_unified_hierarchy();
+    report_machine(&mut report);
     if part("store") {
         store::measure(&mut report);
     }
     for (name, form) in FORMS.into_iter().filter(|(name, _)| wanted(&["embedded", "etcd"], name)) {
         if part("many") {
-            many::measure(name, form, &mut report);
+            many::measure(name, form, nodes, &mut report);
         }
         if part("apply") {
             apply::measure(name, form, &mut report);
+        }
+        if part("watchers") {
+            watchers::measure(name, form, &mut report);
         }
         if part("idle") {
             idle::measure(name, form, &mut report);
         }
     }
-    report.print_json();
+    if part("containers") {
+        containers::measure(&mut report);
+    }
+}
+
+/// crun refuses a machine with both versions of cgroups, so neither side sees the second one. Our mounts are our own.
+fn leave_the_unified_hierarchy() {
+    // It fails where there is no such mount: on one version alone.
+    let _ = umount2("/sys/fs/cgroup/unified", MntFlags::MNT_DETACH);
+}
+
+/// What a reader of the figures must know first: who else is at work on this machine.
+fn report_machine(report: &mut Report) {
+    let cores = std::thread::available_parallelism().expect("a machine has cores").get();
+    report.add(&Figure::new("machine: cores", cores as f64, ""));
+    let load = std::fs::read_to_string("/proc/loadavg").expect("a Linux machine");
+    let load: f64 = load.split(' ').next().and_then(|word| word.parse().ok()).expect("a number");
+    report.add(&Figure::new("machine: load of the minute before", load, ""));
 }

@@ -9,10 +9,12 @@ use berth_store::{
 };
 
 use crate::bare;
-use crate::measure::Report;
+use crate::measure::{Figure, Report};
 
 /// Puts of each series, by how many go in one commit.
 const SERIES: [(usize, usize); 2] = [(100, 10_000), (1, 500)];
+/// Each series is run so often, the sides in turn: what the disk does to one it does to the others.
+const ROUNDS: usize = 5;
 
 /// Measures both forms and the reference.
 pub fn measure(report: &mut Report) {
@@ -25,16 +27,28 @@ pub fn measure(report: &mut Report) {
         let embedded = EmbeddedStore::open(&folder.path().join("store")).expect("an empty folder");
         let forms: [(&str, Arc<dyn Store>); 2] = [("etcd", Arc::new(ours)), ("embedded", Arc::new(embedded))];
         for (together, count) in SERIES {
-            let name = |form: &str| format!("store {form}, {together} per commit");
-            let bare = bare::puts_per_second(&etcd.url(), count, together).await;
-            report.add(&name("bare etcd-client"), "puts", bare, "1/s");
-            for (form, store) in &forms {
-                let puts = puts_per_second(&**store, count, together).await;
-                report.add(&name(form), "puts", puts, "1/s");
-                report.add(&name(form), "against bare etcd-client", puts / bare, "x");
+            let mut bare = Vec::new();
+            let mut rates = [Vec::new(), Vec::new()];
+            for _ in 0..ROUNDS {
+                bare.push(bare::puts_per_second(&etcd.url(), count, together).await);
+                for ((_, store), rates) in forms.iter().zip(&mut rates) {
+                    rates.push(puts_per_second(&**store, count, together).await);
+                }
+            }
+            let name = |form: &str| format!("store: puts, {together} per commit, {form}");
+            let bare = median(bare);
+            report.add(&Figure::new(name("bare etcd-client"), bare, "1/s").of(ROUNDS));
+            for ((form, _), rates) in forms.iter().zip(rates) {
+                let figure = Figure::new(name(form), median(rates), "1/s").of(ROUNDS);
+                report.add(&figure.beside("bare etcd-client", bare));
             }
         }
     });
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 /// Each put is a group of its own, as the objects of a batch are.
