@@ -94,4 +94,44 @@ pub const PLACES: &[&str] = &[
 ];
 
 /// The defects, each of which the history checker must catch.
-pub const SEEDED_BUGS: &[&str] = &[];
+pub const SEEDED_BUGS: &[&str] = &[
+    // The committer: an unsent call is answered as done; after an unknown outcome a group goes again without conditions.
+    "unsent-is-acknowledged",
+    "resent-without-conditions",
+    // Bind leaves out: that the Node is unchanged, that the ledger is, what it bound itself, that the Task is free.
+    "bind-skips-the-node",
+    "bind-skips-the-ledger",
+    "bind-forgets-its-own",
+    "bind-twice",
+    // Room is free: once a Task is told to stop, while it stops, beyond its requests whatever is allocated.
+    "room-free-at-deletion",
+    "room-free-while-stopping",
+    "room-by-requests-alone",
+    // A Task's finalizer goes without its agent's word; its phase goes back.
+    "finalizer-off-by-anybody",
+    "phase-goes-back",
+    // A Lease changes hands without an epoch; a leader's epoch is not asked for.
+    "holder-without-epoch",
+    "fence-not-asked",
+    // Writes: one that changes nothing is stored; generations; the version answered.
+    "no-op-is-written",
+    "generation-stays",
+    "generation-by-status",
+    "answer-names-another-revision",
+    // Reads that must be current are not.
+    "list-of-a-lagging-cache",
+    // Watches.
+    "watch-drops-an-event",
+    "watch-keeps-who-left",
+    "watch-repeats-on-resuming",
+    "watch-resumes-after-a-gap",
+    "watch-splits-a-revision",
+    "bookmark-comes-early",
+    // The App controller: starting Tasks count as available, stopping ones as gone, a generation as seen.
+    "rollout-counts-the-unready",
+    "surge-without-the-stopping",
+    "generation-seen-before-it-is",
+    // The node: an end is told while containers run; what a lost shim left is not killed.
+    "end-told-before-it-came",
+    "leftovers-live-on",
+];

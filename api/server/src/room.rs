@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use berth_failpoint::seeded_bug;
 use berth_types::{Phase, Quantity};
 use serde_json::Value;
 
@@ -95,6 +96,9 @@ impl Charge {
         if node_uid.is_empty() || is_final(tree::text(task, "status.phase")) {
             return None;
         }
+        if seeded_bug("room-free-at-deletion") && tree::is_deleting(task) {
+            return None;
+        }
         let ports = fixed_ports(task).chain(assigned_ports(task)).collect();
         Some(Self { node_uid: node_uid.into(), amounts: claims(task), ports })
     }
@@ -102,11 +106,17 @@ impl Charge {
 
 /// Whether a Task of this phase is at its end.
 pub fn is_final(phase: &str) -> bool {
+    if seeded_bug("room-free-while-stopping") && phase == "Stopping" {
+        return true;
+    }
     Phase::try_from(phase).is_ok_and(Phase::is_final)
 }
 
 /// The larger of what a Task requests and what is allocated to it.
 pub fn claims(task: &Value) -> Amounts {
+    if seeded_bug("room-by-requests-alone") {
+        return requests(task);
+    }
     requests(task).max(Amounts::read(tree::at(task, "status.allocated")))
 }
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use berth_failpoint::seeded_bug;
 use berth_proto::v1 as wire;
 use berth_store::Rev;
 use berth_types::{Reason, Status};
@@ -116,6 +117,10 @@ impl Watching {
             };
             match woken {
                 Woken::Ending => return Err(because(Reason::Unavailable, "the server is being stopped")),
+                Woken::Rung if seeded_bug("bookmark-comes-early") => {
+                    self.take()?;
+                    return Ok(message(self.rev, Vec::new()));
+                }
                 Woken::Rung => {}
                 Woken::Quiet => {
                     self.take()?;
@@ -148,7 +153,10 @@ impl Watching {
     /// All pending events of the oldest revision.
     fn next_revision(&mut self) -> Option<wire::WatchResponse> {
         let rev = self.pending.front()?.version.rev();
-        let of_rev = self.pending.partition_point(|delivery| delivery.version.rev() == rev);
+        let mut of_rev = self.pending.partition_point(|delivery| delivery.version.rev() == rev);
+        if seeded_bug("watch-splits-a-revision") {
+            of_rev = 1;
+        }
         Some(message(rev, self.pending.drain(..of_rev).map(event).collect()))
     }
 }

@@ -1,5 +1,6 @@
 //! What a Task's status says about what is seen here: pure.
 
+use berth_failpoint::seeded_bug;
 use berth_types::meta::{Condition, ConditionStatus};
 use berth_types::task::{ContainerState, ContainerStatus, Running, TaskStatus, Terminated, Waiting};
 use berth_types::{Phase, Timestamp};
@@ -36,6 +37,9 @@ fn phase(run: &TaskRun, before: &TaskStatus) -> Option<(&'static str, String, St
         Course::Running => {
             let up = before.phase == "Running" || run.containers.iter().all(has_run);
             (if up { "Running" } else { "Starting" }, nothing)
+        }
+        Course::Terminating { ending: Ending::Stopped, .. } if seeded_bug("end-told-before-it-came") => {
+            ("Succeeded", nothing)
         }
         Course::Draining { ending, .. }
         | Course::Terminating { ending, .. }

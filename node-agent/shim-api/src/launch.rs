@@ -15,7 +15,7 @@ use crate::process::ProcessId;
 
 /// What a test build tells its shims of failpoints. Containers get an environment of their own.
 #[cfg(debug_assertions)]
-const FAILPOINTS: [&str; 2] = ["BERTH_FAILPOINTS", "BERTH_FAILPOINT_HITS"];
+const FAILPOINTS: [&str; 3] = ["BERTH_FAILPOINTS", "BERTH_FAILPOINT_HITS", "BERTH_SEEDED_BUG"];
 
 /// A copy of the shim's binary that nobody can change.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
+use berth_failpoint::seeded_bug;
 use berth_store::{Condition, Group, Rev, Write};
 use berth_types::node::Node;
 use berth_types::task::Task;
@@ -110,6 +111,7 @@ impl Sight<'_> {
         let shown = self.state.kind(self.table.of::<Task>()).with_hot(self.node);
         let shown = shown.filter_map(|task| task.charge.as_deref());
         let unseen = self.own.iter().filter(|own| own.rev > self.state.rev()).flat_map(|own| &own.charges);
+        let unseen = unseen.filter(|_| !seeded_bug("bind-forgets-its-own"));
         for charge in shown.chain(unseen) {
             if charge.node_uid == room.entry.uid {
                 room.take(charge);
@@ -152,7 +154,7 @@ impl Sight<'_> {
         if node_uid == place.node_uid {
             return Ok(Candidate::Bound(entry.served.json().clone()));
         }
-        if !node_uid.is_empty() {
+        if !node_uid.is_empty() && !seeded_bug("bind-twice") {
             return lost(&format!("is bound to node `{}`", tree::text(&task, "spec.nodeName")));
         }
         if tree::is_deleting(&task) {
@@ -171,6 +173,12 @@ impl Sight<'_> {
             Condition::unchanged(nodes.key(&room.entry.path), room.entry.rev),
             self.ledger_condition(self.state.rev()),
         ];
+        if seeded_bug("bind-skips-the-node") {
+            conditions.remove(0);
+        }
+        if seeded_bug("bind-skips-the-ledger") {
+            conditions.remove(1);
+        }
         conditions.extend(self.fence.map(|fence| Condition::unchanged(fence.key(), fence.epoch)));
         conditions.extend(tasks);
         let ledger = Write::put(keys::ledger(self.node), "{}");

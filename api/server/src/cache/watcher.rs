@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use berth_failpoint::seeded_bug;
 use berth_proto::v1::watch_event::Type;
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -36,6 +37,7 @@ impl Delivery {
                 let kind = if before.is_some() { Type::Modified } else { Type::Added };
                 (kind, now.served.json().clone())
             }
+            Now::There(_) if seeded_bug("watch-keeps-who-left") => return None,
             Now::There(_) => (Type::Deleted, before?.served.at(event.version)),
             Now::Gone(bytes) => {
                 before?;
@@ -74,6 +76,9 @@ pub enum Cut {
 impl Queue {
     fn offer(&self, event: &Event) {
         let Some(delivery) = Delivery::of(event, &self.selection) else { return };
+        if seeded_bug("watch-drops-an-event") && event.version.rev() % 10 == 0 {
+            return;
+        }
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.cut.is_some() {
             return;

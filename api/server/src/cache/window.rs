@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use berth_failpoint::seeded_bug;
 use berth_store::WriteId;
 use bytes::Bytes;
 
@@ -76,8 +77,12 @@ impl Window {
 
     /// All events after `version`, oldest first; none when some of them are no longer here.
     pub fn after(&self, version: Version) -> Option<impl Iterator<Item = &Arc<Event>>> {
-        if version < self.complete_after {
+        if version < self.complete_after && !seeded_bug("watch-resumes-after-a-gap") {
             return None;
+        }
+        if seeded_bug("watch-repeats-on-resuming") {
+            let first = self.events.partition_point(|event| event.version.rev() < version.rev());
+            return Some(self.events.range(first..));
         }
         let first = self.events.partition_point(|event| event.version <= version);
         Some(self.events.range(first..))

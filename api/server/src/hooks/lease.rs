@@ -1,6 +1,7 @@
 //! Lease: whatever changes its holder writes its epoch in the same revision. The epoch is that revision; whoever led
 //! before is refused from there on.
 
+use berth_failpoint::seeded_bug;
 use berth_store::Write;
 use serde_json::{Value, json};
 
@@ -17,6 +18,9 @@ const HOLDER: &str = "spec.holderIdentity";
 impl Hooks for LeaseHooks {
     fn admit(&self, change: Change<'_>, _world: &World<'_>) -> Answer<Beside> {
         let holder = tree::text(change.new, HOLDER);
+        if seeded_bug("holder-without-epoch") && change.old.is_some() {
+            return Ok(Beside::default());
+        }
         if change.old.is_some_and(|old| tree::text(old, HOLDER) == holder) {
             return Ok(Beside::default());
         }

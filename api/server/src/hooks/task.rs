@@ -1,6 +1,7 @@
 //! Task: its spec never changes but by Bind, its phase never goes back, and the finalizer that Bind puts on goes
 //! only with its agent's acknowledgement (a final phase) or with its Node.
 
+use berth_failpoint::seeded_bug;
 use berth_store::Condition;
 use berth_types::node::Node;
 use berth_types::{Fault, NODE_FINALIZER, Phase};
@@ -76,6 +77,9 @@ fn update(change: &Change<'_>, world: &World<'_>) -> Beside {
 
 /// The finalizer goes without the agent's word only when the node is gone for good: that uid never comes back.
 fn release(old: &Value, world: &World<'_>, beside: &mut Beside) {
+    if seeded_bug("finalizer-off-by-anybody") {
+        return;
+    }
     let node = tree::text(old, "spec.nodeName");
     let (key, entry) = world.object::<Node>(&format!("-/{node}"));
     match entry {
@@ -99,6 +103,7 @@ fn update_status(change: &mut Change<'_>) -> Vec<Fault> {
     let (was, is) = (tree::text(old, "status.phase"), tree::text(change.new, "status.phase"));
     // What is no phase at all is a fault that validation tells.
     if let (Ok(was), Ok(is)) = (Phase::try_from(was), Phase::try_from(is))
+        && !seeded_bug("phase-goes-back")
         && let Err(illegal) = was.step(is)
     {
         faults.push(forbidden_field("status.phase", illegal.to_string()));

@@ -1,5 +1,6 @@
 //! What the caller of a write is told: the object as it is now.
 
+use berth_failpoint::seeded_bug;
 use berth_store::{Rev, Write, WriteId};
 use bytes::Bytes;
 
@@ -65,6 +66,7 @@ fn position_of_own<'p>(plan: &Plan, puts: &mut impl Iterator<Item = &'p u16>) ->
 }
 
 fn answer(request: &Request, plan: Plan, rev: Rev, position: u16) -> Bytes {
+    let rev = if seeded_bug("answer-names-another-revision") { rev - 1 } else { rev };
     let version = if request.dry_run { Version::default() } else { Version::of_write(rev, position) };
     match plan.after {
         After::Stored(json) => {

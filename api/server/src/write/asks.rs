@@ -1,5 +1,6 @@
 //! What must hold for a write beside its own decision: versions, epochs, other objects, the Namespace.
 
+use berth_failpoint::seeded_bug;
 use berth_store::Condition;
 use berth_types::Reason;
 
@@ -37,7 +38,7 @@ fn be_the_one_meant(request: &Request, seen: &Sight<'_>) -> Answer<()> {
 /// Conditions on anything but the object itself.
 pub fn outside(request: &Request, seen: &Sight<'_>) -> Answer<Vec<Ask>> {
     let mut asks = Vec::new();
-    if let Some(fence) = &request.fence {
+    if let Some(fence) = request.fence.as_ref().filter(|_| !seeded_bug("fence-not-asked")) {
         asks.push(Ask { condition: Condition::unchanged(fence.key(), fence.epoch), by: By::Fence });
     }
     for (number, wanted) in request.preconditions.iter().enumerate() {

@@ -1,5 +1,6 @@
 //! The object as a write wants it: made, changed or on its way out, admitted by its kind.
 
+use berth_failpoint::seeded_bug;
 use berth_types::kinds::Managers;
 use berth_types::{Fault, Reason, Timestamp};
 use serde_json::Value;
@@ -109,6 +110,9 @@ fn change(
             let mut tree = old.clone();
             tree::set(tree::fields(&mut tree), "status", tree::fields(&mut wanted).remove("status"));
             keep_owners(&mut tree, &wanted);
+            if seeded_bug("generation-by-status") {
+                raise_generation(old, &mut tree);
+            }
             admitted(row, request, Some(old), tree, Act::UpdateStatus, seen)
         }
         Part::Main => {
@@ -213,10 +217,14 @@ fn keep_what_is_the_servers(row: &Row, wanted: &mut Value, old: &Value) {
         return;
     }
     tree::set(tree::fields(wanted), "status", old.get("status").cloned());
-    if is_a_new_spec(old, wanted) {
-        let generation = tree::at(old, "metadata.generation").and_then(Value::as_i64).unwrap_or(0);
-        tree::metadata(wanted).insert("generation".into(), (generation + 1).into());
+    if is_a_new_spec(old, wanted) && !seeded_bug("generation-stays") {
+        raise_generation(old, wanted);
     }
+}
+
+fn raise_generation(old: &Value, new: &mut Value) {
+    let generation = tree::at(old, "metadata.generation").and_then(Value::as_i64).unwrap_or(0);
+    tree::metadata(new).insert("generation".into(), (generation + 1).into());
 }
 
 fn name_it(row: &Row, request: &Request, tree: &mut Value) {

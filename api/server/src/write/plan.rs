@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use berth_failpoint::seeded_bug;
 use berth_store::{Condition, Write};
 use berth_types::{Reason, Timestamp};
 use bytes::Bytes;
@@ -110,7 +111,9 @@ fn outcome(
     let row = seen.row(request);
     let key = row.key(&request.path);
     match (draft.tree.take(), &seen.current, old) {
-        (Some(tree), Some(entry), Some(old)) if tree == *old => Ok((None, After::Unchanged(entry.clone()))),
+        (Some(tree), Some(entry), Some(old)) if tree == *old && !seeded_bug("no-op-is-written") => {
+            Ok((None, After::Unchanged(entry.clone())))
+        }
         (Some(tree), _, _) => {
             let json = encode(row, request, &tree)?;
             Ok((Some(Write::put(key, json.clone())), After::Stored(json)))

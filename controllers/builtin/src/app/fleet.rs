@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use berth_failpoint::seeded_bug;
 use berth_types::Timestamp;
 
 use super::observed::{Life, Observed, Replica, Rollout};
@@ -156,6 +157,7 @@ fn use_of(seen: &Observed, task: &Replica) -> Use {
     match task.life {
         Life::Ready(since) if since.plus(seen.app.min_ready) <= seen.now => Use::Available,
         Life::Ready(_) => Use::Settling,
+        Life::Starting if seeded_bug("rollout-counts-the-unready") => Use::Available,
         Life::Starting => Use::Starting,
         Life::Unreachable => Use::Away,
         Life::Unbound

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use berth_failpoint::seeded_bug;
 use berth_types::Timestamp;
 use berth_types::app::AppStatus;
 
@@ -187,7 +188,8 @@ impl Births {
 
 /// How many Tasks may be made before one has to end.
 fn room(rollout: Rollout, replicas: usize, fleet: &Fleet) -> usize {
-    let (most, there) = (replicas, fleet.current.len() + fleet.outdated.len() + fleet.stopping.len());
+    let stopping = if seeded_bug("surge-without-the-stopping") { 0 } else { fleet.stopping.len() };
+    let (most, there) = (replicas, fleet.current.len() + fleet.outdated.len() + stopping);
     match rollout {
         Rollout::Rolling { most, .. } => (most as usize).saturating_sub(there),
         Rollout::Recreate if fleet.holds_outdated() => 0,

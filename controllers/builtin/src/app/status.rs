@@ -1,5 +1,6 @@
 //! What an App's status says: counts, and the one reason for which it waits.
 
+use berth_failpoint::seeded_bug;
 use berth_types::app::AppStatus;
 use berth_types::{Condition, ConditionStatus, Timestamp};
 
@@ -31,7 +32,7 @@ fn counts(seen: &Observed, fleet: &Fleet) -> AppStatus {
     let there = || living().chain(&fleet.stopping);
     let current = |task: &&&Replica| task.revision == seen.app.revision;
     AppStatus {
-        observed_generation: seen.app.generation,
+        observed_generation: seen.app.generation + i64::from(seeded_bug("generation-seen-before-it-is")),
         replicas: number(there().count()),
         updated_replicas: number(there().filter(current).count()),
         ready_replicas: number(living().filter(|task| matches!(task.life, Life::Ready(_))).count()),
