@@ -3,6 +3,7 @@
 
 pub mod etcd;
 pub mod history;
+pub mod hits;
 pub mod http;
 pub mod leftovers;
 pub mod monotonic;

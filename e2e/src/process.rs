@@ -65,9 +65,14 @@ impl Process {
         })
     }
 
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be waited for")
+    }
+
     /// Fails the test when the process ended by itself.
     pub fn must_run(&mut self) {
-        if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+        if let Some(status) = self.ended() {
             panic!("{} ended ({status}, signal {:?}):\n{}", self.name, status.signal(), self.output());
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -16,6 +16,7 @@ pub use part::Part;
 pub use plan::Plan;
 
 use crate::etcd::Etcd;
+use crate::hits;
 use crate::leftovers;
 use crate::process::Process;
 use crate::wait::eventually;
@@ -214,6 +215,19 @@ impl World {
         self.parts.remove(&part).unwrap_or_else(|| panic!("{} runs", part.name())).kill();
     }
 
+    /// Waits until a part has ended by itself, as an armed failpoint has it do; whether it has within `limit`.
+    pub fn falls(&mut self, part: Part, limit: Duration) -> bool {
+        let end = Instant::now() + limit;
+        while Instant::now() < end {
+            if self.parts.get_mut(&part).is_none_or(|process| process.ended().is_some()) {
+                self.parts.remove(&part);
+                return true;
+            }
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        false
+    }
+
     /// Asks a part to end.
     pub fn stop(&mut self, part: Part) {
         self.parts.remove(&part).unwrap_or_else(|| panic!("{} runs", part.name())).stop();
@@ -314,6 +328,7 @@ impl Drop for World {
         }
         self.parts.clear();
         self.down();
+        hits::gather(&self.hits());
     }
 }
 

@@ -2,8 +2,8 @@
 //! end and what must hold all along. One world at a time.
 
 use berth_e2e::StoreForm::{self, Embedded, Etcd};
-use berth_e2e::soak;
-use libtest_mimic::{Arguments, Failed, Trial};
+use berth_e2e::{hits, soak};
+use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
 
 mod crashes;
 mod isolation;
@@ -59,5 +59,23 @@ fn main() {
         on!(tutorial::the_tutorial_is_true, Embedded),
         on!(simulated::ten_thousand_tasks_on_a_thousand_nodes, Embedded, ETCD),
     ];
-    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
+    let trials = trials.into_iter().flatten().collect();
+    let whole = |conclusion: &Conclusion| {
+        !arguments.list && conclusion.num_filtered_out == 0 && conclusion.num_ignored == 0
+    };
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if whole(&conclusion) {
+        report_hits();
+    }
+    conclusion.exit();
+}
+
+/// After a whole run: how often each failpoint was reached. One that never was is a failure.
+fn report_hits() {
+    println!("{}", hits::table());
+    let never = hits::never();
+    if !never.is_empty() {
+        println!("never reached, so nothing is tested there: {never:?}");
+        std::process::exit(101);
+    }
 }

@@ -1,0 +1,80 @@
+//! How often each failpoint was reached: by every process of a world, added up over all worlds of this process.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use berth_failpoint::PLACES;
+
+/// Hits by place.
+pub type Hits = BTreeMap<String, u64>;
+
+/// What worlds that are gone have counted.
+static GATHERED: Mutex<Hits> = Mutex::new(Hits::new());
+
+/// The hits that the processes of one world have counted so far, in `folder`.
+pub fn counted_in(folder: &Path) -> Hits {
+    let mut hits = Hits::new();
+    for file in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let text = fs::read_to_string(file.path()).unwrap_or_default();
+        for (count, place) in text.lines().filter_map(|line| line.trim().split_once(' ')) {
+            // A line that is being written right now is read whole the next time.
+            *hits.entry(place.trim().to_owned()).or_default() += count.parse::<u64>().unwrap_or(0);
+        }
+    }
+    hits
+}
+
+/// Adds the hits of a world that ends.
+pub fn gather(folder: &Path) {
+    let mut gathered = gathered();
+    for (place, count) in counted_in(folder) {
+        *gathered.entry(place).or_default() += count;
+    }
+}
+
+/// Every place with its hits so far, in the order of the list.
+pub fn of_all_places() -> Vec<(&'static str, u64)> {
+    let gathered = gathered();
+    PLACES.iter().map(|place| (*place, gathered.get(*place).copied().unwrap_or(0))).collect()
+}
+
+/// The places that were never reached: nothing was tested there.
+pub fn never() -> Vec<&'static str> {
+    of_all_places().into_iter().filter(|(_, hits)| *hits == 0).map(|(place, _)| place).collect()
+}
+
+/// A line for each place.
+pub fn table() -> String {
+    let mut table = String::from("      hits  failpoint\n");
+    for (place, hits) in of_all_places() {
+        writeln!(table, "{hits:>10}  {place}").expect("a string takes all");
+    }
+    table
+}
+
+fn gathered() -> MutexGuard<'static, Hits> {
+    GATHERED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hits_of_all_processes_and_worlds_are_added_up() {
+        let world = tempfile::tempdir().unwrap();
+        let line = |count: u64, place: &str| format!("{count:>10} {place:<52}\n");
+        let (first, second) = (PLACES[0], PLACES[1]);
+        fs::write(world.path().join("a-1"), line(2, first) + &line(0, second)).unwrap();
+        fs::write(world.path().join("a-2"), line(3, first)).unwrap();
+        assert_eq!(counted_in(world.path()), Hits::from([(first.into(), 5), (second.into(), 0)]));
+        gather(world.path());
+        gather(world.path());
+        assert_eq!(of_all_places()[0], (first, 10));
+        assert!(!never().contains(&first) && never().contains(&second));
+        assert!(table().contains(&format!("        10  {first}\n")), "{}", table());
+    }
+}
