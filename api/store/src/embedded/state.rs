@@ -115,7 +115,8 @@ impl State {
     /// The changes from `from` on, at most `most` revisions of them; None when they are not all there any more.
     pub(super) fn history(&self, from: Rev, most: usize) -> Option<impl Iterator<Item = &Arc<Changes>>> {
         let first = self.rev + 1 - Rev::try_from(self.log.len()).expect("a log fits in memory");
-        let skipped = usize::try_from(from - first).ok()?;
+        // The revision of an empty store changed nothing.
+        let skipped = usize::try_from(from.max(EMPTY + 1) - first).ok()?;
         Some(self.log.iter().skip(skipped).take(most))
     }
 

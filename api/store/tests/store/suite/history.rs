@@ -13,6 +13,14 @@ async fn told(world: &World, base: i64, watch: &mut berth_store::WatchStream, co
     told
 }
 
+pub async fn a_watch_from_the_first_revision_tells_all_that_ever_was(world: World) {
+    let base = world.store.current_rev().await.unwrap();
+    world.write([world.put("a", "1")]).await;
+    let mut watch = world.watch(1).await;
+    world.write([world.put("a", "2")]).await;
+    assert_eq!(told(&world, base, &mut watch, 2).await, ["+1 a:->1", "+2 a:1>2"]);
+}
+
 pub async fn a_watch_tells_every_change_once_with_what_was_before(world: World) {
     let base = world.store.current_rev().await.unwrap();
     let mut watch = world.watch(base + 1).await;

@@ -43,6 +43,7 @@ const LAWS: &[(&str, Law)] = laws![
     reads::pages_of_one_revision_make_the_whole,
     reads::a_read_at_a_revision_is_the_state_of_then,
     reads::a_range_of_many_bytes_comes_whole,
+    history::a_watch_from_the_first_revision_tells_all_that_ever_was,
     history::a_watch_tells_every_change_once_with_what_was_before,
     history::a_watch_from_the_past_goes_over_into_the_present,
     history::a_watch_may_begin_in_the_future,
