@@ -28,6 +28,10 @@ pub struct Flags {
     /// Use etcd 3.5.0 to 3.5.2, which can lose data
     #[arg(long, env = "BERTH_ALLOW_UNSUPPORTED_ETCD")]
     allow_unsupported_etcd: bool,
+    /// Where the tests' recorder reads every revision of the store: unix:PATH
+    #[cfg(debug_assertions)]
+    #[arg(long, env = "BERTH_RAW_HISTORY", hide = true)]
+    raw_history: Option<Place>,
     /// A YAML file with any of: store, listen, allowUnsupportedEtcd, windowBytes, bookmarkSeconds,
     /// compactionSeconds, auditSeconds, liveness, etcd, keepalive
     #[arg(long, env = "BERTH_CONFIG")]
@@ -75,6 +79,9 @@ pub struct Config {
     pub liveness: Timing,
     /// Pings on the connections of clients.
     pub pings: Pings,
+    /// Where every revision of the store is told, in test builds.
+    #[cfg(debug_assertions)]
+    pub raw_history: Option<Place>,
 }
 
 impl Config {
@@ -119,7 +126,16 @@ impl Config {
         let etcd = EtcdOptions { unsupported, ..file.etcd.options(&mut faults) };
         let pings = file.keepalive.pings(&mut faults);
         match store {
-            Some(store) if faults.is_empty() => Ok(Self { store, listen, etcd, options, liveness, pings }),
+            Some(store) if faults.is_empty() => Ok(Self {
+                store,
+                listen,
+                etcd,
+                options,
+                liveness,
+                pings,
+                #[cfg(debug_assertions)]
+                raw_history: flags.raw_history,
+            }),
             Some(_) | None => Err(faults),
         }
     }
@@ -200,5 +216,14 @@ mod tests {
         .assert_eq(&faults.join("\n"));
         std::fs::write(path, "stoer: memory\n").unwrap();
         assert!(read(&["--config", path]).unwrap_err()[0].contains("unknown field `stoer`"));
+    }
+
+    #[test]
+    fn the_raw_history_is_hidden_and_no_flag_of_a_release_build() {
+        use clap::CommandFactory;
+
+        assert!(!Flags::command().render_long_help().to_string().contains("raw-history"));
+        let typed = ["apiserver", "--raw-history", "unix:/raw.sock"];
+        assert_eq!(Flags::try_parse_from(typed).is_ok(), cfg!(debug_assertions));
     }
 }

@@ -1,6 +1,8 @@
 //! bin `apiserver`: reads its configuration, opens the store, serves until it is told to end.
 
 mod config;
+#[cfg(debug_assertions)]
+mod raw_history;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -75,6 +77,11 @@ async fn run(config: Config) -> Result<(), AnyError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let store = open_store(&config).await?;
+    #[cfg(debug_assertions)]
+    let _history = match &config.raw_history {
+        Some(place) => raw_history::serve(store.clone(), place).await?,
+        None => JoinSet::new(),
+    };
     let mut tasks = JoinSet::new();
     let server = Server::start(store.clone(), Arc::new(SystemClock), config.options, &mut tasks).await?;
     let addresses = config.listen.iter().map(Place::address).collect();
