@@ -18,7 +18,7 @@ use tonic::transport::Channel;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Failure};
 use crate::failover::{Options, Resend, Servers};
-use crate::messages::{BindItem, Listed, LogsQuery, Version, outcomes};
+use crate::messages::{BindItem, Health, Listed, LogsQuery, Version, outcomes};
 use crate::object::{Object, ObjectKey, Query, parse};
 use crate::presence::PresenceStream;
 use crate::session::{Hello, Session};
@@ -169,12 +169,28 @@ impl Client {
                 async move { api.version(v1::VersionRequest {}).await }
             })
             .await?;
+        self.servers.heard.hear(&answer.history);
         Ok(Version {
             version: answer.version,
             cluster_uid: answer.cluster_uid,
             server_id: answer.server_id,
             store: answer.store,
+            history: answer.history,
         })
+    }
+
+    /// How the current server does, which is asked once; no other one is tried.
+    pub async fn health(&self) -> Result<Health, Error> {
+        let endpoint = self.servers.current();
+        let asked = resources(endpoint.clone()).health(v1::HealthRequest {}).await;
+        let answer = asked.map_err(|grpc| Failure::of(&grpc, &endpoint.name).into_status())?.into_inner();
+        Ok(Health { ready: answer.ready, writable: answer.writable, faults: answer.faults })
+    }
+
+    /// Ends when an answer shows that the store was restored from a backup, or another took its place. Caches, versions
+    /// and epochs of before mean nothing then; a process that keeps any ends and is started anew.
+    pub async fn store_replaced(&self) {
+        self.servers.heard.another().await;
     }
 
     /// Follows the objects of a query from their present state on.
@@ -187,9 +203,9 @@ impl Client {
         Watch::new(self.servers.clone(), query.clone(), None)
     }
 
-    /// Follows the objects of a query after a version, as a list gave it.
-    pub fn watch_from(&self, query: &Query, version: &str) -> Watch<Value> {
-        Watch::new(self.servers.clone(), query.clone(), Some(version.into()))
+    /// Follows the objects of a query after a version of a history, as a list gave them.
+    pub fn watch_from(&self, query: &Query, version: &str, history: &str) -> Watch<Value> {
+        Watch::new(self.servers.clone(), query.clone(), Some((version.into(), history.into())))
     }
 
     /// Follows which nodes are present.
@@ -269,9 +285,11 @@ impl Client {
                 async move { api.list(request).await }
             })
             .await?;
+        self.servers.heard.hear(&answer.history);
         Ok(Listed {
             items: answer.items.iter().map(|item| parse(item)).collect::<Result<_, _>>()?,
             version: answer.resource_version,
+            history: answer.history,
             continue_token: Some(answer.continue_token).filter(|token| !token.is_empty()),
         })
     }

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Failure};
+use crate::history::Heard;
 
 /// How long calls try.
 #[derive(Debug, Clone)]
@@ -66,11 +67,12 @@ pub(crate) struct Servers {
     endpoints: Vec<Endpoint>,
     current: AtomicUsize,
     pub(crate) options: Options,
+    pub(crate) heard: Heard,
 }
 
 impl Servers {
     pub(crate) fn new(endpoints: Vec<Endpoint>, options: Options) -> Self {
-        Self { endpoints, current: AtomicUsize::new(0), options }
+        Self { endpoints, current: AtomicUsize::new(0), options, heard: Heard::default() }
     }
 
     /// The endpoint for the next call.

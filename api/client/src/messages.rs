@@ -14,6 +14,8 @@ pub struct Listed<T> {
     pub items: Vec<T>,
     /// The version of the state: a watch from here misses nothing.
     pub version: String,
+    /// The history of the store that the version is of.
+    pub history: String,
     /// What gives the next page; none on the last.
     pub continue_token: Option<String>,
 }
@@ -29,6 +31,19 @@ pub struct Version {
     pub server_id: String,
     /// As `embedded` or `etcd 3.5.1`.
     pub store: String,
+    /// The history of the store; another one after it was restored from a backup.
+    pub history: String,
+}
+
+/// Whether and how well a server works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// It answers current reads.
+    pub ready: bool,
+    /// It answers writes, too.
+    pub writable: bool,
+    /// What is wrong and what helps, for a person.
+    pub faults: Vec<String>,
 }
 
 /// Places one Task on one Node.

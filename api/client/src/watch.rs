@@ -66,6 +66,8 @@ pub struct Watch<T> {
     query: Query,
     /// Everything up to here was delivered; none before the first state.
     version: Option<String>,
+    /// The history that the version is of.
+    history: String,
     delivered: Delivered,
     stream: Option<(Endpoint, Streaming<v1::WatchResponse>)>,
     /// Objects of a state that is still arriving.
@@ -82,13 +84,15 @@ enum Delivered {
 }
 
 impl<T: DeserializeOwned> Watch<T> {
-    pub(crate) fn new(servers: Arc<Servers>, query: Query, version: Option<String>) -> Self {
+    pub(crate) fn new(servers: Arc<Servers>, query: Query, from: Option<(String, String)>) -> Self {
         let backoff = servers.backoff();
+        let (version, history) = from.map_or_else(Default::default, |(v, history)| (Some(v), history));
         let delivered = if version.is_some() { Delivered::State } else { Delivered::Nothing };
         Self {
             servers,
             query,
             version,
+            history,
             delivered,
             stream: None,
             arriving: Vec::new(),
@@ -159,6 +163,7 @@ impl<T: DeserializeOwned> Watch<T> {
             label_selector: self.query.labels.clone(),
             field_selector: self.query.fields.clone(),
             resource_version: self.version.clone().unwrap_or_default(),
+            history: if self.version.is_some() { self.history.clone() } else { String::new() },
         }
     }
 
@@ -196,6 +201,10 @@ impl<T: DeserializeOwned> Watch<T> {
 
     fn take(&mut self, response: v1::WatchResponse) -> Option<Update<T>> {
         let version = response.resource_version;
+        self.servers.heard.hear(&response.history);
+        if !response.history.is_empty() {
+            self.history = response.history;
+        }
         if self.version.is_none() {
             self.arriving.extend(response.events.iter().filter_map(|event| read(&event.json)));
             if !response.initial_end {

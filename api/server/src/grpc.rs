@@ -114,4 +114,11 @@ impl Resources for ResourcesFace {
     ) -> Result<Response<wire::VersionResponse>, Status> {
         respond(Ok(self.0.version()))
     }
+
+    async fn health(
+        &self,
+        _request: Request<wire::HealthRequest>,
+    ) -> Result<Response<wire::HealthResponse>, Status> {
+        respond(Ok(self.0.health().await))
+    }
 }

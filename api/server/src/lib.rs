@@ -26,6 +26,7 @@ mod server;
 mod table;
 mod tree;
 mod version;
+mod warden;
 mod watching;
 mod write;
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{Cache, Entry};
-use crate::refuse::{self, Answer, bad_field, not_found};
+use crate::refuse::{self, Answer, bad_field, expired, not_found};
 use crate::selection::Selection;
 use crate::table::{KindId, Row, Table};
 use crate::version::Version;
@@ -30,10 +30,12 @@ pub struct Reader<'a> {
     pub table: &'a Table,
 }
 
-/// Where a list goes on: the revision of its first page (0: the newest), and the last key given out.
+/// Where a list goes on: the history and the revision (0: the newest) of its first page, and the last key given out.
 #[derive(Debug, Serialize, Deserialize)]
 struct Token {
     v: u8,
+    #[serde(default)]
+    history: String,
     rev: Rev,
     last: String,
 }
@@ -72,12 +74,13 @@ impl Page {
         limit > 0 && (self.items.len() >= limit || self.bytes >= PAGE_BYTES)
     }
 
-    fn answer(self, rev: Rev, more: bool) -> wire::ListResponse {
-        let token = Token { v: 1, rev, last: self.last };
+    fn answer(self, history: &str, rev: Rev, more: bool) -> wire::ListResponse {
+        let token = Token { v: 1, history: history.into(), rev, last: self.last };
         wire::ListResponse {
             items: self.items,
             resource_version: Version::all_of(rev).to_string(),
             continue_token: if more { token.encode() } else { String::new() },
+            history: history.into(),
         }
     }
 }
@@ -106,6 +109,7 @@ impl Reader<'_> {
             return Ok(self.page_of_cache(kind, &selection, limit, None));
         }
         let token = Token::decode(&request.continue_token)?;
+        same_history(self.store.history(), &token.history)?;
         if token.rev == 0 {
             self.cache.refresh().await?;
             return Ok(self.page_of_cache(kind, &selection, limit, Some(&token.last)));
@@ -122,17 +126,18 @@ impl Reader<'_> {
     ) -> wire::ListResponse {
         self.cache.look(|state| {
             let mut page = Page::default();
+            let history = self.store.history();
             let objects: &mut dyn Iterator<Item = _> = match selection.hot_value(self.table.row(kind)) {
                 Some(value) if limit == 0 => &mut state.kind(kind).with_hot(value),
                 _ => &mut state.kind(kind).range(selection.namespace(), after),
             };
             let mut wanted = objects.filter(|entry| selection.takes(entry));
             while !page.full(limit) {
-                let Some(entry) = wanted.next() else { return page.answer(state.rev(), false) };
+                let Some(entry) = wanted.next() else { return page.answer(history, state.rev(), false) };
                 page.push(entry);
             }
             let more = wanted.next().is_some();
-            page.answer(state.rev(), more)
+            page.answer(history, state.rev(), more)
         })
     }
 
@@ -150,6 +155,7 @@ impl Reader<'_> {
         let end = berth_store::prefix_end(folder.as_bytes());
         let mut start = [row.folder.as_bytes(), token.last.as_bytes(), &[0]].concat();
         let mut page = Page { last: token.last.clone(), ..Page::default() };
+        let history = self.store.history();
         loop {
             let read = self.store.range(&start, &end, STRIDE, At::Rev(token.rev)).await;
             let read = read.map_err(|error| self.expired_or(&error, &page.last))?;
@@ -157,12 +163,12 @@ impl Reader<'_> {
                 read.kvs.iter().filter_map(|kv| Entry::read(row, kv)).filter(|entry| selection.takes(entry));
             for entry in wanted {
                 if page.full(limit) {
-                    return Ok(page.answer(token.rev, true));
+                    return Ok(page.answer(history, token.rev, true));
                 }
                 page.push(&entry);
             }
             let (Some(last), true) = (read.kvs.last(), read.more) else {
-                return Ok(page.answer(token.rev, false));
+                return Ok(page.answer(history, token.rev, false));
             };
             start = [&last.key[..], &[0]].concat();
         }
@@ -176,10 +182,21 @@ impl Reader<'_> {
                 "the list took too long and its revision is compacted; list again, or go on with the \
                               token given here, which reads the newest state"
                     .into();
-            status.metadata.continue_token = Token { v: 1, rev: 0, last: last.into() }.encode();
+            status.metadata.continue_token =
+                Token { v: 1, history: self.store.history().into(), rev: 0, last: last.into() }.encode();
         }
         status
     }
+}
+
+/// Refuses a position of another history than the store's: its numbers mean nothing here.
+pub fn same_history(ours: &str, told: &str) -> Answer<()> {
+    if told.is_empty() || told == ours {
+        return Ok(());
+    }
+    Err(expired(format!(
+        "the store was restored or replaced: its history is {ours}, asked for was {told}; list again"
+    )))
 }
 
 /// Waits for the version that a caller speaks of: the newest when it names none, any state for `0`.

@@ -16,11 +16,15 @@ use crate::cache::Cache;
 use crate::compaction;
 use crate::keys;
 use crate::table::Table;
+use crate::warden;
 use crate::watching::Watches;
 use crate::write::{Request, Writer};
 
 /// Namespaces that are there from the start.
 const NAMESPACES: [&str; 2] = ["default", "berth-system"];
+
+/// How long the store may take to say how it is.
+const TELL_WITHIN: Duration = Duration::from_secs(2);
 
 /// How a server works.
 #[derive(Debug, Clone)]
@@ -100,6 +104,7 @@ impl Server {
         };
         let writer = Writer { store: store.clone(), cache, committer, table, clock };
         let binder = Binder::start(writer.clone(), tasks);
+        tasks.spawn(warden::run(store.clone()));
         tasks.spawn(compaction::run(store, writer.committer.clone(), options.compaction));
         let id = uuid::Uuid::new_v4().simple().to_string();
         let server = Arc::new(Self { writer, watches, binder, cluster_uid, id, form, ending });
@@ -124,11 +129,37 @@ impl Server {
             cluster_uid: self.cluster_uid.clone(),
             server_id: self.id.clone(),
             store: self.form.clone(),
+            history: self.writer.store.history().into(),
         }
+    }
+
+    /// Whether and how well this server works just now.
+    pub async fn health(&self) -> wire::HealthResponse {
+        match tokio::time::timeout(TELL_WITHIN, self.writer.store.health()).await {
+            Ok(Ok(health)) => {
+                let writable = health.read_only.is_none();
+                wire::HealthResponse { ready: true, writable, faults: health.read_only.into_iter().collect() }
+            }
+            Ok(Err(error)) => unready(error.to_string()),
+            Err(_) => unready("the store does not answer".into()),
+        }
+    }
+
+    fn has_namespace(&self, name: &str) -> bool {
+        let kind = wire::Kind { api_version: "v1".into(), kind: "Namespace".into() };
+        let named = self.writer.table.named(Some(&kind));
+        named.is_ok_and(|kind| {
+            let path = self.writer.table.row(kind).path("", name);
+            self.writer.cache.get(kind, &path).is_some()
+        })
     }
 
     async fn make_namespaces(&self) -> Result<(), StartError> {
         for name in NAMESPACES {
+            // A store that is full must not keep a server from serving what is there.
+            if self.has_namespace(name) {
+                continue;
+            }
             let failed = |source| StartError::Bootstrap { what: format!("Namespace `{name}`"), source };
             let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
             let write = wire::Write {
@@ -152,16 +183,23 @@ impl Server {
     }
 }
 
+fn unready(fault: String) -> wire::HealthResponse {
+    wire::HealthResponse { ready: false, writable: false, faults: vec![fault] }
+}
+
 /// The uid of the cluster, made by whoever comes first.
 async fn cluster_uid(store: &dyn Store, committer: &Committer) -> Result<String, StoreError> {
-    let uid = uuid::Uuid::new_v4().simple().to_string();
-    let group = Group {
-        conditions: vec![Condition::absent(keys::CLUSTER)],
-        writes: vec![Write::put(keys::CLUSTER, json!({ "uid": uid }).to_string())],
-    };
-    // Whether it happened or somebody else was first, the store tells what counts.
-    committer.submit(group, &Author { name: "apiserver".into(), epoch: 0 }).await?;
-    let (_, kv) = store.get(keys::CLUSTER.as_bytes(), At::Latest).await?;
+    let (_, mut kv) = store.get(keys::CLUSTER.as_bytes(), At::Latest).await?;
+    if kv.is_none() {
+        let uid = uuid::Uuid::new_v4().simple().to_string();
+        let group = Group {
+            conditions: vec![Condition::absent(keys::CLUSTER)],
+            writes: vec![Write::put(keys::CLUSTER, json!({ "uid": uid }).to_string())],
+        };
+        // Whether it happened or somebody else was first, the store tells what counts.
+        committer.submit(group, &Author { name: "apiserver".into(), epoch: 0 }).await?;
+        (_, kv) = store.get(keys::CLUSTER.as_bytes(), At::Latest).await?;
+    }
     let damaged = || StoreError::Damaged(format!("{} holds no uid", keys::CLUSTER));
     let json = Value::parse(kv.ok_or_else(damaged)?.value)?.json();
     let read: serde_json::Value = serde_json::from_slice(&json).map_err(|_| damaged())?;

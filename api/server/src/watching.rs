@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::cache::{Beginning, Cache, Cut, Delivery, Subscription};
-use crate::read::{await_version, parse_version};
+use crate::read::{await_version, parse_version, same_history};
 use crate::refuse::{Answer, because, expired};
 use crate::selection::Selection;
 use crate::table::Table;
@@ -45,6 +45,7 @@ struct Watching {
     subscription: Subscription,
     bookmarks: Interval,
     ending: watch::Receiver<bool>,
+    history: String,
 }
 
 /// What the watcher has been told.
@@ -73,6 +74,7 @@ impl Watches {
         let row = self.table.row(kind);
         let selection =
             Selection::parse(row, &request.namespace, &request.label_selector, &request.field_selector)?;
+        same_history(self.cache.history(), &request.history)?;
         await_version(&self.cache, &request.resource_version).await?;
         let after = match request.resource_version.as_str() {
             "" | "0" => None,
@@ -84,8 +86,8 @@ impl Watches {
         let mut bookmarks = tokio::time::interval_at(quiet_until, self.bookmarks);
         bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stage = if after.is_some() { Stage::Events } else { Stage::Present };
-        let watching =
-            Watching { pending: first, rev, stage, subscription, bookmarks, ending: self.ending.clone() };
+        let (ending, history) = (self.ending.clone(), self.cache.history().to_owned());
+        let watching = Watching { pending: first, rev, stage, subscription, bookmarks, ending, history };
         Ok(futures::stream::unfold(Some(watching), |watching| async {
             let mut watching = watching?;
             match watching.next().await {
@@ -119,12 +121,12 @@ impl Watching {
                 Woken::Ending => return Err(because(Reason::Unavailable, "the server is being stopped")),
                 Woken::Rung if seeded_bug("bookmark-comes-early") => {
                     self.take()?;
-                    return Ok(message(self.rev, Vec::new()));
+                    return Ok(self.message(self.rev, Vec::new()));
                 }
                 Woken::Rung => {}
                 Woken::Quiet => {
                     self.take()?;
-                    return Ok(self.next_revision().unwrap_or_else(|| message(self.rev, Vec::new())));
+                    return Ok(self.next_revision().unwrap_or_else(|| self.message(self.rev, Vec::new())));
                 }
             }
         }
@@ -142,7 +144,7 @@ impl Watching {
         while bytes < PART_BYTES {
             let Some(delivery) = self.pending.pop_front() else {
                 self.stage = Stage::Events;
-                return wire::WatchResponse { initial_end: true, ..message(self.rev, events) };
+                return wire::WatchResponse { initial_end: true, ..self.message(self.rev, events) };
             };
             bytes += delivery.json.len();
             events.push(event(delivery));
@@ -157,12 +159,14 @@ impl Watching {
         if seeded_bug("watch-splits-a-revision") {
             of_rev = 1;
         }
-        Some(message(rev, self.pending.drain(..of_rev).map(event).collect()))
+        let events = self.pending.drain(..of_rev).map(event).collect();
+        Some(self.message(rev, events))
     }
-}
 
-fn message(rev: Rev, events: Vec<wire::WatchEvent>) -> wire::WatchResponse {
-    wire::WatchResponse { resource_version: Version::all_of(rev).to_string(), events, initial_end: false }
+    fn message(&self, rev: Rev, events: Vec<wire::WatchEvent>) -> wire::WatchResponse {
+        let (resource_version, history) = (Version::all_of(rev).to_string(), self.history.clone());
+        wire::WatchResponse { resource_version, events, initial_end: false, history }
+    }
 }
 
 fn event(delivery: Delivery) -> wire::WatchEvent {

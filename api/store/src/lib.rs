@@ -221,6 +221,10 @@ pub enum StoreError {
     /// The call may have been carried out; sent again unchanged its conditions make it safe.
     #[error("outcome is unknown: {0}")]
     Unknown(String),
+    /// The store was restored from a backup, or another took its place: nothing that was read before holds, and
+    /// whoever keeps any of it starts anew.
+    #[error("store has another history: {0}")]
+    Replaced(String),
     /// What is stored cannot be read: needs a person.
     #[error("store is damaged: {0}")]
     Damaged(String),
@@ -260,6 +264,8 @@ pub struct Health {
     pub rev: Rev,
     /// Why writes are refused at present, if they are.
     pub read_only: Option<String>,
+    /// Why the process must start anew to write again, once that would help.
+    pub start_anew: Option<String>,
 }
 
 /// A stream of changes, revision by revision; ends after an error.
@@ -268,6 +274,10 @@ pub type WatchStream = BoxStream<'static, Result<Changes, StoreError>>;
 /// One ordered history of key-value writes.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
+    /// The name of the store's history. Revisions of one history mean nothing in another: a store restored from a
+    /// backup has another one, as far as that can be told.
+    fn history(&self) -> &str;
+
     /// Tries all groups in one revision, each on its own, as the state was before the call.
     async fn commit(&self, groups: Vec<Group>) -> Result<Committed, StoreError>;
 

@@ -17,6 +17,10 @@ use tokio::task::JoinSet;
 
 use crate::config::{Config, Flags, Name};
 
+/// Why this process ends when the store was restored: caches, epochs and awaited versions are of another history. It
+/// gives back no Lease, for it holds none in this one.
+const OTHER_HISTORY: &str = "the store was restored or replaced: this process starts anew";
+
 /// Where the controllers' Leases are.
 const LEASES: &str = "berth-system";
 
@@ -79,6 +83,7 @@ async fn run(config: Config) -> Result<(), AnyError> {
     let ended = tokio::select! {
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
+        () = client.store_replaced() => return Err(OTHER_HISTORY.into()),
         Some(ended) = running.join_next() => Some(ended),
     };
     drop(stop);

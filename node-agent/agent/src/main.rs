@@ -38,6 +38,9 @@ use crate::config::{Config, Flags, Form, Pace};
 /// How long an agent that was killed may take to let go of its folder.
 const ENDING: Duration = Duration::from_secs(3);
 
+/// Why an agent ends when the store was restored: what it knows of the store is of another history. Containers run on.
+const OTHER_HISTORY: &str = "the store was restored or replaced: this agent starts anew";
+
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
@@ -108,8 +111,10 @@ async fn run(config: Config) -> Result<(), AnyError> {
                 reconnect: config.pace.reconnect,
             };
             let fleet = simulate::Fleet::new(servers, config.pace.client, about)?;
+            let client = fleet.client();
             tokio::select! {
                 ended = fleet.run() => ended.map_err(AnyError::from).map(|never| match never {}),
+                () = client.store_replaced() => Err(OTHER_HISTORY.into()),
                 () = stop => Ok(()),
             }
         }
@@ -203,15 +208,17 @@ impl Setup {
             ports: self.ports,
             address: self.address,
             reconnect: self.pace.reconnect,
+            unknown_tasks: self.pace.unknown_tasks,
         };
         let known = (memory.identity, memory.session);
-        let membership = Membership::new(client, world.clone(), candidate, known, news_in);
+        let membership = Membership::new(client.clone(), world.clone(), candidate, known, news_in);
         tokio::select! {
             () = agent.run(events, news, &mut stop) => {
                 tracing::info!("the agent ends; containers run on");
                 Ok(())
             }
             refused = membership.run() => refused.map_err(AnyError::from).map(|never| match never {}),
+            () = client.store_replaced() => Err(OTHER_HISTORY.into()),
             () = sweep(world, unknown, self.pace.unknown_tasks) => Ok(()),
         }
     }

@@ -6,12 +6,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_client::{Client, Error, FromServer, Hello, OpenLogs, Session, Tunnels, Write};
+use berth_client::{Client, Error, FromServer, Hello, OpenLogs, Query, Session, Tunnels, Write};
 use berth_types::node::{Node, NodeStatus, PortRange};
 use berth_types::{ObjectMeta, Resource};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::agent::News;
@@ -36,6 +37,8 @@ pub struct Candidate {
     pub address: String,
     /// Before a server that failed is asked again.
     pub reconnect: Duration,
+    /// How long Tasks run on that a restored store does not know.
+    pub unknown_tasks: Duration,
 }
 
 /// Why this node cannot be a member; none of it passes by waiting.
@@ -67,6 +70,9 @@ pub enum MembershipError {
         /// The journalled name.
         ours: String,
     },
+    /// The store was restored, and the Node is not in it.
+    #[error("the store was restored or replaced, and Node `{0}` is not in it: this agent starts anew")]
+    OtherHistory(String),
     /// The journal cannot be written.
     #[error("could not journal")]
     Journal(#[from] JournalError),
@@ -123,10 +129,25 @@ impl Membership {
 
     /// The Node of ours, made if there is none.
     async fn join(&mut self) -> Result<Identity, MembershipError> {
+        let mut missing_since = None;
         loop {
             match self.try_join().await? {
                 Joining::Done(identity) => return Ok(identity),
                 Joining::NodeGone(identity) => self.leave(&identity).await?,
+                Joining::NotRestored(identity) => {
+                    let since = *missing_since.get_or_insert_with(|| {
+                        tracing::warn!(
+                            node = identity.name,
+                            lives = ?self.candidate.unknown_tasks,
+                            "the store was restored from before this Node: what runs is stopped when it stays missing"
+                        );
+                        Instant::now()
+                    });
+                    if since.elapsed() >= self.candidate.unknown_tasks {
+                        self.leave(&identity).await?;
+                    }
+                    tokio::time::sleep(self.candidate.reconnect).await;
+                }
                 Joining::Later(error) => {
                     tracing::warn!(error = %error, "cannot register yet");
                     tokio::time::sleep(self.candidate.reconnect).await;
@@ -146,6 +167,10 @@ impl Membership {
             Err(error) => return Ok(Joining::Later(error)),
         };
         self.check_cluster(&cluster)?;
+        let history = match self.history().await {
+            Ok(history) => history,
+            Err(error) => return Ok(Joining::Later(error)),
+        };
         let claim = self.claim()?;
         let found = match self.client.get_as::<Node>("", &self.candidate.name).await {
             Ok(node) => Some(node),
@@ -153,17 +178,25 @@ impl Membership {
             Err(error) => return Ok(Joining::Later(error)),
         };
         match (found, self.known.clone()) {
-            (Some(node), Some(known)) if node.metadata.uid == known.uid => self.refresh(node, known).await,
-            (Some(node), None) if node.metadata.annotations.get(CLAIM) == Some(&claim) => {
-                let identity = self.settle(cluster, &node).await?;
+            (Some(node), Some(known)) if node.metadata.uid == known.uid => {
+                let identity = if known.history == history {
+                    known
+                } else {
+                    self.settle(cluster, history, &node).await?
+                };
                 self.refresh(node, identity).await
             }
+            (Some(node), None) if node.metadata.annotations.get(CLAIM) == Some(&claim) => {
+                let identity = self.settle(cluster, history, &node).await?;
+                self.refresh(node, identity).await
+            }
+            (_, Some(known)) if is_another(&known, &history) => Ok(Joining::NotRestored(known)),
             (_, Some(known)) => Ok(Joining::NodeGone(known)),
             (Some(_), None) => Err(MembershipError::NameTaken(self.candidate.name.clone())),
             (None, None) => {
                 match self.client.write_as::<Node>(&Write::create(&self.new_node(&claim))).await {
                     Ok(node) => {
-                        let identity = self.settle(cluster, &node).await?;
+                        let identity = self.settle(cluster, history, &node).await?;
                         self.refresh(node, identity).await
                     }
                     Err(error @ (Error::Invalid(_) | Error::Refused(_))) => {
@@ -200,9 +233,14 @@ impl Membership {
         }
     }
 
-    async fn settle(&mut self, cluster: String, node: &Node) -> Result<Identity, MembershipError> {
+    async fn settle(
+        &mut self,
+        cluster: String,
+        history: String,
+        node: &Node,
+    ) -> Result<Identity, MembershipError> {
         let (name, uid) = (node.metadata.name.clone(), node.metadata.uid.clone());
-        let identity = Identity { cluster, name, uid };
+        let identity = Identity { cluster, name, uid, history };
         self.world.journal.append(vec![Record::Identity(identity.clone())]).await?;
         self.known = Some(identity.clone());
         Ok(identity)
@@ -287,10 +325,23 @@ impl Membership {
                 SessionEnd::NodeGone => SessionEnd::NodeGone,
             };
             if let SessionEnd::NodeGone = end {
-                return Ok(());
+                match self.history().await {
+                    Ok(history) if is_another(identity, &history) => {
+                        return Err(MembershipError::OtherHistory(identity.name.clone()));
+                    }
+                    Ok(_) => return Ok(()),
+                    Err(error) => {
+                        tracing::warn!(error = %error, "this Node may be gone; nobody can tell yet")
+                    }
+                }
             }
             tokio::time::sleep(self.candidate.reconnect).await;
         }
+    }
+
+    /// The store's history, as a read of its newest state tells it.
+    async fn history(&self) -> Result<String, Error> {
+        Ok(self.client.page(&Query::of::<Node>(), 1, None).await?.history)
     }
 
     /// A session that broke may have done so because the Node was deleted.
@@ -364,7 +415,14 @@ enum Joining {
     Done(Identity),
     /// The journalled Node is gone, or another has its name.
     NodeGone(Identity),
+    /// So it is, but in another history: nobody deleted it, a backup from before it was restored.
+    NotRestored(Identity),
     Later(Error),
+}
+
+/// Whether `history` is surely not the one in which the Node was seen.
+fn is_another(identity: &Identity, history: &str) -> bool {
+    ![identity.history.as_str(), history].contains(&"") && identity.history != history
 }
 
 fn write_claim(path: &std::path::Path) -> io::Result<String> {

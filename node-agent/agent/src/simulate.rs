@@ -62,6 +62,11 @@ impl Fleet {
         Ok(Self { client, servers: servers.to_vec(), options, about })
     }
 
+    /// What it speaks to the servers with.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
     /// Registers all, keeps them present and lets their Tasks run; ends only with an error that waiting does not heal.
     pub async fn run(self) -> Result<std::convert::Infallible, Error> {
         let nodes = self.register().await?;

@@ -150,6 +150,7 @@ impl Resources for Face {
             items: vec![json.into()],
             resource_version: "1023".into(),
             continue_token: next.into(),
+            history: String::new(),
         }))
     }
 
@@ -157,7 +158,9 @@ impl Resources for Face {
         &self,
         request: Request<wire::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, tonic::Status> {
-        self.note(format!("watch from `{}`", request.into_inner().resource_version));
+        let wire::WatchRequest { resource_version, history, .. } = request.into_inner();
+        let of = if history.is_empty() { String::new() } else { format!(" of {history}") };
+        self.note(format!("watch from `{resource_version}`{of}"));
         let script = {
             let mut scripts = self.0.scripts.lock().unwrap();
             if scripts.is_empty() { Vec::new() } else { scripts.remove(0) }
@@ -188,6 +191,13 @@ impl Resources for Face {
 
     async fn delete(&self, _: Request<wire::Write>) -> Result<Response<wire::Object>, tonic::Status> {
         self.object("delete").await
+    }
+
+    async fn health(
+        &self,
+        _: Request<wire::HealthRequest>,
+    ) -> Result<Response<wire::HealthResponse>, tonic::Status> {
+        Ok(Response::new(wire::HealthResponse::default()))
     }
 
     async fn batch(

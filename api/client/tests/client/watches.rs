@@ -15,15 +15,15 @@ fn event(kind: Type, name: &str) -> wire::WatchEvent {
 }
 
 fn message(version: &str, events: Vec<wire::WatchEvent>) -> Result<wire::WatchResponse, Status> {
-    Ok(wire::WatchResponse { resource_version: version.into(), events, initial_end: false })
+    Ok(wire::WatchResponse { resource_version: version.into(), events, ..wire::WatchResponse::default() })
 }
 
 fn present(names: &[&str], version: &str) -> Script {
     let mut script: Script = names.iter().map(|name| message("", vec![event(Type::Added, name)])).collect();
     script.push(Ok(wire::WatchResponse {
         resource_version: version.into(),
-        events: Vec::new(),
         initial_end: true,
+        ..wire::WatchResponse::default()
     }));
     script
 }
@@ -83,12 +83,36 @@ async fn a_watch_whose_version_is_forgotten_gives_the_whole_state_and_says_so() 
     assert_eq!(server.calls(), ["watch from ``", "watch from ``"]);
 }
 
+/// Every message of it is of this history.
+fn of(history: &str, script: Script) -> Script {
+    let told = |message| wire::WatchResponse { history: history.into(), ..message };
+    script.into_iter().map(|said| said.map(told)).collect()
+}
+
+#[tokio::test]
+async fn a_watch_carries_the_history_of_its_version_and_another_one_is_told_to_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let broken = || Err(Status::new(Reason::Unavailable, "the server is being stopped"));
+    let mut first = of("old", present(&["a"], "1023"));
+    first.push(broken());
+    let scripts = vec![first, expired(), of("new", present(&["b"], "7"))];
+    let server = Fake::start(folder.path(), "one", Answers::Nothing, scripts);
+    let client = client(&[server.address()]);
+    let mut watch = client.watch_as::<App>(&Query::of::<App>());
+    assert_eq!(next(&mut watch).await, "initial a at 1023");
+    assert!(futures::FutureExt::now_or_never(client.store_replaced()).is_none());
+    assert_eq!(next(&mut watch).await, "restarted b at 7");
+    assert_eq!(server.calls(), ["watch from ``", "watch from `1023` of old", "watch from ``"]);
+    let heard = tokio::time::timeout(Duration::from_secs(20), client.store_replaced());
+    heard.await.expect("another history was told");
+}
+
 #[tokio::test]
 async fn a_watch_from_a_forgotten_version_says_that_it_lost_events() {
     let folder = tempfile::tempdir().unwrap();
     let server =
         Fake::start(folder.path(), "one", Answers::Nothing, vec![expired(), present(&["b"], "5119")]);
-    let mut watch = client(&[server.address()]).watch_from(&Query::of::<App>(), "1023");
+    let mut watch = client(&[server.address()]).watch_from(&Query::of::<App>(), "1023", "");
     let update = tokio::time::timeout(Duration::from_secs(20), watch.next()).await.unwrap().unwrap();
     assert!(matches!(update, Update::Restarted { .. }), "{update:?}");
 }

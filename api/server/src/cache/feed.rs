@@ -56,7 +56,7 @@ async fn load(store: &dyn Store, table: &Table, window: usize, at: At) -> Result
     }
 }
 
-/// Follows the store for ever; ends with an error only when its history went back.
+/// Follows the store for ever; ends with an error only when its history is another one now.
 pub(super) async fn run(cache: Arc<Cache>) -> Result<(), StoreError> {
     loop {
         match follow(&cache).await {
@@ -67,7 +67,7 @@ pub(super) async fn run(cache: Arc<Cache>) -> Result<(), StoreError> {
                 );
                 rebuild(&cache).await?;
             }
-            StoreError::Damaged(why) => return Err(StoreError::Damaged(why)),
+            over @ (StoreError::Damaged(_) | StoreError::Replaced(_)) => return Err(over),
             error => {
                 tracing::warn!(%error, rev = cache.rev(), "the watch on the store broke: opening it again")
             }
@@ -110,7 +110,7 @@ pub(super) async fn rebuild(cache: &Cache) -> Result<(), StoreError> {
                 cache.reached.send_replace(rev);
                 return Ok(());
             }
-            Err(StoreError::Damaged(why)) => return Err(StoreError::Damaged(why)),
+            Err(over @ (StoreError::Damaged(_) | StoreError::Replaced(_))) => return Err(over),
             Err(error) => tracing::warn!(%error, "the store could not be read: trying again"),
         }
         tokio::time::sleep(PAUSE).await;
@@ -119,14 +119,15 @@ pub(super) async fn rebuild(cache: &Cache) -> Result<(), StoreError> {
 
 /// A store that is behind what it told us was restored from a backup under us: nothing served from here is true.
 async fn refuse_a_past(cache: &Cache) -> Result<(), StoreError> {
-    let Ok(newest) = cache.store.current_rev().await else { return Ok(()) };
+    let newest = match cache.store.current_rev().await {
+        Ok(newest) => newest,
+        Err(replaced @ StoreError::Replaced(_)) => return Err(replaced),
+        Err(_) => return Ok(()),
+    };
     if newest >= cache.rev() {
         return Ok(());
     }
-    Err(StoreError::Damaged(format!(
-        "its newest revision is {newest}, but it had told of {}; after a restore start every apiserver again",
-        cache.rev()
-    )))
+    Err(StoreError::Replaced(format!("its newest revision is {newest}, but it had told of {}", cache.rev())))
 }
 
 impl Cache {

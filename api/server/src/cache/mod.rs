@@ -100,6 +100,11 @@ impl Cache {
         Ok(cache)
     }
 
+    /// The history of the store that this shows.
+    pub fn history(&self) -> &str {
+        self.store.history()
+    }
+
     /// Looks at one state of the store.
     pub fn look<T>(&self, at: impl FnOnce(&State) -> T) -> T {
         at(&self.state.read().unwrap_or_else(PoisonError::into_inner))

@@ -6,6 +6,7 @@
 //! along, and its nodes have some seconds to open a session elsewhere.
 
 mod follow;
+mod fullness;
 mod keys;
 mod logs;
 mod presence;
@@ -88,6 +89,7 @@ impl Nodes {
         tasks.spawn(standing::keep(shared.clone()));
         tasks.spawn(follow::follow(shared.clone()));
         tasks.spawn(sweep::sweep(shared.clone()));
+        tasks.spawn(fullness::attend(shared.clone()));
         Self { shared, tasks: Arc::new(Mutex::new(tasks)) }
     }
 
@@ -139,7 +141,9 @@ impl Shared {
 /// What a failure of the store means to an agent or a reader of logs.
 fn failure(error: &StoreError) -> Status {
     let reason = match error {
-        StoreError::Unavailable(_) | StoreError::Lagged | StoreError::Full(_) => Reason::Unavailable,
+        StoreError::Unavailable(_) | StoreError::Lagged | StoreError::Full(_) | StoreError::Replaced(_) => {
+            Reason::Unavailable
+        }
         // A session whose outcome is unknown is opened again under a larger number.
         StoreError::Unknown(_) => Reason::Unavailable,
         StoreError::Compacted { .. }

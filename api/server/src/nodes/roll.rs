@@ -58,6 +58,8 @@ pub enum Trouble {
     View,
     /// It has no lease, or could not renew it.
     Lease,
+    /// The store takes no writes: an agent that lost its session cannot open another, here or elsewhere.
+    Full,
 }
 
 /// Whether a node is there.
@@ -168,9 +170,9 @@ impl Roll {
         }
     }
 
-    /// This server is in trouble: it judges nobody.
-    pub fn trouble(&mut self, trouble: Trouble) {
-        self.troubles.insert(trouble);
+    /// This server is in trouble: it judges nobody. Whether that is news.
+    pub fn trouble(&mut self, trouble: Trouble) -> bool {
+        self.troubles.insert(trouble)
     }
 
     /// A trouble is over; with the last one begins the time after which it judges again.

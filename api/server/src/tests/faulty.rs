@@ -82,6 +82,10 @@ impl Faulty {
 
 #[async_trait]
 impl Store for Faulty {
+    fn history(&self) -> &str {
+        self.inner.history()
+    }
+
     async fn commit(&self, groups: Vec<Group>) -> Result<Committed, StoreError> {
         self.answers()?;
         let to_sync = |group: &Group| group.writes.iter().any(|write| *write.key() == keys::SYNC);

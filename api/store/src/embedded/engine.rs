@@ -35,12 +35,12 @@ pub(super) enum Job {
 pub(super) struct Engine {
     state: RwLock<State>,
     steps: watch::Sender<u64>,
-    read_only: Mutex<Option<String>>,
+    fault: Mutex<Option<StoreError>>,
 }
 
 impl Engine {
     pub(super) fn new(state: State) -> Self {
-        Self { state: RwLock::new(state), steps: watch::Sender::new(0), read_only: Mutex::new(None) }
+        Self { state: RwLock::new(state), steps: watch::Sender::new(0), fault: Mutex::new(None) }
     }
 
     pub(super) fn state(&self) -> RwLockReadGuard<'_, State> {
@@ -54,7 +54,7 @@ impl Engine {
 
     /// When the next lease runs out; never while nothing can be written.
     pub(super) fn next_lease_end(&self) -> Option<Instant> {
-        if self.read_only().is_some() { None } else { self.state().next_end() }
+        if self.fault().is_some() { None } else { self.state().next_end() }
     }
 
     pub(super) fn lease_is_due(&self) -> bool {
@@ -62,8 +62,8 @@ impl Engine {
     }
 
     /// Why nothing can be written, if that is so.
-    pub(super) fn read_only(&self) -> Option<String> {
-        locked(&self.read_only).clone()
+    pub(super) fn fault(&self) -> Option<StoreError> {
+        locked(&self.fault).clone()
     }
 
     /// Ends all watches.
@@ -179,7 +179,7 @@ impl Desk {
         berth_failpoint::reach("store.journal.before");
         if let Err(fault) = self.journal.append(entries) {
             let why = fault.to_string();
-            *locked(&self.engine.read_only) = Some(why.clone());
+            *locked(&self.engine.fault) = Some(fault.clone());
             self.fault = Some(fault);
             return Err(StoreError::Unknown(why));
         }

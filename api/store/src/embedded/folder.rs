@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::StoreError;
 
@@ -11,6 +11,7 @@ const FILE: &str = "lock";
 /// The folder is ours until this is dropped or the process ends.
 #[derive(Debug)]
 pub(super) struct Folder {
+    path: PathBuf,
     _lock: File,
 }
 
@@ -18,7 +19,11 @@ impl Folder {
     /// Makes the folder if it is missing, and takes it.
     pub(super) fn hold(dir: &Path) -> Result<Self, StoreError> {
         let failed = |error: std::io::Error| {
-            StoreError::Unavailable(format!("could not take data folder {}: {error}", dir.display()))
+            let why = format!("could not take data folder {}: {error}", dir.display());
+            match error.kind() {
+                std::io::ErrorKind::StorageFull => StoreError::Full(format!("{why}; free some space there")),
+                _ => StoreError::Unavailable(why),
+            }
         };
         std::fs::create_dir_all(dir).map_err(failed)?;
         let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).clone();
@@ -29,7 +34,17 @@ impl Folder {
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(failed)?;
-        Ok(Self { _lock: lock })
+        Ok(Self { path: dir.into(), _lock: lock })
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What may still be written there; 0 when nobody tells.
+    pub(super) fn free_bytes(&self) -> u64 {
+        rustix::fs::statvfs(&self.path).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 }
 

@@ -26,21 +26,25 @@ use crate::{At, Committed, Group, Health, Kv, LeaseId, Page, Rev, Store, StoreEr
 use engine::{Desk, Engine, Job, Writer};
 use folder::Folder;
 use journal::NoJournal;
-use redb::RedbJournal;
+use redb::{Opened, RedbJournal};
 use state::State;
 use watch::Cursor;
+
+/// Free bytes with which a journal that ran out of space is tried again.
+const ENOUGH: u64 = 16 << 20;
 
 /// The embedded store.
 pub struct EmbeddedStore {
     engine: Arc<Engine>,
     writer: Writer,
+    history: String,
     durable: Option<Durable>,
 }
 
 /// What a store with a journal holds besides.
 struct Durable {
     thread: Option<JoinHandle<()>>,
-    _held: Folder,
+    held: Folder,
 }
 
 impl EmbeddedStore {
@@ -48,19 +52,20 @@ impl EmbeddedStore {
     pub fn memory() -> Self {
         let engine = Arc::new(Engine::new(State::empty()));
         let writer = Writer::inline(Desk::new(engine.clone(), Box::new(NoJournal), Vec::new()));
-        Self { engine, writer, durable: None }
+        Self { engine, writer, history: name(fastrand::i64(1..)), durable: None }
     }
 
     /// The store of a data folder, which is made when it is missing. `Unavailable` while another process holds it,
     /// `Damaged` when its journal cannot be read. Reads the whole journal: it blocks.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let held = Folder::hold(dir)?;
-        let (journal, state, garbage) = RedbJournal::open(dir)?;
+        let Opened { journal, state, garbage, history } = RedbJournal::open(dir)?;
         let engine = Arc::new(Engine::new(state));
         let desk = Desk::new(engine.clone(), Box::new(journal), garbage);
         let (writer, thread) =
             Writer::thread(desk).map_err(|error| StoreError::Unavailable(format!("no thread: {error}")))?;
-        Ok(Self { engine, writer, durable: Some(Durable { thread: Some(thread), _held: held }) })
+        let durable = Durable { thread: Some(thread), held };
+        Ok(Self { engine, writer, history: name(history), durable: Some(durable) })
     }
 
     async fn run<T>(
@@ -70,6 +75,17 @@ impl EmbeddedStore {
         let (answer, answered) = oneshot::channel();
         self.writer.run(job(answer));
         answered.await.unwrap_or_else(|_| Err(StoreError::Unknown("the store was closed".into())))
+    }
+
+    /// Why only a new process can write, once it could. A journal whose last write failed must not be written again by
+    /// whoever does not know what of it reached the disk.
+    fn start_anew(&self) -> Option<String> {
+        let folder = &self.durable.as_ref()?.held;
+        match self.engine.fault()? {
+            StoreError::Full(_) if folder.free_bytes() < ENOUGH => None,
+            StoreError::Full(_) => Some(format!("there is space in {} again", folder.path().display())),
+            other => Some(other.to_string()),
+        }
     }
 
     /// Ends what has run out before anybody looks: leases need no clock of their own.
@@ -92,8 +108,16 @@ impl Drop for EmbeddedStore {
     }
 }
 
+fn name(history: i64) -> String {
+    format!("{history:016x}")
+}
+
 #[async_trait]
 impl Store for EmbeddedStore {
+    fn history(&self) -> &str {
+        &self.history
+    }
+
     async fn commit(&self, groups: Vec<Group>) -> Result<Committed, StoreError> {
         rules::check(&groups)?;
         self.settle_leases().await?;
@@ -147,6 +171,11 @@ impl Store for EmbeddedStore {
 
     async fn health(&self) -> Result<Health, StoreError> {
         let form = if self.durable.is_some() { "embedded" } else { "memory" };
-        Ok(Health { form: form.into(), rev: self.engine.state().rev(), read_only: self.engine.read_only() })
+        Ok(Health {
+            form: form.into(),
+            rev: self.engine.state().rev(),
+            read_only: self.engine.fault().map(|fault| fault.to_string()),
+            start_anew: self.start_anew(),
+        })
     }
 }

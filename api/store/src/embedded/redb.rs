@@ -1,15 +1,15 @@
 //! The journal on disk: one redb file, one durable transaction per append.
 //!
 //! Tables: `log` holds every version that can still be read, by revision and place in it; `lease` the leases with
-//! their time to live; `meta` the newest and the oldest readable revision, the last lease's id, the format. The
+//! their time to live; `meta` the newest and the oldest readable revision, the last lease's id, the history, the format. The
 //! newest value of each key is its last version: there is no second copy of it. A version that a crash kept from being
 //! dropped is found superseded on load.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
+use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
 
 use super::journal::{Entry, Journal};
 use super::record;
@@ -27,21 +27,31 @@ const CACHE_BYTES: usize = 32 << 20;
 /// An open journal.
 pub(super) struct RedbJournal {
     database: Database,
+    dir: PathBuf,
+}
+
+/// What a journal holds when it is opened.
+pub(super) struct Opened {
+    pub(super) journal: RedbJournal,
+    pub(super) state: State,
+    /// Versions that nobody can read any more.
+    pub(super) garbage: Vec<Place>,
+    /// Drawn once, when the journal was made.
+    pub(super) history: i64,
 }
 
 impl RedbJournal {
-    /// Opens or makes the journal of a data folder that nobody else holds, and reads it; with the places of versions
-    /// that nobody can read any more.
-    pub(super) fn open(dir: &Path) -> Result<(Self, State, Vec<Place>), StoreError> {
+    /// Opens or makes the journal of a data folder that nobody else holds, and reads it.
+    pub(super) fn open(dir: &Path) -> Result<Opened, StoreError> {
+        let failed = |error: JournalError| error.about(dir);
         let path = dir.join(FILE);
-        let database = Database::builder().set_cache_size(CACHE_BYTES).create(&path).map_err(damaged)?;
-        let made = database.begin_write().map_err(damaged)?;
-        prepare(&made)?;
-        made.commit().map_err(damaged)?;
-        File::open(dir).and_then(|folder| folder.sync_all()).map_err(damaged)?;
-        let journal = Self { database };
-        let (state, gone) = journal.load()?;
-        Ok((journal, state, gone))
+        let database = Database::builder().set_cache_size(CACHE_BYTES).create(&path);
+        let database = database.map_err(|error| failed(redb::Error::from(error).into()))?;
+        let history = prepare(&database).map_err(failed)?;
+        File::open(dir).and_then(|folder| folder.sync_all()).map_err(|error| failed(error.into()))?;
+        let journal = Self { database, dir: dir.into() };
+        let (state, garbage) = journal.load()?;
+        Ok(Opened { journal, state, garbage, history })
     }
 
     fn load(&self) -> Result<(State, Vec<Place>), StoreError> {
@@ -69,7 +79,7 @@ impl RedbJournal {
 
 impl Journal for RedbJournal {
     fn append(&mut self, entries: &[Entry]) -> Result<(), StoreError> {
-        self.write(entries).map_err(|error| read_only(&error))
+        self.write(entries).map_err(|error| read_only(&self.dir, &error))
     }
 }
 
@@ -89,20 +99,36 @@ impl RedbJournal {
     }
 }
 
-fn prepare(made: &WriteTransaction) -> Result<(), StoreError> {
-    made.open_table(LOG).map_err(damaged)?;
-    made.open_table(LEASE).map_err(damaged)?;
-    let mut meta = made.open_table(META).map_err(damaged)?;
-    let found = meta.get("format").map_err(damaged)?.map(|format| format.value());
-    match found {
-        Some(FORMAT) => Ok(()),
-        Some(other) => Err(StoreError::Damaged(format!("the journal has format {other}, known is {FORMAT}"))),
-        None => {
-            meta.insert("format", FORMAT).map_err(damaged)?;
-            meta.insert("rev", State::empty().rev()).map_err(damaged)?;
-            Ok(())
+/// Makes what is missing; the history's number. Nothing is written into a journal that has all.
+fn prepare(database: &Database) -> Result<i64, JournalError> {
+    let made = database.begin_write()?;
+    let history = {
+        made.open_table(LOG)?;
+        made.open_table(LEASE)?;
+        let mut meta = made.open_table(META)?;
+        let found = meta.get("format")?.map(|format| format.value());
+        match found {
+            Some(FORMAT) => {}
+            Some(other) => {
+                return Err(JournalError::Unreadable(format!("it has format {other}, known is {FORMAT}")));
+            }
+            None => {
+                meta.insert("format", FORMAT)?;
+                meta.insert("rev", State::empty().rev())?;
+            }
         }
-    }
+        let history = meta.get("history")?.map(|history| history.value());
+        match history {
+            Some(history) => history,
+            None => {
+                let history = fastrand::i64(1..);
+                meta.insert("history", history)?;
+                history
+            }
+        }
+    };
+    made.commit()?;
+    Ok(history)
 }
 
 fn add(
@@ -133,25 +159,50 @@ fn add(
     Ok(())
 }
 
-fn damaged(error: impl Into<JournalError>) -> StoreError {
-    StoreError::Damaged(error.into().0)
+fn damaged(error: impl Into<redb::Error>) -> StoreError {
+    StoreError::Damaged(format!("the journal cannot be read: {}", error.into()))
 }
 
-/// What went wrong while the journal was opened or read.
-struct JournalError(String);
+/// What went wrong while the journal was opened.
+enum JournalError {
+    Redb(redb::Error),
+    Unreadable(String),
+}
 
-impl<E: std::error::Error> From<E> for JournalError {
+impl<E: Into<redb::Error>> From<E> for JournalError {
     fn from(error: E) -> Self {
-        Self(format!("the journal cannot be read: {error}"))
+        Self::Redb(error.into())
     }
 }
 
-fn read_only(error: &redb::Error) -> StoreError {
-    let why = format!(
-        "the journal cannot be written: {error}; only reads are served until the process starts anew"
-    );
-    match error {
-        redb::Error::Io(io) if io.kind() == std::io::ErrorKind::StorageFull => StoreError::Full(why),
-        _ => StoreError::Unavailable(why),
+impl JournalError {
+    fn about(self, dir: &Path) -> StoreError {
+        match self {
+            Self::Redb(error) if is_full(&error) => {
+                let dir = dir.display();
+                StoreError::Full(format!(
+                    "the journal in {dir} cannot be opened: {error}; free some space there"
+                ))
+            }
+            Self::Redb(error) => damaged(error),
+            Self::Unreadable(why) => StoreError::Damaged(format!("the journal cannot be read: {why}")),
+        }
     }
+}
+
+fn is_full(error: &redb::Error) -> bool {
+    matches!(error, redb::Error::Io(io) if io.kind() == std::io::ErrorKind::StorageFull)
+}
+
+fn read_only(dir: &Path, error: &redb::Error) -> StoreError {
+    let dir = dir.display();
+    if is_full(error) {
+        return StoreError::Full(format!(
+            "the journal in {dir} cannot be written: {error}; free some space there: reads are served meanwhile, \
+             and the store is opened anew by itself then"
+        ));
+    }
+    StoreError::Unavailable(format!(
+        "the journal in {dir} cannot be written: {error}; it must be opened anew"
+    ))
 }

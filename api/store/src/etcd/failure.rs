@@ -16,6 +16,24 @@ pub(super) enum Failure {
     Refused(Refused),
 }
 
+impl Failure {
+    /// The same of a question that was asked before anything was sent.
+    pub(super) fn before_sending(self) -> Self {
+        match self {
+            Self::Unclear(why) | Self::NotDone(why) => Self::NotDone(why),
+            Self::Refused(refused) => Self::Refused(refused),
+        }
+    }
+
+    /// Whether etcd itself said so, over a connection that works.
+    pub(super) fn is_etcds_word(&self) -> bool {
+        match self {
+            Self::NotDone(why) | Self::Unclear(why) => why.contains("etcdserver: "),
+            Self::Refused(_) => true,
+        }
+    }
+}
+
 /// Why etcd said no.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Refused {
@@ -69,11 +87,9 @@ fn judge_status(status: &Status) -> Failure {
         Code::OutOfRange if why.contains("has been compacted") => Failure::Refused(Refused::Compacted),
         Code::OutOfRange if why.contains("is a future revision") => Failure::Refused(Refused::Future),
         Code::NotFound if why.contains("lease not found") => Failure::Refused(Refused::NoLease),
-        Code::ResourceExhausted if why.contains("database space exceeded") => {
-            Failure::Refused(Refused::Other(StoreError::Full(
-                "etcd has raised NOSPACE: compact, defragment every member, then disarm the alarm".into(),
-            )))
-        }
+        Code::ResourceExhausted if why.contains("database space exceeded") => Failure::Refused(
+            Refused::Other(StoreError::Full(format!("etcd has raised NOSPACE; {}", super::REMEDY))),
+        ),
         Code::ResourceExhausted if why.contains("too many requests") => Failure::NotDone(why),
         Code::Unavailable if why == "etcdserver: no leader" => Failure::NotDone(why),
         Code::Unavailable if why.contains("not capable") => Failure::NotDone(why),
@@ -162,7 +178,7 @@ mod tests {
         means(
             Status::resource_exhausted("etcdserver: mvcc: database space exceeded"),
             expect![[
-                r#"Refused(Other(Full("etcd has raised NOSPACE: compact, defragment every member, then disarm the alarm")))"#
+                r#"Refused(Other(Full("etcd has raised NOSPACE; compact etcd, defragment every member, then disarm the alarm: `etcdctl compaction REVISION`, `etcdctl defrag --cluster`, `etcdctl alarm disarm`")))"#
             ]],
         );
     }

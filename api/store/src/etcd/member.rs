@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use etcd_client::{Channel, Client, ConnectOptions, KvClient, LeaseClient, MaintenanceClient, WatchClient};
+use etcd_client::{Channel, WatchClient};
 use tokio::time::Instant;
 use tonic::transport::Endpoint;
 
-use super::EtcdOptions;
 use super::failure::{Failure, Refused, judge};
+use super::line::{Line, client};
+use super::past::Past;
+use super::{ANY_KEY, EtcdOptions};
 use crate::StoreError;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
@@ -22,7 +24,9 @@ const SHUNNED: Duration = Duration::from_secs(15);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// The largest message that is taken in; pages are far smaller, one revision's changes at most 1.4 MB, twice.
-const LARGEST_MESSAGE: usize = 64 << 20;
+pub(super) const LARGEST_MESSAGE: usize = 64 << 20;
+
+const NO_ANSWER: &str = "no answer";
 
 /// Whether a request may be sent again after one that may have been carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,13 +37,11 @@ pub(super) enum Repeat {
     Unsafe,
 }
 
-/// One member. Its leases have a connection of their own, so that large answers do not delay a renewal; so has
-/// every watch.
+/// One member.
 pub(super) struct Member {
     endpoint: Endpoint,
     url: String,
-    calls: Client,
-    leases: Client,
+    line: Mutex<Option<Arc<Line>>>,
     shunned_until: Mutex<Option<Instant>>,
 }
 
@@ -55,30 +57,32 @@ impl Member {
             .http2_keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PONG_WITHIN)
             .keep_alive_while_idle(true);
-        let calls = client(&endpoint)?;
-        let leases = client(&endpoint)?;
-        Ok(Self { endpoint, url: url.to_owned(), calls, leases, shunned_until: Mutex::new(None) })
+        Ok(Self { endpoint, url: url.to_owned(), line: Mutex::default(), shunned_until: Mutex::default() })
     }
 
     pub(super) fn url(&self) -> &str {
         &self.url
     }
 
-    pub(super) fn kv(&self) -> KvClient {
-        self.calls.kv_client().max_decoding_message_size(LARGEST_MESSAGE)
+    /// The line to it, a new one when there is none.
+    pub(super) fn line(&self) -> Result<Arc<Line>, StoreError> {
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(line) = &*line {
+            return Ok(line.clone());
+        }
+        Ok(line.insert(Arc::new(Line::new(&self.endpoint)?)).clone())
     }
 
-    pub(super) fn maintenance(&self) -> MaintenanceClient {
-        self.calls.maintenance_client()
-    }
-
-    pub(super) fn lease(&self) -> LeaseClient {
-        self.leases.lease_client()
+    /// Nobody begins anything over this line any more.
+    fn hang_up(&self, broken: &Arc<Line>) {
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        line.take_if(|line| Arc::ptr_eq(line, broken));
     }
 
     /// A watch client on a connection of its own: a slow watcher holds up nobody else.
     pub(super) fn watch(&self) -> Result<WatchClient, StoreError> {
-        Ok(client(&self.endpoint)?.watch_client().max_decoding_message_size(LARGEST_MESSAGE))
+        let client = client(Channel::Tonic(self.endpoint.connect_lazy()))?;
+        Ok(client.watch_client().max_decoding_message_size(LARGEST_MESSAGE))
     }
 
     /// Asks this member last for a while.
@@ -92,23 +96,13 @@ impl Member {
     }
 }
 
-/// A client on a new connection, which comes about with its first request.
-fn client(endpoint: &Endpoint) -> Result<Client, StoreError> {
-    let channel = Channel::Tonic(endpoint.connect_lazy());
-    let options = ConnectOptions::new().with_require_leader(true);
-    let made = futures::FutureExt::now_or_never(Client::from_channel(channel, Some(options)));
-    match made.expect("without a user nothing is sent") {
-        Ok(client) => Ok(client),
-        Err(error) => Err(StoreError::BadCall(error.to_string())),
-    }
-}
-
 /// All members, and the one that is asked first.
 pub(super) struct Members {
     members: Vec<Arc<Member>>,
     first: AtomicUsize,
     deadline: Duration,
     patience: Duration,
+    past: Past,
 }
 
 impl Members {
@@ -119,12 +113,17 @@ impl Members {
             return Err(StoreError::BadCall("no etcd endpoint is given".into()));
         }
         let EtcdOptions { deadline, patience, .. } = *options;
-        Ok(Self { members, first: AtomicUsize::new(0), deadline, patience })
+        Ok(Self { members, first: AtomicUsize::new(0), deadline, patience, past: Past::default() })
     }
 
     /// How long a call may take.
     pub(super) fn deadline(&self) -> Duration {
         self.deadline
+    }
+
+    /// The history that the members tell of.
+    pub(super) fn past(&self) -> &Past {
+        &self.past
     }
 
     pub(super) fn all(&self) -> &[Arc<Member>] {
@@ -150,7 +149,7 @@ impl Members {
     pub(super) async fn call<T, F>(
         &self,
         repeat: Repeat,
-        ask: impl Fn(Arc<Member>) -> F + Send + Sync,
+        ask: impl Fn(Arc<Line>) -> F + Send + Sync,
     ) -> Result<T, Refused>
     where
         F: Future<Output = Result<T, etcd_client::Error>> + Send,
@@ -187,7 +186,7 @@ impl Members {
 
     async fn attempt<T, F>(
         &self,
-        ask: &(impl Fn(Arc<Member>) -> F + Send + Sync),
+        ask: &(impl Fn(Arc<Line>) -> F + Send + Sync),
         member: &Arc<Member>,
         give_up: Instant,
     ) -> Result<T, Failure>
@@ -195,9 +194,37 @@ impl Members {
         F: Future<Output = Result<T, etcd_client::Error>> + Send,
     {
         let until = give_up.min(Instant::now() + self.patience);
-        match tokio::time::timeout_at(until, ask(member.clone())).await {
-            Ok(answer) => answer.map_err(|error| judge(&error)),
-            Err(_) => Err(Failure::Unclear("no answer".into())),
+        let line = member.line().map_err(refused)?;
+        let proven = tokio::time::timeout_at(until, self.prove(&line)).await;
+        let proven = proven.unwrap_or_else(|_| Err(Failure::NotDone(NO_ANSWER.into())));
+        let answer = match proven {
+            Ok(()) => match tokio::time::timeout_at(until, ask(line.clone())).await {
+                Ok(answer) => answer.map_err(|error| judge(&error)),
+                Err(_) => Err(Failure::Unclear(NO_ANSWER.into())),
+            },
+            Err(failure) => Err(failure),
+        };
+        if answer.as_ref().is_err_and(|failure| !failure.is_etcds_word()) {
+            member.hang_up(&line);
         }
+        answer
     }
+
+    /// Asks whoever is at the other end of a new line for its history: another one than ours is refused for ever.
+    async fn prove(&self, line: &Line) -> Result<(), Failure> {
+        self.past.check().map_err(refused)?;
+        let asking = || async {
+            let told = self.past.told();
+            let found = line.kv().get(ANY_KEY, None).await.map_err(|error| judge(&error).before_sending())?;
+            let header =
+                found.header().ok_or_else(|| Failure::NotDone("an answer without a header".into()))?;
+            self.past.is_of(header.cluster_id()).map_err(refused)?;
+            self.past.reaches(told, header.revision()).map_err(refused)
+        };
+        line.proven.get_or_try_init(asking).await.copied()
+    }
+}
+
+fn refused(error: StoreError) -> Failure {
+    Failure::Refused(Refused::Other(error))
 }

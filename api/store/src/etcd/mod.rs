@@ -2,8 +2,10 @@
 //! means is decided here. A call of `commit` is one transaction with a nested one for each group.
 
 mod failure;
+mod line;
 mod member;
 mod pages;
+mod past;
 mod transaction;
 mod version;
 mod watch;
@@ -21,6 +23,10 @@ use crate::{
 use failure::Refused;
 use member::{Members, Repeat};
 use watch::Watcher;
+
+/// What ends an alarm of etcd about its space.
+const REMEDY: &str = "compact etcd, defragment every member, then disarm the alarm: `etcdctl compaction REVISION`, \
+                      `etcdctl defrag --cluster`, `etcdctl alarm disarm`";
 
 /// A key that is read for the revision that comes with it; it need not be there.
 const ANY_KEY: &[u8] = b"/";
@@ -103,8 +109,8 @@ impl EtcdStore {
             Write::Delete { .. } => None,
         });
         for lease in leases {
-            let left = self.members.call(Repeat::Safe, |member| async move {
-                Ok(member.lease().time_to_live(lease, None).await?.ttl())
+            let left = self.members.call(Repeat::Safe, |line| async move {
+                Ok(line.lease().time_to_live(lease, None).await?.ttl())
             });
             match left.await {
                 Ok(left) if left > 0 => {}
@@ -118,17 +124,25 @@ impl EtcdStore {
 
 #[async_trait]
 impl Store for EtcdStore {
+    fn history(&self) -> &str {
+        self.members.past().name()
+    }
+
     async fn commit(&self, groups: Vec<Group>) -> Result<Committed, StoreError> {
         rules::check(&groups)?;
         let answer = self
             .members
-            .call(Repeat::Unsafe, |member| {
+            .call(Repeat::Unsafe, |line| {
                 let request = transaction::request(&groups);
-                async move { member.kv().txn(request).await }
+                async move { line.kv().txn(request).await }
             })
             .await;
         match answer {
-            Ok(response) => transaction::committed(&groups, response),
+            Ok(response) => {
+                let committed = transaction::committed(&groups, response)?;
+                self.members.past().tell(committed.rev);
+                Ok(committed)
+            }
             Err(Refused::NoLease) => Err(self.missing_lease(&groups).await),
             Err(refused) => Err(self.explain(refused).await),
         }
@@ -161,7 +175,7 @@ impl Store for EtcdStore {
         rules::check_rev(rev)?;
         let answer = self
             .members
-            .call(Repeat::Unsafe, |member| async move { member.kv().compact(rev, None).await.map(|_| ()) });
+            .call(Repeat::Unsafe, |line| async move { line.kv().compact(rev, None).await.map(|_| ()) });
         match answer.await {
             Ok(()) => Ok(()),
             Err(refused) => Err(self.explain(refused).await),
@@ -179,32 +193,32 @@ impl Store for EtcdStore {
         let seconds = i64::try_from(ttl.as_millis().div_ceil(1000)).unwrap_or(i64::MAX);
         let answer = self
             .members
-            .call(Repeat::Safe, |member| async move { Ok(member.lease().grant(seconds, None).await?.id()) });
+            .call(Repeat::Safe, |line| async move { Ok(line.lease().grant(seconds, None).await?.id()) });
         answer.await.map_err(Refused::plain)
     }
 
     async fn lease_renew(&self, lease: LeaseId) -> Result<(), StoreError> {
         let answer = self
             .members
-            .call(Repeat::Safe, |member| async move { member.lease().keep_alive(lease).await.map(|_| ()) });
+            .call(Repeat::Safe, |line| async move { line.lease().keep_alive(lease).await.map(|_| ()) });
         answer.await.map_err(|refused| refused.of_lease(lease))
     }
 
     async fn lease_revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
         let answer = self
             .members
-            .call(Repeat::Unsafe, |member| async move { member.lease().revoke(lease).await.map(|_| ()) });
+            .call(Repeat::Unsafe, |line| async move { line.lease().revoke(lease).await.map(|_| ()) });
         answer.await.map_err(|refused| refused.of_lease(lease))
     }
 
     async fn health(&self) -> Result<Health, StoreError> {
         let rev = self.current_rev().await?;
-        let answer =
-            self.members.call(Repeat::Safe, |member| async move { member.maintenance().status().await });
+        let answer = self.members.call(Repeat::Safe, |line| async move { line.maintenance().status().await });
         let status = answer.await.map_err(Refused::plain)?;
         let alarms: Vec<&str> =
             status.errors().iter().map(String::as_str).filter(|error| error.contains("alarm:")).collect();
-        let read_only = if alarms.is_empty() { None } else { Some(alarms.join(", ")) };
-        Ok(Health { form: format!("etcd {}", status.version()), rev, read_only })
+        let read_only =
+            if alarms.is_empty() { None } else { Some(format!("{}; {REMEDY}", alarms.join(", "))) };
+        Ok(Health { form: format!("etcd {}", status.version()), rev, read_only, start_anew: None })
     }
 }

@@ -28,7 +28,7 @@ pub(super) async fn get(members: &Members, key: &[u8], at: At) -> Result<(Rev, O
         return Err(Refused::Other(StoreError::BadCall("a key is empty".into())));
     }
     let mut found = ask(members, key, GetOptions::new(), at).await?;
-    Ok((read_rev(&found, at)?, found.take_kvs().pop().map(kv)))
+    Ok((read_rev(members, &found, at)?, found.take_kvs().pop().map(kv)))
 }
 
 /// The keys of a range, in as many pages as it takes. When the newest state is compacted away between two pages,
@@ -70,7 +70,7 @@ async fn range_once(
             }
             answer => answer?,
         };
-        whole.rev = read_rev(&found, at)?;
+        whole.rev = read_rev(members, &found, at)?;
         at = At::Rev(whole.rev);
         whole.more = found.more();
         let kvs: Vec<Kv> = found.take_kvs().into_iter().map(kv).collect();
@@ -95,17 +95,21 @@ async fn ask(members: &Members, key: &[u8], options: GetOptions, at: At) -> Resu
         At::Latest => options,
         At::Rev(rev) => options.with_revision(rev),
     };
-    let asked = members.call(Repeat::Safe, |member| {
+    let asked = members.call(Repeat::Safe, |line| {
         let (key, options) = (key.to_vec(), options.clone());
-        async move { member.kv().get(key, Some(options)).await }
+        async move { line.kv().get(key, Some(options)).await }
     });
     asked.await
 }
 
-fn read_rev(found: &GetResponse, at: At) -> Result<Rev, Refused> {
+fn read_rev(members: &Members, found: &GetResponse, at: At) -> Result<Rev, Refused> {
     let odd = || Refused::Other(StoreError::Damaged("etcd answered without a header".into()));
     match at {
-        At::Latest => Ok(found.header().ok_or_else(odd)?.revision()),
+        At::Latest => {
+            let rev = found.header().ok_or_else(odd)?.revision();
+            members.past().tell(rev);
+            Ok(rev)
+        }
         At::Rev(rev) => Ok(rev),
     }
 }

@@ -21,10 +21,10 @@ enum Quality {
 
 /// Checks every member that answers; at least one must.
 pub(super) async fn check(members: &Members, unsupported: Unsupported) -> Result<(), StoreError> {
-    let any = members.call(Repeat::Safe, |member| async move { member.maintenance().status().await });
+    let any = members.call(Repeat::Safe, |line| async move { line.maintenance().status().await });
     any.await.map_err(Refused::plain)?;
     for member in members.all() {
-        let mut maintenance = member.maintenance();
+        let mut maintenance = member.line()?.maintenance();
         let Ok(Ok(status)) = tokio::time::timeout(TELL_WITHIN, maintenance.status()).await else {
             tracing::warn!(member = member.url(), "etcd member does not tell its version");
             continue;

@@ -9,10 +9,11 @@ use bytes::Bytes;
 use etcd_client::{Event, EventType, KeyValue, WatchOptions, WatchResponse};
 use futures::Stream;
 
+use super::ANY_KEY;
 use super::failure::{Failure, Refused, judge};
 use super::member::{Member, Members};
-use super::pages::kv;
-use crate::{Change, Changes, Rev, StoreError};
+use super::pages::{self, kv};
+use crate::{At, Change, Changes, Rev, StoreError};
 
 /// After this long without a word etcd is asked for one; after two more without an answer the watch is dead.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -30,6 +31,14 @@ pub(super) struct Watcher {
     link: Option<Link>,
     ready: VecDeque<Changes>,
     pause: Duration,
+    opened: Opened,
+}
+
+/// Whether a stream was there before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Opened {
+    Never,
+    Once,
 }
 
 /// An open stream of a member.
@@ -58,6 +67,7 @@ impl Watcher {
             link: None,
             ready: VecDeque::new(),
             pause: FIRST_PAUSE,
+            opened: Opened::Never,
         }
     }
 
@@ -98,11 +108,15 @@ impl Watcher {
         let link = match &mut self.link {
             Some(link) => link,
             None => {
+                if self.opened == Opened::Once {
+                    still_the_same(&self.members).await?;
+                }
                 let link = Link::open(&self.members, &self.start, &self.end, self.next).await?;
+                self.opened = Opened::Once;
                 self.link.insert(link)
             }
         };
-        let Some(events) = link.receive().await? else {
+        let Some(events) = link.receive(&self.members).await? else {
             return Ok(());
         };
         self.pause = FIRST_PAUSE;
@@ -111,6 +125,7 @@ impl Watcher {
         }
         if let Some(last) = self.ready.back_mut() {
             self.next = last.rev + 1;
+            self.members.past().tell(last.rev);
         }
         for changes in &mut self.ready {
             changes.changes.sort_by(|a, b| a.key.cmp(&b.key));
@@ -143,6 +158,16 @@ fn change(event: Event) -> Option<(Rev, Change)> {
     Some((rev, Change { now, before, key }))
 }
 
+/// A stream that is opened after another may reach an etcd that was restored meanwhile, and would wait there for a
+/// revision of the old history.
+async fn still_the_same(members: &Members) -> Result<(), Cut> {
+    match pages::get(members, ANY_KEY, At::Latest).await {
+        Ok(_) => Ok(()),
+        Err(Refused::Other(replaced @ StoreError::Replaced(_))) => Err(Cut::Over(replaced)),
+        Err(refused) => Err(Cut::Broken(refused.plain().to_string())),
+    }
+}
+
 impl Link {
     async fn open(members: &Members, start: &Bytes, end: &Bytes, from: Rev) -> Result<Self, Cut> {
         let member = members.in_order().swap_remove(0);
@@ -164,11 +189,15 @@ impl Link {
 
     /// The events of the next whole answer; None when it has none. Asks for a sign of life when there is silence:
     /// the revision in such a sign counts for nothing, for old versions tell one before its events.
-    async fn receive(&mut self) -> Result<Option<Vec<Event>>, Cut> {
+    async fn receive(&mut self, members: &Members) -> Result<Option<Vec<Event>>, Cut> {
         let mut asked = 0;
         loop {
             match tokio::time::timeout(SILENCE, self.stream.message()).await {
-                Ok(Ok(Some(answer))) => return self.read(answer),
+                Ok(Ok(Some(answer))) => {
+                    let cluster = answer.header().map(etcd_client::ResponseHeader::cluster_id);
+                    cluster.map_or(Ok(()), |cluster| members.past().is_of(cluster)).map_err(Cut::Over)?;
+                    return self.read(answer);
+                }
                 Ok(Ok(None)) => return Err(Cut::Broken("the stream ended".into())),
                 Ok(Err(error)) => return Err(broken(&error)),
                 Err(_) if asked == QUESTIONS => return Err(Cut::Broken("silence".into())),

@@ -71,6 +71,10 @@ impl Faulty {
 
 #[async_trait]
 impl Store for Faulty {
+    fn history(&self) -> &str {
+        self.inner.history()
+    }
+
     async fn commit(&self, groups: Vec<Group>) -> Result<Committed, StoreError> {
         tokio::task::yield_now().await;
         let lost = || StoreError::Unknown("the line broke".into());

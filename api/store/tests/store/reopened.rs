@@ -28,6 +28,16 @@ async fn a_store_is_opened_by_one_process_at_a_time() {
 }
 
 #[tokio::test]
+async fn a_journal_has_one_history_and_no_other_has_it() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let history = EmbeddedStore::open(dir.path()).unwrap().history().to_owned();
+    assert_eq!(history.len(), 16);
+    assert_eq!(EmbeddedStore::open(dir.path()).unwrap().history(), history);
+    assert_ne!(EmbeddedStore::open(other.path()).unwrap().history(), history);
+    assert_ne!(EmbeddedStore::memory().history(), EmbeddedStore::memory().history());
+}
+
+#[tokio::test]
 async fn revisions_go_on_where_they_ended() {
     let dir = tempfile::tempdir().unwrap();
     let store = EmbeddedStore::open(dir.path()).unwrap();

@@ -88,6 +88,9 @@ pub struct Identity {
     pub name: String,
     /// uid of the Node.
     pub uid: String,
+    /// The store's history in which the Node was last seen; empty in older journals.
+    #[serde(default)]
+    pub history: String,
 }
 
 /// How an attempt ended.

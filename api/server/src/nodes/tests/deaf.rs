@@ -15,6 +15,10 @@ pub struct Deaf {
 
 #[async_trait::async_trait]
 impl Store for Deaf {
+    fn history(&self) -> &str {
+        self.inner.history()
+    }
+
     async fn commit(&self, groups: Vec<Group>) -> Result<Committed, StoreError> {
         self.inner.commit(groups).await
     }

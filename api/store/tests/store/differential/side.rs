@@ -272,6 +272,7 @@ impl Side {
             | StoreError::Full(_)
             | StoreError::Unavailable(_)
             | StoreError::Unknown(_)
+            | StoreError::Replaced(_)
             | StoreError::Damaged(_)) => panic!("{other}"),
         }
     }
