@@ -8,6 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use berth_failpoint::PLACES;
 
+use crate::soak;
+
 /// Hits by place.
 pub type Hits = BTreeMap<String, u64>;
 
@@ -31,6 +33,7 @@ pub fn counted_in(folder: &Path) -> Hits {
 pub fn gather(folder: &Path) {
     let mut gathered = gathered();
     for (place, count) in counted_in(folder) {
+        soak::tally_hits(&place, count);
         *gathered.entry(place).or_default() += count;
     }
 }

@@ -71,6 +71,11 @@ pub fn tally(counted: Counted, count: usize) {
     append(&json!({ "scenario": scenario, "counted": counted.name(), "count": count }));
 }
 
+/// Adds hits of a failpoint to the soak's table.
+pub fn tally_hits(place: &str, count: u64) {
+    append(&json!({ "place": place, "counted": "hits", "count": count }));
+}
+
 /// Runs one scenario under its name in the table.
 pub fn scenario(name: &str, run: impl FnOnce()) {
     *SCENARIO.lock().unwrap_or_else(PoisonError::into_inner) = name.to_string();
