@@ -2,7 +2,8 @@
 //! then `cargo bench --workspace --bench speed`, as root. A table for people; the same as JSON lines in
 //! `target/bench/speed.jsonl` or the file that is named (a word that ends in `.jsonl`). Nothing here fails for being
 //! slow: machines differ, so figures mean something only beside those of the same run.
-//! Words on the command line choose: `store`, `many`, `apply`, `watchers`, `idle`, `containers`; `embedded` or `etcd` among the
+//! Words on the command line choose: `store`, `many`, `apply`, `watchers`, `recovery`, `idle`,
+//! `containers`; `embedded` or `etcd` among the
 //! forms; `nodes=5000` how many nodes `many` simulates.
 
 use std::path::PathBuf;
@@ -17,6 +18,8 @@ mod containers;
 mod idle;
 mod many;
 mod measure;
+mod recovery;
+mod scene;
 mod store;
 mod watchers;
 mod writes;
@@ -24,7 +27,7 @@ mod writes;
 use measure::{Figure, Report};
 
 const FORMS: [(&str, StoreForm); 2] = [("embedded", Embedded), ("etcd", Etcd("3.5.1"))];
-const PARTS: [&str; 6] = ["store", "many", "apply", "watchers", "idle", "containers"];
+const PARTS: [&str; 7] = ["store", "many", "apply", "watchers", "recovery", "idle", "containers"];
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
@@ -52,6 +55,9 @@ fn main() {
         }
         if part("watchers") {
             watchers::measure(name, form, &mut report);
+        }
+        if part("recovery") {
+            recovery::measure(name, form, &mut report);
         }
         if part("idle") {
             idle::measure(name, form, &mut report);
