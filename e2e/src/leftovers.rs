@@ -36,9 +36,22 @@ fn files(dir: &Path) -> Vec<String> {
 
 /// Ids of the processes in the cgroup of one Task, container by container, in every hierarchy.
 pub fn processes_of_task(dir: &Path, task_uid: &str) -> Vec<u32> {
+    processes_in(dir, |path| path.iter().any(|part| part == task_uid))
+}
+
+/// Ids of the processes in the cgroup of one container of a Task, and below.
+pub fn processes_of_container(dir: &Path, task_uid: &str, container: &str) -> Vec<u32> {
+    let inside = |path: &Path| {
+        let mut below = path.iter().skip_while(|part| *part != task_uid);
+        below.nth(1).is_some_and(|part| part == container)
+    };
+    processes_in(dir, inside)
+}
+
+fn processes_in(dir: &Path, is_asked: impl Fn(&Path) -> bool) -> Vec<u32> {
     let mut pids: Vec<u32> = cgroups(dir)
         .iter()
-        .filter(|path| path.iter().any(|part| part == task_uid))
+        .filter(|path| is_asked(path))
         .flat_map(|path| {
             fs::read_to_string(path.join("cgroup.procs"))
                 .unwrap_or_default()

@@ -5,6 +5,7 @@ pub mod etcd;
 pub mod history;
 pub mod hits;
 pub mod http;
+pub mod identity;
 pub mod leftovers;
 pub mod monotonic;
 pub mod namespaces;

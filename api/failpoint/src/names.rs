@@ -67,11 +67,12 @@ pub const PLACES: &[&str] = &[
     "agent.cleanup.journalled",
     "agent.cleanup.shim-ended",
     "agent.cleanup.after",
-    // Statuses, and among them those that acknowledge a Task's end: before they are sent, after the answer.
+    // Statuses, before they are sent and after the answer.
     "agent.status.before",
     "agent.status.after",
+    // A Task's end: about to be acknowledged; the store has it, the journal still remembers the Task.
     "agent.acknowledge.before",
-    "agent.acknowledge.after",
+    "agent.forget.before",
     // A shim: listens in the process that the agent waits for; on its own.
     "shim.launch.bound",
     "shim.launch.spawned",

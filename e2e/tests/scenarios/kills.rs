@@ -1,5 +1,11 @@
 //! Every part killed with -9 and started again: containers keep their processes, nothing is doubled, no exit is lost.
 
+mod agent;
+mod fleet;
+mod story;
+
+pub use agent::an_agent_killed_anywhere_restarts_nothing;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;

@@ -126,6 +126,7 @@ impl Executor {
                 self.jobs.spawn(async move { world.clean_up(task, ending).await });
             }
             Action::Forget(task) => {
+                berth_failpoint::reach("agent.forget.before");
                 // Lost with a crash it is done again: the store still knows the end.
                 drop(world.journal.submit(vec![Record::Forgotten { task: task.to_string() }]));
                 let mut shims = world.shims();

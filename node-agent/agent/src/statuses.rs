@@ -152,12 +152,7 @@ pub async fn send(client: &Client, writes: Vec<(TaskUid, Write)>) -> Vec<(TaskUi
 
 async fn settle(client: &Client, uid: &TaskUid, call: &Write, outcome: Result<Task, Error>) -> Written {
     match outcome {
-        Ok(task) => {
-            if is_final(&task.status) {
-                berth_failpoint::reach("agent.acknowledge.after");
-            }
-            Written::Stored(Box::new(task))
-        }
+        Ok(task) => Written::Stored(Box::new(task)),
         Err(Error::NotFound(_)) => Written::Gone,
         Err(Error::Conflict(_) | Error::AlreadyExists(_) | Error::Unknown(_) | Error::Broken(_)) => {
             let key = call.key();
