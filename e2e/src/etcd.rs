@@ -1,53 +1,232 @@
-//! A real etcd of one member on loopback, with its data in a folder of the test.
+//! A real etcd on loopback, of one member or of several, with its data in a folder of the test; and what an operator
+//! does to it: save, restore, compact, defragment.
 
+use std::fs;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
 
 use crate::http;
 use crate::process::Process;
 use crate::wait::eventually;
 use crate::workspace;
 
+/// How long members may take to find each other.
+const SOON: Duration = Duration::from_secs(30);
+
+/// How an etcd is set up.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Which members there are: this many.
+    pub members: usize,
+    /// Further arguments of every member, as `--quota-backend-bytes=16777216`.
+    pub args: Vec<String>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { members: 1, args: Vec::new() }
+    }
+}
+
 /// A running etcd.
 #[derive(Debug)]
 pub struct Etcd {
+    version: String,
+    dir: PathBuf,
+    setup: Setup,
+    members: Vec<Member>,
+    /// Grows with every restore: each has its own token and folders.
+    life: u32,
+}
+
+#[derive(Debug)]
+struct Member {
     port: u16,
-    process: Process,
+    peer: String,
+    process: Option<Process>,
 }
 
 impl Etcd {
-    /// Starts the etcd of `version` (one that `e2e/fetch-tools` fetches) with its data under `dir`.
+    /// Starts an etcd of one member of `version` (one that `e2e/fetch-tools` fetches) with its data under `dir`.
     pub fn start(version: &str, dir: &Path) -> Self {
-        let program = workspace().join(format!("e2e/.tools/etcd-{version}/etcd"));
-        assert!(program.exists(), "{} is missing: run e2e/fetch-tools", program.display());
-        let (port, peer) = (free_port(), free_port());
-        let (url, peer) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{peer}"));
-        let mut command = Command::new(program);
-        command
-            .args(["--name", "one", "--listen-client-urls", &url, "--advertise-client-urls", &url])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("one={peer}"), "--logger", "zap", "--log-level", "warn"])
-            .arg("--data-dir")
-            .arg(dir.join("etcd"));
-        let mut process = Process::start("etcd", command, &dir.join("etcd.log"));
-        eventually("etcd is healthy", Duration::from_secs(20), || {
-            process.must_run();
-            healthy(port)
-        });
-        Self { port, process }
+        Self::set_up(version, dir, Setup::default())
     }
 
-    /// Where clients reach it.
+    /// Starts an etcd as `setup` says.
+    pub fn set_up(version: &str, dir: &Path, setup: Setup) -> Self {
+        let member = |_| Member { port: free_port(), peer: loopback(free_port()), process: None };
+        let members = (0..setup.members).map(member).collect();
+        let mut etcd = Self { version: version.into(), dir: dir.into(), setup, members, life: 0 };
+        etcd.begin_all();
+        etcd
+    }
+
+    /// Where clients reach the first member.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        loopback(self.members[0].port)
     }
 
-    /// Its process.
-    pub fn process(&self) -> &Process {
-        &self.process
+    /// Where clients reach all members.
+    pub fn urls(&self) -> Vec<String> {
+        self.members.iter().map(|member| loopback(member.port)).collect()
     }
+
+    /// The process of the first member.
+    pub fn process(&self) -> &Process {
+        self.members[0].process.as_ref().expect("the first member runs")
+    }
+
+    /// Starts a member that was killed.
+    pub fn begin(&mut self, member: usize) {
+        let command = self.command(member);
+        let log = self.dir.join(format!("etcd-{member}.log"));
+        self.members[member].process = Some(Process::start("etcd", command, &log));
+    }
+
+    /// Kills a member with -9.
+    pub fn kill(&mut self, member: usize) {
+        self.members[member].process.take().expect("the member runs").kill();
+    }
+
+    /// Sends a signal to a member: STOP makes a machine of it that hangs.
+    pub fn signal(&self, member: usize, signal: Signal) {
+        self.members[member].process.as_ref().expect("the member runs").signal(signal);
+    }
+
+    /// The member that leads.
+    pub fn leader(&self) -> usize {
+        eventually("etcd has a leader", SOON, || {
+            let status: Value = serde_json::from_str(&self.ctl(&["endpoint", "status", "-w", "json"])?)
+                .map_err(|error| error.to_string())?;
+            let of = |field: &str, member: &Value| member.pointer(field).and_then(Value::as_u64);
+            let members = status.as_array().map(Vec::as_slice).unwrap_or_default();
+            let leads =
+                |member: &&Value| of("/Status/leader", member) == of("/Status/header/member_id", member);
+            let leader = members.iter().find(leads).and_then(|member| member["Endpoint"].as_str());
+            let leader = leader.and_then(|url| self.urls().iter().position(|own| own == url));
+            leader.ok_or_else(|| status.to_string())
+        })
+    }
+
+    /// Runs `etcdctl` against all members; the output, or what it complained of.
+    pub fn ctl(&self, args: &[&str]) -> Result<String, String> {
+        let output = Command::new(tool("3.5.1", "etcdctl"))
+            .env("ETCDCTL_API", "3")
+            .env("ETCDCTL_ENDPOINTS", self.urls().join(","))
+            .args(args)
+            .output()
+            .expect("etcdctl starts");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    }
+
+    /// The newest revision.
+    pub fn revision(&self) -> i64 {
+        let key = self.ctl(&["get", "--endpoints", &self.url(), "-w", "json", "/"]).expect("etcd answers");
+        let answer: Value = serde_json::from_str(&key).expect("etcdctl writes JSON");
+        answer["header"]["revision"].as_i64().expect("an answer has a revision")
+    }
+
+    /// What an operator does about NOSPACE: compacts, defragments every member, disarms the alarm.
+    pub fn make_space(&self) {
+        let revision = self.revision().to_string();
+        self.ctl(&["compaction", "--endpoints", &self.url(), "--physical", &revision]).expect("compaction");
+        for url in self.urls() {
+            self.ctl(&["defrag", "--endpoints", &url, "--command-timeout", "60s"]).expect("defragmentation");
+        }
+        self.ctl(&["alarm", "disarm"]).expect("the alarm is disarmed");
+    }
+
+    /// Saves a snapshot.
+    pub fn save(&self, snapshot: &Path) {
+        let file = snapshot.display().to_string();
+        self.ctl(&["snapshot", "save", "--endpoints", &self.url(), &file]).expect("a snapshot is saved");
+    }
+
+    /// Kills every member, and starts them anew on a snapshot: another cluster under the same addresses.
+    pub fn restore(&mut self, snapshot: &Path) {
+        for member in &mut self.members {
+            drop(member.process.take());
+        }
+        self.life += 1;
+        for member in 0..self.members.len() {
+            let (name, data) = (name(member), self.data(member));
+            let file = snapshot.display().to_string();
+            let args = [
+                "snapshot".into(),
+                "restore".into(),
+                file,
+                format!("--name={name}"),
+                format!("--data-dir={}", data.display()),
+                format!("--initial-cluster={}", self.cluster()),
+                format!("--initial-cluster-token={}", self.token()),
+                format!("--initial-advertise-peer-urls={}", self.members[member].peer),
+            ];
+            self.ctl(&args.iter().map(String::as_str).collect::<Vec<_>>()).expect("a snapshot is restored");
+        }
+        self.begin_all();
+    }
+
+    fn begin_all(&mut self) {
+        (0..self.members.len()).for_each(|member| self.begin(member));
+        eventually("etcd is healthy", SOON, || {
+            for member in &mut self.members {
+                member.process.iter_mut().for_each(Process::must_run);
+                healthy(member.port)?;
+            }
+            Ok(())
+        });
+    }
+
+    fn command(&self, member: usize) -> Command {
+        let Member { port, peer, .. } = &self.members[member];
+        let url = loopback(*port);
+        let mut command = Command::new(tool(&self.version, "etcd"));
+        command
+            .args(["--name", &name(member), "--listen-client-urls", &url, "--advertise-client-urls", &url])
+            .args(["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer])
+            .args(["--initial-cluster", &self.cluster(), "--initial-cluster-token", &self.token()])
+            .args(["--logger", "zap", "--log-level", "warn"])
+            .args(&self.setup.args)
+            .arg("--data-dir")
+            .arg(self.data(member));
+        command
+    }
+
+    fn cluster(&self) -> String {
+        let named = |(member, Member { peer, .. }): (usize, &Member)| format!("{}={peer}", name(member));
+        self.members.iter().enumerate().map(named).collect::<Vec<_>>().join(",")
+    }
+
+    fn token(&self) -> String {
+        format!("life-{}", self.life)
+    }
+
+    /// The folder of a member's data; also where a test mounts a small disk before the start.
+    fn data(&self, member: usize) -> PathBuf {
+        let folder = self.dir.join("etcd");
+        fs::create_dir_all(&folder).expect("the test's folder is writable");
+        folder.join(format!("{}-{}", name(member), self.life))
+    }
+}
+
+fn name(member: usize) -> String {
+    format!("m{member}")
+}
+
+fn loopback(port: u16) -> String {
+    format!("http://127.0.0.1:{port}")
+}
+
+fn tool(version: &str, program: &str) -> PathBuf {
+    let path = workspace().join(format!("e2e/.tools/etcd-{version}/{program}"));
+    assert!(path.exists(), "{} is missing: run e2e/fetch-tools", path.display());
+    path
 }
 
 fn healthy(port: u16) -> Result<(), String> {

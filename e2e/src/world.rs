@@ -90,7 +90,7 @@ impl World {
         }
         let etcd = match plan.form {
             StoreForm::Embedded => None,
-            StoreForm::Etcd(version) => Some(Etcd::start(version, dir.path())),
+            StoreForm::Etcd(version) => Some(Etcd::set_up(version, dir.path(), plan.etcd.clone())),
         };
         Self { parts: BTreeMap::new(), etcd, plan, dir }
     }
@@ -160,6 +160,14 @@ impl World {
     /// The etcd, in a world on etcd.
     pub fn etcd(&self) -> Option<&Etcd> {
         self.etcd.as_ref()
+    }
+
+    /// The etcd, to do something to it.
+    ///
+    /// # Panics
+    /// In a world on another store.
+    pub fn etcd_mut(&mut self) -> &mut Etcd {
+        self.etcd.as_mut().expect("a world on etcd")
     }
 
     /// Waits until the first node is ready.

@@ -122,9 +122,11 @@ impl World {
     fn serve(&self, part: Part, command: &mut Command) {
         command.args(["--listen", &self.address(part)]);
         match (self.plan.form, &self.etcd) {
-            (StoreForm::Etcd(_), Some(etcd)) => {
-                command.args(["--allow-unsupported-etcd", "--store", &format!("etcd:{}", etcd.url())])
-            }
+            (StoreForm::Etcd(_), Some(etcd)) => command.args([
+                "--allow-unsupported-etcd",
+                "--store",
+                &format!("etcd:{}", etcd.urls().join(",")),
+            ]),
             _ => command.args(["--store", &format!("embedded:{}", self.data().join("store").display())]),
         };
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::part::Given;
 use super::{Part, StoreForm, World};
+use crate::etcd::Setup;
 
 /// A world that is not there yet.
 #[derive(Debug, Clone)]
@@ -11,13 +12,14 @@ pub struct Plan {
     pub(super) form: StoreForm,
     pub(super) parts: BTreeSet<Part>,
     pub(super) simulated: usize,
+    pub(super) etcd: Setup,
     given: BTreeMap<Part, Given>,
 }
 
 impl Plan {
     /// An apiserver, controllers and the agent of the node `one`, on this store.
     pub fn new(form: StoreForm) -> Self {
-        Self { form, parts: Part::ALL.into(), simulated: 0, given: BTreeMap::new() }
+        Self { form, parts: Part::ALL.into(), simulated: 0, etcd: Setup::default(), given: BTreeMap::new() }
     }
 
     /// One more part.
@@ -36,6 +38,12 @@ impl Plan {
     pub fn simulate(mut self, nodes: usize) -> Self {
         self.simulated = nodes;
         self.with(Part::Simulated)
+    }
+
+    /// How the etcd is set up, in a world on etcd.
+    pub fn etcd(mut self, setup: Setup) -> Self {
+        self.etcd = setup;
+        self
     }
 
     /// Further arguments of a part.
