@@ -2,18 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::log::{Event, Stored};
-
-/// What lies at a key.
-#[derive(Debug, Clone)]
-pub struct Object {
-    /// The revision of its last write.
-    pub rev: i64,
-    /// When the recorder saw that write.
-    pub at: u64,
-    /// The value.
-    pub stored: Stored,
-}
+use super::object::Object;
 
 /// The store at one revision.
 #[derive(Debug, Default)]
@@ -41,7 +30,7 @@ pub struct Revision<'a> {
     pub at: u64,
     /// The store before it.
     pub before: &'a State,
-    /// All of its changes.
+    /// All of its changes, in the order of their keys.
     pub changes: &'a [Change<'a>],
 }
 
@@ -60,10 +49,15 @@ impl State {
     }
 }
 
-impl Object {
-    /// What an event puts; none for a delete.
-    pub(super) fn of(event: Event) -> (String, Option<Self>) {
-        let Event { rev, at, key, now } = event;
-        (key, now.map(|stored| Self { rev, at, stored }))
+impl<'a> Revision<'a> {
+    /// What happened to `key`, if anything did.
+    pub fn change(&self, key: &str) -> Option<&'a Change<'a>> {
+        let at = self.changes.partition_point(|change| change.key < key);
+        self.changes.get(at).filter(|change| change.key == key)
+    }
+
+    /// What lies at `key` after this revision.
+    pub fn now(&self, key: &str) -> Option<&'a Object> {
+        self.change(key).map_or_else(|| self.before.get(key), |change| change.now)
     }
 }

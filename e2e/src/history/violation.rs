@@ -2,17 +2,26 @@
 
 use std::fmt;
 
-use super::log::Event;
+use super::witness::Step;
 
 /// What an invariant finds: a promise that a revision broke.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Breach {
-    /// The revision that broke it.
+    /// The revision that broke it; 0 when it is none of the store's.
     pub rev: i64,
-    /// What is wrong, in words of the domain, with the numbers.
+    /// When, by the machine's monotonic clock; 0 is when the recorder saw the revision.
+    pub at: u64,
+    /// What is wrong, in words of the domain, with the numbers. The witness shows exactly this.
     pub what: String,
     /// The keys that it is about; their events are where its witness is looked for.
     pub keys: Vec<String>,
+}
+
+impl Breach {
+    /// A revision broke a promise.
+    pub fn new(rev: i64, what: String, keys: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { rev, at: 0, what, keys: keys.into_iter().map(Into::into).collect() }
+    }
 }
 
 /// A broken promise with its witness.
@@ -25,8 +34,8 @@ pub struct Violation {
     /// What is wrong, in words of the domain, with the numbers.
     pub what: String,
     /// The fewest events that show it.
-    pub witness: Vec<Event>,
-    /// The faults in force then.
+    pub witness: Vec<Step>,
+    /// The faults in force then, or last before.
     pub faults: Vec<String>,
     /// The seed of the run.
     pub seed: u64,
@@ -35,8 +44,8 @@ pub struct Violation {
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} at revision {}: {}", self.invariant, self.rev, self.what)?;
-        for event in &self.witness {
-            write!(f, "\n  {} {}", event.rev, event.key)?;
+        for step in &self.witness {
+            write!(f, "\n  {step}")?;
         }
         let faults = if self.faults.is_empty() { "none".into() } else { self.faults.join("; ") };
         write!(f, "\n  faults: {faults}, seed {}", self.seed)

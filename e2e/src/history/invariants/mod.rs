@@ -1,6 +1,18 @@
 //! One file for each promise. An invariant sees each revision with the store before it, keeps what it needs to judge
 //! the next one, and works in proportion to what changed.
 
+mod binding;
+mod fences;
+mod placing;
+mod processes;
+mod rollouts;
+mod room;
+mod versions;
+mod whole;
+
+#[cfg(test)]
+mod trial;
+
 use super::evidence::Run;
 use super::state::Revision;
 use super::violation::Breach;
@@ -18,6 +30,20 @@ pub trait Invariant {
 }
 
 /// All of them, for a run with this evidence beside its events.
-pub fn all(_run: &Run) -> Vec<Box<dyn Invariant>> {
-    Vec::new()
+pub fn all(run: &Run) -> Vec<Box<dyn Invariant>> {
+    vec![
+        Box::new(whole::Whole::default()),
+        Box::new(room::Room::default()),
+        Box::new(placing::Placing),
+        Box::new(rollouts::Rollouts::default()),
+        Box::new(binding::Binding),
+        Box::new(processes::Processes::new(&run.processes)),
+        Box::new(fences::Fences::default()),
+        Box::new(versions::Versions::default()),
+    ]
+}
+
+/// The one of this name, as it is before the first revision.
+pub fn named(name: &str, run: &Run) -> Vec<Box<dyn Invariant>> {
+    all(run).into_iter().filter(|invariant| invariant.name() == name).collect()
 }

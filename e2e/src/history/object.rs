@@ -1,0 +1,236 @@
+//! An object as the checker reads it: the few fields that promises are about, everything else as text.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::amounts::Amounts;
+use super::key::Key;
+use super::log::{Event, Stored};
+use super::spec::Spec;
+use super::text;
+
+/// What lies at a key.
+#[derive(Debug, Clone)]
+pub struct Object {
+    /// The revision of its last write.
+    pub rev: i64,
+    /// When the recorder saw that write.
+    pub at: u64,
+    /// The value.
+    pub stored: Stored,
+    /// Its metadata.
+    pub meta: Meta,
+    /// What is asked for.
+    pub spec: Arc<Spec>,
+    /// What is there.
+    pub status: Status,
+    /// Why it cannot be read, if it cannot.
+    pub unreadable: Option<Box<str>>,
+}
+
+/// Metadata.
+#[derive(Debug, Clone, Default)]
+pub struct Meta {
+    /// Unique over all objects and all time.
+    pub uid: Box<str>,
+    /// Name, as the object itself says.
+    pub name: Box<str>,
+    /// Generation of the spec; 0 is none.
+    pub generation: i64,
+    /// When it was created.
+    pub created: Box<str>,
+    /// When its deletion was asked for.
+    pub deleted: Option<Box<str>>,
+    /// Who must agree before it goes.
+    pub finalizers: Box<[Box<str>]>,
+    /// The owner whose controller manages it.
+    pub owner: Option<Box<Owner>>,
+    /// Labels; read of Nodes alone.
+    pub labels: Box<[(Box<str>, Box<str>)]>,
+}
+
+/// An object that another belongs to.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Owner {
+    /// Its kind.
+    pub kind: Box<str>,
+    /// Its name.
+    pub name: Box<str>,
+    /// Its uid.
+    pub uid: Box<str>,
+    controller: bool,
+}
+
+/// The status, of whatever kind.
+#[derive(Debug, Clone, Default)]
+pub struct Status {
+    /// As it is written; empty is none.
+    pub phase: Box<str>,
+    /// All conditions.
+    pub conditions: Box<[Condition]>,
+    /// What a Task was given.
+    pub allocated: Amounts,
+    /// What Tasks may have of a Node.
+    pub allocatable: Amounts,
+    /// The generation that it speaks of; the newest of all that are named.
+    pub observed: i64,
+}
+
+/// One condition.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// What it is about.
+    #[serde(rename = "type")]
+    pub name: Box<str>,
+    /// `True`, `False` or `Unknown`.
+    pub status: Box<str>,
+    /// One word.
+    #[serde(default)]
+    pub reason: Box<str>,
+    #[serde(default)]
+    observed_generation: i64,
+}
+
+impl Status {
+    /// Status and reason of a condition; both empty when it is not there.
+    pub fn condition(&self, name: &str) -> (&str, &str) {
+        let found = self.conditions.iter().find(|condition| *condition.name == *name);
+        found.map_or(("", ""), |condition| (&condition.status, &condition.reason))
+    }
+}
+
+impl Object {
+    /// What an event puts, of which `was` lay there before; none for a delete.
+    pub(super) fn of(event: Event, was: Option<&Object>) -> (String, Option<Self>) {
+        let Event { rev, at, key, now } = event;
+        let object = now.map(|stored| Self::read(rev, at, &key, stored, was));
+        (key, object)
+    }
+
+    fn read(rev: i64, at: u64, key: &str, stored: Stored, was: Option<&Object>) -> Self {
+        let Key::Object { kind, .. } = Key::read(key) else {
+            return Self::system(rev, at, stored);
+        };
+        let parts: Vec<_> = text::fields(&stored.json).collect();
+        let part = |name: &str| parts.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+        let read = || {
+            let mut meta = Meta::read(part("metadata").ok_or("no metadata")?)?;
+            if kind != "berth.dev/nodes" {
+                meta.labels = Box::default();
+            }
+            let spec = match (part("spec").unwrap_or("{}"), was) {
+                (same, Some(was)) if was.part("spec") == Some(same) => was.spec.clone(),
+                (other, _) => Arc::new(Spec::read(kind, other)?),
+            };
+            let status = part("status").map_or(Ok(Status::default()), Status::read)?;
+            Ok((meta, spec, status))
+        };
+        let (read, unreadable) = match read() {
+            Ok(read) => (read, None),
+            Err(Problem(why)) => (Default::default(), Some(why)),
+        };
+        let (meta, spec, status) = read;
+        Self { rev, at, meta, spec, status, unreadable, stored }
+    }
+
+    fn system(rev: i64, at: u64, stored: Stored) -> Self {
+        let (meta, spec, status) = Default::default();
+        Self { rev, at, stored, meta, spec, status, unreadable: None }
+    }
+
+    /// The text of one of its parts, as `spec`.
+    pub fn part(&self, name: &str) -> Option<&str> {
+        self.parts().find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+
+    /// All parts: metadata, spec, status and what else there is.
+    pub fn parts(&self) -> text::Fields<'_> {
+        text::fields(&self.stored.json)
+    }
+
+    /// Whether the deletion of it was asked for.
+    pub fn is_deleting(&self) -> bool {
+        self.meta.deleted.is_some()
+    }
+}
+
+/// Why a part cannot be read.
+pub(super) struct Problem(pub Box<str>);
+
+impl From<serde_json::Error> for Problem {
+    fn from(why: serde_json::Error) -> Self {
+        Self(why.to_string().into())
+    }
+}
+
+impl From<&str> for Problem {
+    fn from(why: &str) -> Self {
+        Self(why.into())
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct RawMeta<'a> {
+    #[serde(borrow)]
+    uid: Cow<'a, str>,
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    generation: i64,
+    #[serde(borrow)]
+    creation_timestamp: Cow<'a, str>,
+    deletion_timestamp: Option<Box<str>>,
+    finalizers: Box<[Box<str>]>,
+    owner_references: Vec<Owner>,
+    labels: std::collections::BTreeMap<Box<str>, Box<str>>,
+}
+
+impl Meta {
+    fn read(text: &str) -> Result<Self, Problem> {
+        let raw: RawMeta = serde_json::from_str(text)?;
+        let owner = raw.owner_references.into_iter().find(|owner| owner.controller);
+        Ok(Self {
+            uid: raw.uid.into(),
+            name: raw.name.into(),
+            generation: raw.generation,
+            created: raw.creation_timestamp.into(),
+            deleted: raw.deletion_timestamp,
+            finalizers: raw.finalizers,
+            owner: owner.map(Box::new),
+            labels: raw.labels.into_iter().collect(),
+        })
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct RawStatus<'a> {
+    #[serde(borrow)]
+    phase: Cow<'a, str>,
+    conditions: Box<[Condition]>,
+    allocated: Value,
+    allocatable: Value,
+    observed_generation: i64,
+}
+
+/// A Node that lists no `tasks` takes any number.
+const UNLIMITED_TASKS: Amounts = Amounts([0, 0, 0, i64::MAX]);
+
+impl Status {
+    fn read(text: &str) -> Result<Self, Problem> {
+        let raw: RawStatus = serde_json::from_str(text)?;
+        let observed = raw.conditions.iter().map(|condition| condition.observed_generation).max();
+        Ok(Self {
+            phase: raw.phase.into(),
+            allocated: Amounts::read(&raw.allocated, Amounts::default()),
+            allocatable: Amounts::read(&raw.allocatable, UNLIMITED_TASKS),
+            observed: raw.observed_generation.max(observed.unwrap_or(0)),
+            conditions: raw.conditions,
+        })
+    }
+}
