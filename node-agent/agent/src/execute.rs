@@ -210,11 +210,9 @@ impl World {
             return;
         }
         tracing::warn!(task = %task, "a shim is lost");
-        self.bury(&task).await;
-        if let Some(digests) = prepared {
-            self.tell(Event::Prepared { task: task.clone(), outcome: Ok(digests) });
-        }
-        self.tell(Event::ShimLost(task));
+        let records = self.bury(&task).await;
+        let ends = records.iter().map(|record| end(&task, record)).collect();
+        self.tell(Event::ShimLost { task, ends });
     }
 
     /// One conversation, from the subscription to its end.
@@ -239,8 +237,8 @@ impl World {
         self.shims().talking.remove(task);
     }
 
-    /// After a shim's death: its containers die too, and the ends that it recorded are told.
-    async fn bury(self: &Arc<Self>, task: &TaskUid) {
+    /// After a shim's death: its containers die too. The ends that it recorded.
+    async fn bury(self: &Arc<Self>, task: &TaskUid) -> Vec<ExitRecord> {
         let (world, uid) = (self.clone(), task.clone());
         berth_failpoint::reach("agent.bury.before");
         let buried = blocking(move || {
@@ -252,9 +250,7 @@ impl World {
         if let Err(error) = outcome {
             tracing::error!(task = %task, error = %chain(&error), "the containers of a lost shim could not be removed");
         }
-        for record in records {
-            self.tell(exited(task, &record));
-        }
+        records
     }
 
     /// Every end that the Task's shims recorded.
@@ -425,8 +421,14 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
 }
 
 /// An end as the shim saw it.
-pub fn exited(task: &TaskUid, record: &ExitRecord) -> Event {
+fn exited(task: &TaskUid, record: &ExitRecord) -> Event {
     berth_failpoint::reach("agent.exit.heard");
+    let (attempt, exit) = end(task, record);
+    Event::Exited { attempt, exit }
+}
+
+/// Which attempt ended and how, as the shim recorded it.
+pub fn end(task: &TaskUid, record: &ExitRecord) -> (Attempt, Exit) {
     let attempt = Attempt { task: task.clone(), container: record.container.clone(), number: record.attempt };
     let code = record.end.code();
     let cause = if record.oom_killed() {
@@ -440,5 +442,5 @@ pub fn exited(task: &TaskUid, record: &ExitRecord) -> Event {
         berth_shim_api::End::Code(_) => String::new(),
         berth_shim_api::End::Signal(signal) => format!("ended by signal {signal}"),
     };
-    Event::Exited { attempt, exit: Exit { code, cause, at: record.finished_at, message } }
+    (attempt, Exit { code, cause, at: record.finished_at, message })
 }

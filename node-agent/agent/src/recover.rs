@@ -8,7 +8,7 @@ use berth_shim_api::message::{ContainerReport, ContainerState};
 use berth_types::Timestamp;
 
 use crate::assignment::{Assignment, TaskUid};
-use crate::execute::{World, blocking, exited};
+use crate::execute::{World, blocking, end};
 use crate::journal::{Memory, RememberedTask};
 use crate::plan::{Event, Home, TaskRun};
 use crate::remember::{Alive, recall};
@@ -155,7 +155,7 @@ async fn lost(world: &Arc<World>, uid: &TaskUid, known: &RememberedTask, now: Ti
         (name.clone(), Alive { number, since: record.map_or(begun, |r| r.started_at) })
     });
     let run = recall(uid, known, &alive.collect(), Home::None, now);
-    let mut events: Vec<Event> = records.iter().map(|record| exited(uid, record)).collect();
-    events.push(Event::ShimLost(uid.clone()));
+    let ends = records.iter().map(|record| end(uid, record)).collect();
+    let events = vec![Event::ShimLost { task: uid.clone(), ends }];
     Recovered { run, conversation: None, digests: Vec::new(), events }
 }

@@ -114,9 +114,19 @@ impl TaskRun {
         }
     }
 
-    pub(super) fn shim_lost(&mut self, now: Timestamp) {
-        if self.home == Home::Ready {
-            self.home = Home::None;
+    /// No attempt starts between the loss and the ends that came with it: it would be lost at once.
+    pub(super) fn shim_lost(&mut self, ends: Vec<(Attempt, Exit)>, now: Timestamp) {
+        match self.home {
+            Home::Ready => self.home = Home::None,
+            // It was of no use: the next one waits, as after any other setback.
+            Home::Preparing => {
+                let trouble = Trouble { reason: "CreateError", message: "the shim was lost".into() };
+                self.prepared(Err(trouble), now);
+            }
+            Home::None | Home::Failed { .. } => {}
+        }
+        for (attempt, exit) in ends {
+            self.exited(&attempt, exit, now);
         }
         let live: Vec<Attempt> =
             self.containers.iter().filter(|c| c.is_live()).map(|c| self.attempt_of(c)).collect();

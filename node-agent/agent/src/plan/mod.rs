@@ -115,7 +115,12 @@ pub enum Event {
         finding: Finding,
     },
     /// The Task's shim is dead and nothing of the Task runs any more.
-    ShimLost(TaskUid),
+    ShimLost {
+        /// Whose.
+        task: TaskUid,
+        /// The ends that the shim recorded; it may have told of them, or not.
+        ends: Vec<(Attempt, Exit)>,
+    },
     /// Shim, mounts, cgroups and sandbox of a Task are gone, or not.
     Cleaned {
         /// Whose.
@@ -234,7 +239,7 @@ impl Event {
             Self::Unfit { task, .. }
             | Self::Vanished(task)
             | Self::Prepared { task, .. }
-            | Self::ShimLost(task)
+            | Self::ShimLost { task, .. }
             | Self::Cleaned { task, .. } => Some(task),
             Self::Adopted(run) => Some(run.uid()),
             Self::Started { attempt, .. } | Self::Exited { attempt, .. } | Self::Checked { attempt, .. } => {
@@ -351,7 +356,7 @@ fn take_in(state: &mut State, event: Event, now: Timestamp, actions: &mut Vec<Ac
         Event::Checked { attempt, probe, finding } => {
             (attempt.task.clone(), Box::new(move |run| run.checked(&attempt, probe, finding)))
         }
-        Event::ShimLost(task) => (task, Box::new(move |run| run.shim_lost(now))),
+        Event::ShimLost { task, ends } => (task, Box::new(move |run| run.shim_lost(ends, now))),
         Event::Cleaned { task, outcome } => (task, Box::new(move |run| run.cleaned(outcome, now))),
     };
     if let Some(run) = state.tasks.get_mut(&uid) {

@@ -271,10 +271,41 @@ fn a_bad_liveness_probe_kills_and_the_container_restarts() {
     "#]]);
 }
 
+fn lost(ends: &[(Attempt, Exit)]) -> Event {
+    Event::ShimLost { task: uid(1), ends: ends.to_vec() }
+}
+
+#[test]
+fn an_end_that_a_lost_shim_recorded_is_told_with_its_code_and_is_one_end() {
+    let mut web = task(1, &["a", "b"]);
+    web.restart.initial = Duration::ZERO;
+    let recorded = (attempt(1, "a", 0), exit(3, 100));
+    let story = Story::up(&web).then(100, lost(&[recorded]));
+    let ends = |story: &Story| {
+        let containers = &story.state.task(&uid(1)).unwrap().containers;
+        containers.iter().map(|c| (c.attempt, c.last.as_ref().unwrap().exit.code)).collect::<Vec<_>>()
+    };
+    assert_eq!(ends(&story), [(1, 3), (1, 137)]);
+}
+
+#[test]
+fn a_shim_that_is_lost_before_it_was_of_use_ends_no_attempt_and_is_made_again_later() {
+    let web = task(1, &["a"]);
+    let seen = Event::Seen { assignment: web, wish: Wish::Run };
+    let story = Story::default().then(0, seen).then(10, lost(&[])).then(20, tick());
+    assert_eq!(story.state.task(&uid(1)).unwrap().containers[0].last, None);
+    story.then(1_010, tick()).is(expect![[r#"
+        0: prepare
+        10: 
+        20: 
+        1010: prepare
+    "#]]);
+}
+
 #[test]
 fn a_lost_shim_ends_what_ran_with_an_unknown_code_and_is_made_again_for_the_next_attempt() {
     let web = task(1, &["a"]);
-    let story = Story::up(&web).then(100, Event::ShimLost(uid(1)));
+    let story = Story::up(&web).then(100, lost(&[]));
     let last = story.state.task(&uid(1)).unwrap().containers[0].last.clone().unwrap();
     assert_eq!((last.exit.code, last.exit.cause), (137, ExitCause::Unknown));
     story.then(1_100, tick()).then(1_200, Event::Prepared { task: uid(1), outcome: Ok(vec![]) }).is(expect![

@@ -102,11 +102,13 @@ impl Node {
             }
             Choice::LoseShim => {
                 self.running.clear();
+                // Whoever prepares is who tells of the loss.
                 let alive = |action: &Action| {
-                    !matches!(action, Action::Terminate(_) | Action::Kill(_) | Action::Start(_))
+                    use Action::{Kill, Prepare, Start, Terminate};
+                    !matches!(action, Prepare(_) | Terminate(_) | Kill(_) | Start(_))
                 };
                 self.pending.retain(alive);
-                self.tell(Event::ShimLost(uid(1)));
+                self.tell(Event::ShimLost { task: uid(1), ends: Vec::new() });
             }
             Choice::Delete => {
                 self.deleted = true;
