@@ -2,9 +2,11 @@
 
 mod agent;
 mod fleet;
+mod shim;
 mod story;
 
 pub use agent::an_agent_killed_anywhere_restarts_nothing;
+pub use shim::a_killed_shim_is_noticed_and_nothing_runs_twice;
 
 use std::collections::BTreeMap;
 use std::fs;

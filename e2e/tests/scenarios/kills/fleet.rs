@@ -1,7 +1,7 @@
 //! The Apps that live through kills of agents and shims: what must never restart, what ends when it is told to, what
 //! comes and goes; and what must hold of all of them whenever things have settled.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -29,12 +29,26 @@ const WAITS: &str = "rm -f gate; mkfifo gate; read code < gate; exit $code";
 /// The most Tasks of the App that comes and goes.
 const MOST: usize = 4;
 
+/// The code of an end that nobody saw.
+const UNSEEN: i64 = 137;
+
+/// What a shim did last about an end that it did not outlive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Last {
+    /// It saw it.
+    Seen,
+    /// It recorded it.
+    Recorded,
+}
+
 /// What is expected of the Apps.
 pub struct Fleet {
     /// How many Tasks come and go at present.
     churn: usize,
-    /// What each Task of the gate was told, by its name: how often, and the last code.
-    told: BTreeMap<String, (u64, i64)>,
+    /// How often a container must have restarted, and its last code, by Task and container; others never did.
+    ended: BTreeMap<String, (u64, i64)>,
+    /// Apps whose containers may restart as often as they like.
+    excused: BTreeSet<&'static str>,
     /// First processes that must stay, by Task and container.
     kept: BTreeMap<String, Identity>,
 }
@@ -73,10 +87,11 @@ impl Fleet {
             app(STEADY, 2, &[("one", SLEEPS), ("two", SLEEPS)]),
             app(GATE, 2, &[("main", WAITS), ("side", SLEEPS)]),
             app(CHURN, 2, &[("main", SLEEPS)]),
-            app(VICTIM, 1, &[("one", SLEEPS), ("two", SLEEPS)]),
+            app(VICTIM, 1, &[("main", WAITS), ("side", SLEEPS)]),
         ];
         world.apply(&manifests.concat()).ok();
-        let mut fleet = Self { churn: 2, told: BTreeMap::new(), kept: BTreeMap::new() };
+        let mut fleet =
+            Self { churn: 2, ended: BTreeMap::new(), excused: BTreeSet::new(), kept: BTreeMap::new() };
         fleet.settles(world);
         fleet.keep(world);
         fleet
@@ -118,28 +133,38 @@ impl Fleet {
         self.churn = replicas;
     }
 
+    /// From now on an App's containers may restart.
+    pub fn excuse(&mut self, app: &'static str) {
+        self.excused.insert(app);
+    }
+
     /// Has the first container of a Task of the gate end with `code`; waits until it has.
     pub fn end_one(&mut self, world: &World, which: usize, code: i64) {
         let task = &world.tasks_of(GATE).expect("the API answers")[which];
-        let process = only_process(world, task, "main").expect("it runs");
-        eventually("the container hears how it must end", SOON, || {
-            let path = format!("/proc/{}/cwd/gate", process.pid);
-            let pipe = OpenOptions::new().write(true).custom_flags(nix::libc::O_NONBLOCK).open(&path);
-            let mut pipe = pipe.map_err(|error| format!("{path}: {error}"))?;
-            writeln!(pipe, "{code}").map_err(|error| format!("{path}: {error}"))
-        });
-        let told = self.told.entry(name(task).to_owned()).or_default();
-        *told = (told.0 + 1, code);
-        eventually("the container ended", SOON, || match process.runs() {
-            false => Ok(()),
-            true => Err(format!("{process:?}")),
-        });
+        end_main(world, task, code);
+        self.expect(task, "main", code);
     }
 
-    /// Kills the shim of the victim.
-    pub fn bereave(&self, world: &World) {
+    /// One more restart of a container, after an end with `code`.
+    fn expect(&mut self, task: &Value, container: &str, code: i64) {
+        let ended = self.ended.entry(format!("{} {container}", name(task))).or_default();
+        *ended = (ended.0 + 1, code);
+    }
+
+    /// Kills the shim of the victim: all of its containers end with it, and nobody saw how.
+    pub fn bereave(&mut self, world: &World) {
         let task = &world.tasks_of(VICTIM).expect("the API answers")[0];
         kill_shim(uid(task));
+        self.expect(task, "main", UNSEEN);
+        self.expect(task, "side", UNSEEN);
+    }
+
+    /// Has a container of the victim end with `code`, which its shim does not outlive: it told `told` of it.
+    pub fn end_with_shim(&mut self, world: &World, code: i64, told: Last) {
+        let task = &world.tasks_of(VICTIM).expect("the API answers")[0];
+        end_main(world, task, code);
+        self.expect(task, "main", if told == Last::Recorded { code } else { UNSEEN });
+        self.expect(task, "side", UNSEEN);
     }
 
     /// Waits until everything is as it must be, each container with one process; panics at once when something
@@ -167,22 +192,19 @@ impl Fleet {
 
     /// Restarts are those that were asked for, and their codes are told.
     fn is_as_told(&self, app: &str, task: &Value) -> Result<(), String> {
-        let (times, code) = self.told.get(name(task)).copied().unwrap_or_default();
         for status in task["status"]["containerStatuses"].as_array().into_iter().flatten() {
+            let container = format!("{} {}", name(task), status["name"].as_str().unwrap_or_default());
+            let (times, code) = self.ended.get(&container).copied().unwrap_or_default();
             let restarts = status["restartCount"].as_u64().unwrap_or(0);
-            let asked = if app == GATE && status["name"] == "main" { times } else { 0 };
-            if app == VICTIM {
+            if self.excused.contains(app) {
                 continue;
             }
-            assert!(restarts <= asked, "{} restarted for no reason: {status}", name(task));
-            if restarts < asked {
-                return Err(format!(
-                    "{restarts} of {asked} ends are told: {}",
-                    summary(std::slice::from_ref(task))
-                ));
+            assert!(restarts <= times, "{container} restarted for no reason: {status}");
+            if restarts < times {
+                return Err(format!("{restarts} of {times} ends of {container} are told: {status}"));
             }
             let told = &status["lastState"]["terminated"]["exitCode"];
-            assert!(asked == 0 || *told == code, "the container ended with {code}: {status}");
+            assert!(times == 0 || *told == code, "{container} ended with {code}: {status}");
         }
         Ok(())
     }
@@ -211,6 +233,21 @@ fn one_process_each(world: &World, task: &Value) -> Result<(), String> {
         only_process(world, task, container["name"].as_str().unwrap_or_default())?;
     }
     Ok(())
+}
+
+/// Has the container `main` of a Task end with `code`; waits until it has.
+fn end_main(world: &World, task: &Value, code: i64) {
+    let process = only_process(world, task, "main").expect("it runs");
+    eventually("the container hears how it must end", SOON, || {
+        let path = format!("/proc/{}/cwd/gate", process.pid);
+        let pipe = OpenOptions::new().write(true).custom_flags(nix::libc::O_NONBLOCK).open(&path);
+        let mut pipe = pipe.map_err(|error| format!("{path}: {error}"))?;
+        writeln!(pipe, "{code}").map_err(|error| format!("{path}: {error}"))
+    });
+    eventually("the container ended", SOON, || match process.runs() {
+        false => Ok(()),
+        true => Err(format!("{process:?}")),
+    });
 }
 
 /// Kills the shim of a Task with -9.
