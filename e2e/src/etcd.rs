@@ -5,6 +5,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -12,6 +13,7 @@ use serde_json::Value;
 
 use crate::http;
 use crate::process::Process;
+use crate::record::Tape;
 use crate::wait::eventually;
 use crate::workspace;
 
@@ -42,6 +44,8 @@ pub struct Etcd {
     members: Vec<Member>,
     /// Grows with every restore: each has its own token and folders.
     life: u32,
+    /// Who records what it holds.
+    tape: Option<Arc<Tape>>,
 }
 
 #[derive(Debug)]
@@ -61,9 +65,14 @@ impl Etcd {
     pub fn set_up(version: &str, dir: &Path, setup: Setup) -> Self {
         let member = |_| Member { port: free_port(), peer: loopback(free_port()), process: None };
         let members = (0..setup.members).map(member).collect();
-        let mut etcd = Self { version: version.into(), dir: dir.into(), setup, members, life: 0 };
+        let mut etcd = Self { version: version.into(), dir: dir.into(), setup, members, life: 0, tape: None };
         etcd.begin_all();
         etcd
+    }
+
+    /// From now on nothing is compacted that is not on the tape, and the tape is told when another history begins.
+    pub fn record(&mut self, tape: Arc<Tape>) {
+        self.tape = Some(tape);
     }
 
     /// Where clients reach the first member.
@@ -134,7 +143,11 @@ impl Etcd {
 
     /// What an operator does about NOSPACE: compacts, defragments every member, disarms the alarm.
     pub fn make_space(&self) {
-        let revision = self.revision().to_string();
+        let revision = self.revision();
+        if let Some(tape) = &self.tape {
+            tape.wait_for(revision, SOON).expect("the recorder comes to what is compacted");
+        }
+        let revision = revision.to_string();
         self.ctl(&["compaction", "--endpoints", &self.url(), "--physical", &revision]).expect("compaction");
         for url in self.urls() {
             self.ctl(&["defrag", "--endpoints", &url, "--command-timeout", "60s"]).expect("defragmentation");
@@ -153,6 +166,7 @@ impl Etcd {
         for member in &mut self.members {
             drop(member.process.take());
         }
+        self.tape.iter().for_each(|tape| tape.begin_anew());
         self.life += 1;
         for member in 0..self.members.len() {
             let (name, data) = (name(member), self.data(member));

@@ -11,6 +11,7 @@ pub mod monotonic;
 pub mod namespaces;
 pub mod pace;
 pub mod process;
+pub mod record;
 pub mod soak;
 pub mod wait;
 pub mod world;

@@ -67,8 +67,12 @@ pub fn seed() -> u64 {
 
 /// Adds to what the soak's table says of the scenario that runs.
 pub fn tally(counted: Counted, count: usize) {
-    let scenario = SCENARIO.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    append(&json!({ "scenario": scenario, "counted": counted.name(), "count": count }));
+    append(&json!({ "scenario": running(), "counted": counted.name(), "count": count }));
+}
+
+/// The scenario that runs; empty outside of one.
+pub fn running() -> String {
+    SCENARIO.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 /// Adds hits of a failpoint to the soak's table.

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 mod part;
 mod plan;
+mod recorded;
 
 pub use part::Part;
 pub use plan::Plan;
@@ -19,6 +20,7 @@ use crate::etcd::Etcd;
 use crate::hits;
 use crate::leftovers;
 use crate::process::Process;
+use crate::record::Recorder;
 use crate::wait::eventually;
 use crate::{binary, workspace};
 
@@ -61,6 +63,9 @@ impl Run {
 pub struct World {
     parts: BTreeMap<Part, Process>,
     etcd: Option<Etcd>,
+    recorder: Option<Recorder>,
+    /// Why the recorder did not come to the end of the store.
+    late: Option<String>,
     plan: Plan,
     dir: TempDir,
 }
@@ -92,7 +97,9 @@ impl World {
             StoreForm::Embedded => None,
             StoreForm::Etcd(version) => Some(Etcd::set_up(version, dir.path(), plan.etcd.clone())),
         };
-        Self { parts: BTreeMap::new(), etcd, plan, dir }
+        let mut world = Self { parts: BTreeMap::new(), etcd, recorder: None, late: None, plan, dir };
+        world.record();
+        world
     }
 
     /// Has the data folder name its cluster, as `ctl up` does: `ctl down` goes by it.
@@ -196,6 +203,7 @@ impl World {
         if let Some(config) = self.plan.given(part).config {
             fs::write(self.config(part), config).expect("the world's folder is writable");
         }
+        self.record_node(part);
         let process = Process::start(part.name(), self.command(part), &self.log(part));
         self.parts.insert(part, process);
     }
@@ -302,12 +310,14 @@ impl World {
         });
     }
 
-    /// Ends the world: everything it started is gone, or the test fails.
+    /// Ends the world: everything it started is gone and every promise was kept, or the test fails.
     pub fn end(mut self) {
+        self.catch_up();
         self.stop_all();
         self.down();
         let left = leftovers::scan(self.dir.path());
         assert!(left.is_empty(), "left after `ctl down`: {left:#?}");
+        self.judge();
     }
 
     /// Stops every part, the agent first.
@@ -333,10 +343,13 @@ impl Drop for World {
                 eprintln!("--- {} ---", part.name());
                 tail.iter().rev().for_each(|line| eprintln!("{line}"));
             }
+            self.look_back();
         }
+        self.catch_up();
         self.parts.clear();
         self.down();
         hits::gather(&self.hits());
+        self.judge();
     }
 }
 

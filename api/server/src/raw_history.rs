@@ -4,13 +4,13 @@
 //!
 //! - `from N`: every change of every key from revision N on, for ever: a line `put REV CREATE VERSION LEASE K V` and
 //!   then K bytes of key and V of value, or `delete REV K` and the key; after the last change of a revision `end REV`.
-//!   When it cannot go on: `error WHY`.
+//!   `lost WHY` when a change that was asked for cannot be told any more, `error WHY` when nothing more comes.
 //! - `head`: the newest revision, as `head REV`.
 
 use std::sync::Arc;
 
 use berth_server::listen::{self, Listener, Place};
-use berth_store::{Changes, Rev, Store};
+use berth_store::{Changes, Rev, Store, StoreError};
 use futures::StreamExt;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::task::JoinSet;
@@ -47,33 +47,47 @@ async fn answer(
 ) -> std::io::Result<()> {
     let mut line = String::new();
     asked.read_line(&mut line).await?;
-    let failed = match line.trim_end().split_once(' ') {
+    let last = match line.trim_end().split_once(' ') {
         None if line == "head\n" => match store.current_rev().await {
-            Ok(rev) => return to.write_all(format!("head {rev}\n").as_bytes()).await,
-            Err(error) => error.to_string(),
+            Ok(rev) => format!("head {rev}\n"),
+            Err(error) => farewell(&error),
         },
         Some(("from", rev)) => match rev.parse() {
             Ok(from) => tell(store, from, &mut to).await?,
-            Err(_) => format!("`{rev}` is no revision"),
+            Err(_) => format!("error `{rev}` is no revision\n"),
         },
-        Some(_) | None => format!("`{}` is no question", line.trim_end()),
+        Some(_) | None => format!("error `{}` is no question\n", line.trim_end()),
     };
-    to.write_all(format!("error {failed}\n").as_bytes()).await
+    to.write_all(last.as_bytes()).await
 }
 
-/// Tells changes until there is a reason to stop.
+/// Tells changes until there is a reason to stop, which is the last line.
 async fn tell(store: &dyn Store, from: Rev, to: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<String> {
     let mut stream = match store.watch(START, END, from).await {
         Ok(stream) => stream,
-        Err(error) => return Ok(error.to_string()),
+        Err(error) => return Ok(farewell(&error)),
     };
     while let Some(changes) = stream.next().await {
         match changes {
             Ok(changes) => to.write_all(&frames(&changes)).await?,
-            Err(error) => return Ok(error.to_string()),
+            Err(error) => return Ok(farewell(&error)),
         }
     }
-    Ok("the store's watch ended".into())
+    Ok("error the store's watch ended\n".into())
+}
+
+fn farewell(error: &StoreError) -> String {
+    let word = match error {
+        StoreError::Compacted { .. } | StoreError::Lagged | StoreError::Replaced(_) => "lost",
+        StoreError::Future { .. }
+        | StoreError::NoLease(_)
+        | StoreError::BadCall(_)
+        | StoreError::Full(_)
+        | StoreError::Unavailable(_)
+        | StoreError::Unknown(_)
+        | StoreError::Damaged(_) => "error",
+    };
+    format!("{word} {error}\n")
 }
 
 fn frames(changes: &Changes) -> Vec<u8> {
@@ -123,7 +137,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_change_is_told_revision_by_revision_and_what_is_compacted_is_an_error() {
+    async fn every_change_is_told_revision_by_revision_and_what_is_compacted_is_lost() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("raw.sock").display().to_string();
         let store = Arc::new(EmbeddedStore::memory());
@@ -139,7 +153,7 @@ mod tests {
         assert_eq!(told.await.unwrap(), expected);
         assert_eq!(ask(&path, "head\n", 7).await, "head 3\n");
         store.compact(3).await.unwrap();
-        assert!(ask(&path, "from 1\n", 20).await.starts_with("error revision is co"));
+        assert!(ask(&path, "from 1\n", 16).await.starts_with("lost revision is"));
         assert!(ask(&path, "what\n", 12).await.starts_with("error `what`"));
     }
 }

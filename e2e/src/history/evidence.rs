@@ -39,6 +39,8 @@ pub struct Sighting {
     pub last: u64,
     /// Its control group.
     pub cgroup: String,
+    /// Inode of its network namespace; 0 is unknown.
+    pub network: u64,
 }
 
 /// Something that was done to the cluster. Times are nanoseconds of the machine's monotonic clock.

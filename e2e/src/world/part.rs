@@ -52,7 +52,7 @@ impl Part {
     }
 
     /// The node whose agent it is, and the name of that agent's folders below data and run.
-    fn node(self) -> Option<(&'static str, &'static str)> {
+    pub(super) fn node(self) -> Option<(&'static str, &'static str)> {
         match self {
             Self::Agent => Some(("one", "node")),
             Self::SecondAgent => Some(("two", "node-two")),
@@ -120,7 +120,7 @@ impl World {
     }
 
     fn serve(&self, part: Part, command: &mut Command) {
-        command.args(["--listen", &self.address(part)]);
+        command.args(["--listen", &self.address(part)]).envs(self.environment());
         match (self.plan.form, &self.etcd) {
             (StoreForm::Etcd(_), Some(etcd)) => command.args([
                 "--allow-unsupported-etcd",

@@ -77,6 +77,7 @@ pub fn the_tutorial_is_true(form: StoreForm) {
         .env("BERTH_DATA", world.data())
         .env("BERTH_RUN", world.run())
         .env("CTL_SERVER", world.server())
+        .envs(world.environment())
         .current_dir(workspace())
         .stdin(Stdio::null())
         .output()

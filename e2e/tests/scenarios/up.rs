@@ -12,7 +12,7 @@ use serde_json::Value;
 
 fn up(world: &World) -> Command {
     let mut command = Command::new(binary("ctl"));
-    command.arg("up").arg("--data").arg(world.data()).arg("--run").arg(world.run());
+    command.envs(world.environment()).arg("up").arg("--data").arg(world.data()).arg("--run").arg(world.run());
     if let Some(url) = world.etcd_url() {
         command.args(["--etcd", &url, "--allow-unsupported-etcd"]);
     }

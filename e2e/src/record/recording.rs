@@ -1,0 +1,154 @@
+//! A recording that is over: judged, kept in a folder, read again.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Write};
+use std::path::Path;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::tape::Era;
+use crate::history::{Fault, Run, Sighting, Violation, judge, log};
+
+const PROCESSES: &str = "processes.jsonl";
+const FAULTS: &str = "faults.jsonl";
+const WRONG: &str = "wrong.txt";
+const SEED: &str = "seed";
+
+/// All that is known of a world that has ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recording {
+    /// The store's histories, one after the other; one alone unless an etcd was restored.
+    pub eras: Vec<Era>,
+    /// What ran on the nodes.
+    pub processes: Vec<Sighting>,
+    /// What was done to the cluster.
+    pub faults: Vec<Fault>,
+    /// What chance was drawn from.
+    pub seed: u64,
+    /// Why the recording itself cannot be believed; empty when it can.
+    pub wrong: Vec<String>,
+}
+
+/// What is to be said of a recording.
+#[derive(Debug)]
+pub struct Verdict {
+    /// Why the recording itself cannot be believed.
+    pub wrong: Vec<String>,
+    /// Promises that were broken.
+    pub violations: Vec<Violation>,
+    /// Events that were judged.
+    pub events: usize,
+}
+
+impl Recording {
+    /// Judges every history.
+    pub fn judge(&self) -> Verdict {
+        let starts = self.eras.iter().map(|era| era.from).skip(1);
+        let ends: Vec<u64> = starts.chain([u64::MAX]).collect();
+        let runs = self.eras.iter().zip(ends).map(|(era, end)| Run {
+            events: era.events.clone(),
+            processes: self.processes.iter().filter(|seen| seen.first < end).cloned().collect(),
+            faults: self.faults.clone(),
+            seed: self.seed,
+        });
+        let violations = runs.flat_map(|run| judge(&run)).collect();
+        let events = self.eras.iter().map(|era| era.events.len()).sum();
+        Verdict { wrong: self.wrong.clone(), violations, events }
+    }
+
+    /// Keeps it in a folder, which is made.
+    pub fn keep(&self, folder: &Path) -> io::Result<()> {
+        fs::create_dir_all(folder)?;
+        for (number, era) in self.eras.iter().enumerate() {
+            let mut file = BufWriter::new(File::create(folder.join(super::tape::name(number)))?);
+            log::write(&mut file, &era.events)?;
+            file.flush()?;
+        }
+        write_lines(&folder.join(PROCESSES), &self.processes)?;
+        write_lines(&folder.join(FAULTS), &self.faults)?;
+        fs::write(folder.join(WRONG), self.wrong.iter().map(|why| format!("{why}\n")).collect::<String>())?;
+        fs::write(folder.join(SEED), self.seed.to_string())
+    }
+
+    /// Reads what was kept; what a run that died had not written yet is empty.
+    pub fn read(folder: &Path) -> io::Result<Self> {
+        let mut eras = Vec::new();
+        while let Ok(file) = File::open(folder.join(super::tape::name(eras.len()))) {
+            let events = log::read(BufReader::new(file)).collect::<io::Result<Vec<_>>>()?;
+            let from = events.first().map_or(0, |event| event.at);
+            eras.push(Era { from, events });
+        }
+        if eras.is_empty() {
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("{} holds no events", folder.display()),
+            ));
+        }
+        let text = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_default();
+        Ok(Self {
+            eras,
+            processes: read_lines(&text(PROCESSES))?,
+            faults: read_lines(&text(FAULTS))?,
+            wrong: text(WRONG).lines().map(str::to_owned).collect(),
+            seed: text(SEED).trim().parse().unwrap_or(0),
+        })
+    }
+}
+
+fn write_lines<T: Serialize>(path: &Path, items: &[T]) -> io::Result<()> {
+    let mut file = BufWriter::new(File::create(path)?);
+    for item in items {
+        writeln!(file, "{}", serde_json::to_string(item)?)?;
+    }
+    file.flush()
+}
+
+fn read_lines<T: DeserializeOwned>(text: &str) -> io::Result<Vec<T>> {
+    text.lines().map(|line| serde_json::from_str(line).map_err(io::Error::from)).collect()
+}
+
+impl Verdict {
+    /// Whether nothing is wrong.
+    pub fn is_clean(&self) -> bool {
+        self.wrong.is_empty() && self.violations.is_empty()
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_clean() {
+            return write!(f, "{} events, every promise was kept", self.events);
+        }
+        let (wrong, broken) = (self.wrong.len(), self.violations.len());
+        write!(f, "{} events, {broken} promises broken, {wrong} faults of the recording", self.events)?;
+        self.wrong.iter().try_for_each(|why| write!(f, "\nrecording: {why}"))?;
+        self.violations.iter().try_for_each(|violation| write!(f, "\n{violation}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Event;
+
+    #[test]
+    fn what_was_kept_is_read_again() {
+        let event = |rev| Event { rev, at: 5, key: "/berth/a".into(), now: None };
+        let recording = Recording {
+            eras: vec![
+                Era { from: 5, events: vec![event(2), event(3)] },
+                Era { from: 5, events: vec![event(2)] },
+            ],
+            processes: vec![Sighting { task: "t".into(), pid: 7, ..Sighting::default() }],
+            faults: vec![Fault { what: "kill".into(), from: 3, until: None }],
+            wrong: vec!["late".into()],
+            seed: 9,
+        };
+        let folder = tempfile::tempdir().unwrap();
+        recording.keep(&folder.path().join("kept")).unwrap();
+        assert_eq!(Recording::read(&folder.path().join("kept")).unwrap(), recording);
+        assert!(Recording::read(folder.path()).is_err());
+    }
+}
