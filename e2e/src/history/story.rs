@@ -65,7 +65,7 @@ impl Story {
     }
 
     /// What is told within happens in one revision.
-    pub fn together(&mut self, tell: impl FnOnce(&mut Self)) -> &mut Self {
+    pub fn together(&mut self, tell: impl FnOnce(&mut Self) -> &mut Self) -> &mut Self {
         self.turn();
         self.together = 1;
         tell(self);
@@ -149,15 +149,13 @@ impl Story {
             json!({"allocatable": {"cpu": cpu, "memory": "64Gi", "disk": "64Gi"}, "conditions": [ready]});
         self.together(|story| {
             story.create(&key::node(name), "Node", json!({}), status);
-            story.put(&key::ledger(name), json!({}));
+            story.put(&key::ledger(name), json!({}))
         })
     }
 
     /// A Node is gone, and with it its ledger.
     pub fn remove_node(&mut self, name: &str) -> &mut Self {
-        self.together(|story| {
-            story.delete(&key::node(name)).delete(&key::ledger(name));
-        })
+        self.together(|story| story.delete(&key::node(name)).delete(&key::ledger(name)))
     }
 
     /// A Node has this much from now on.
@@ -227,7 +225,7 @@ impl Story {
         let uid = self.node_uid(node);
         self.together(|story| {
             story.put(&key::ledger(node), json!({}));
-            story.bind_alone(task, node, &uid);
+            story.bind_alone(task, node, &uid)
         })
     }
 
@@ -295,7 +293,7 @@ impl Story {
             } else {
                 story.edit(&key, |lease| lease["spec"]["holderIdentity"] = holder.into());
             }
-            story.put(&key::epoch(lease), json!({"holder": holder}));
+            story.put(&key::epoch(lease), json!({"holder": holder}))
         });
         self.rev
     }

@@ -64,29 +64,29 @@ mod tests {
     #[test]
     fn a_task_is_bound_once_and_ends_once() {
         Trial::of("I2 binding", running)
-            .keeps(|story| drop(story.phase("a", "Stopping").phase("a", "Succeeded").stop("a")))
+            .keeps(|story| story.phase("a", "Stopping").phase("a", "Succeeded").stop("a"))
             .breaks("bound again", |story| {
                 let uid = story.node_uid("n2");
-                story.bind_alone("a", "n2", &uid);
+                story.bind_alone("a", "n2", &uid)
             })
             .breaks("bound to the next of that name", |story| {
                 let uid = story.remove_node("n1").node("n1", "2").node_uid("n1");
-                story.bind_alone("a", "n1", &uid);
+                story.bind_alone("a", "n1", &uid)
             })
             .breaks("let go", |story| {
-                story.bind_alone("a", "", "");
+                story.bind_alone("a", "", "")
             })
             .breaks("it starts again", |story| {
-                story.phase("a", "Starting");
+                story.phase("a", "Starting")
             })
             .breaks("it lives again", |story| {
-                story.phase("a", "Failed").phase("a", "Running");
+                story.phase("a", "Failed").phase("a", "Running")
             })
             .breaks("it ends twice", |story| {
-                story.phase("a", "Succeeded").phase("a", "Failed");
+                story.phase("a", "Succeeded").phase("a", "Failed")
             })
             .breaks("a phase that is none", |story| {
-                story.phase("a", "Paused");
+                story.phase("a", "Paused")
             })
             .shows(expect_test::expect![[r#"
                 bound again

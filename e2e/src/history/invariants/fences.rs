@@ -126,32 +126,32 @@ mod tests {
             .keeps(|story| {
                 story.by_leader("scheduler", FIRST).phase("a", "Starting");
                 let second = story.by("scheduler").lead(LEASE, "two");
-                story.by("agent").phase("a", "Running").by_leader("bind", second).phase("a", "Stopping");
+                story.by("agent").phase("a", "Running").by_leader("bind", second).phase("a", "Stopping")
             })
             .breaks("a write of the last leader", |story| {
                 story.phase("a", "Starting").lead(LEASE, "two");
-                story.by_leader("bind", FIRST).phase("a", "Running");
+                story.by_leader("bind", FIRST).phase("a", "Running")
             })
             .breaks("a write after giving back", |story| {
                 story.lead(LEASE, "");
-                story.by_leader("scheduler", FIRST).phase("a", "Running");
+                story.by_leader("scheduler", FIRST).phase("a", "Running")
             })
             .breaks("an epoch of nobody", |story| {
-                story.by_leader("scheduler", FIRST + 1).phase("a", "Running");
+                story.by_leader("scheduler", FIRST + 1).phase("a", "Running")
             })
             .breaks("a new holder in the old epoch", |story| {
-                story.edit(&key::lease(LEASE), |lease| lease["spec"]["holderIdentity"] = "two".into());
+                story.edit(&key::lease(LEASE), |lease| lease["spec"]["holderIdentity"] = "two".into())
             })
             .breaks("a renewal in a new epoch", |story| {
                 story.together(|story| {
-                    story.renew(LEASE).put(&key::epoch(LEASE), json!({"holder": "one"}));
-                });
+                    story.renew(LEASE).put(&key::epoch(LEASE), json!({"holder": "one"}))
+                })
             })
             .breaks("an epoch without its Lease", |story| {
-                story.put(&key::epoch(LEASE), json!({"holder": "three"}));
+                story.put(&key::epoch(LEASE), json!({"holder": "three"}))
             })
             .breaks("a Lease goes in its epoch", |story| {
-                story.delete(&key::lease(LEASE));
+                story.delete(&key::lease(LEASE))
             })
             .shows(expect_test::expect![[r#"
                 a write of the last leader
@@ -185,17 +185,16 @@ mod tests {
                     );
                     story.put(&key::epoch(&lease), json!({}));
                 }
+                story
             });
             assert_eq!(story.rev(), FIRST);
             story.lead("x/app", "two");
             story
         }
         Trial::of("I9 fences", both)
-            .keeps(|story| drop(story.by_leader("scheduler", FIRST).phase("a", "Running")))
-            .keeps(|story| drop(story.by_leader("bind", FIRST).phase("a", "Running")))
-            .breaks("the one that is over", |story| {
-                story.by_leader("app", FIRST).phase("a", "Running");
-            })
+            .keeps(|story| story.by_leader("scheduler", FIRST).phase("a", "Running"))
+            .keeps(|story| story.by_leader("bind", FIRST).phase("a", "Running"))
+            .breaks("the one that is over", |story| story.by_leader("app", FIRST).phase("a", "Running"))
             .shows(expect_test::expect![[r#"
                 the one that is over
                   4: Task shop/a is written by app in epoch 2; x/app is in epoch 3 (shown by 2 3 4)

@@ -103,44 +103,44 @@ mod tests {
         let node = &key::node("n1");
         Trial::of("I1 placing", story)
             .keeps(|story| {
-                drop(story.bind("b", "n1").cordon("n1").node_ready("n1", "False").remove_node("n1"))
+                story.bind("b", "n1").cordon("n1").node_ready("n1", "False").remove_node("n1")
             })
             .breaks("cordoned", |story| {
-                story.cordon("n1").bind("b", "n1");
+                story.cordon("n1").bind("b", "n1")
             })
             .breaks("not ready", |story| {
-                story.node_ready("n1", "False").bind("b", "n1");
+                story.node_ready("n1", "False").bind("b", "n1")
             })
             .breaks("tainted", |story| {
                 let taint = |node: &mut serde_json::Value| {
                     node["spec"]["taints"] = json!([{"key": "x", "effect": "NoSchedule"}]);
                     raise(node);
                 };
-                story.edit(node, taint).bind("b", "n1");
+                story.edit(node, taint).bind("b", "n1")
             })
             .breaks("without the label", |story| {
                 story.edit_task("b", |task| task["spec"]["nodeSelector"] = json!({"disk": "fast"}));
-                story.bind("b", "n1");
+                story.bind("b", "n1")
             })
             .breaks("joined again", |story| {
                 let uid = story.node_uid("n1");
                 story.remove_node("n1").node("n1", "2").together(|story| {
-                    story.put(&key::ledger("n1"), json!({})).bind_alone("b", "n1", &uid);
-                });
+                    story.put(&key::ledger("n1"), json!({})).bind_alone("b", "n1", &uid)
+                })
             })
             .breaks("gone", |story| {
                 let uid = story.node_uid("n1");
-                story.remove_node("n1").bind_alone("b", "n1", &uid);
+                story.remove_node("n1").bind_alone("b", "n1", &uid)
             })
             .breaks("a ledger that does not know", |story| {
                 let uid = story.node_uid("n1");
-                story.bind_alone("b", "n1", &uid);
+                story.bind_alone("b", "n1", &uid)
             })
             .breaks("a Node without ledger", |story| {
-                story.delete(&key::ledger("n1"));
+                story.delete(&key::ledger("n1"))
             })
             .breaks("a ledger without Node", |story| {
-                story.delete(node);
+                story.delete(node)
             })
             .shows(expect_test::expect![[r#"
                 cordoned

@@ -207,44 +207,44 @@ mod tests {
     fn a_controller_makes_and_stops_within_the_bounds() {
         Trial::of("I4 rollouts", four)
             .keeps(|story| {
-                drop(story.task("web", "w4", "1").stop("w0").phase("w0", "Failed").task("web", "w5", "1"))
+                story.task("web", "w4", "1").stop("w0").phase("w0", "Failed").task("web", "w5", "1")
             })
             .keeps(|story| {
-                drop(story.phase("w0", "Failed").phase("w1", "Failed").by("ctl").stop("w2").stop("w3"))
+                story.phase("w0", "Failed").phase("w1", "Failed").by("ctl").stop("w2").stop("w3")
             })
-            .keeps(|story| drop(story.scale("web", 2).stop("w0").stop("w1").stop("w2")))
+            .keeps(|story| story.scale("web", 2).stop("w0").stop("w1").stop("w2"))
             .keeps(|story| {
                 // It acts on two before it has seen four.
-                story.scale("web", 2).observed("web").scale("web", 4).stop("w0").stop("w1").stop("w2");
+                story.scale("web", 2).observed("web").scale("web", 4).stop("w0").stop("w1").stop("w2")
             })
             .keeps(|story| {
                 story.task_condition("w0", "Reachable", "False", "GivenUp").task("web", "w4", "1");
-                story.task("web", "w5", "1");
+                story.task("web", "w5", "1")
             })
             .breaks("a second one is missing", |story| {
-                story.stop("w0").stop("w1");
+                story.stop("w0").stop("w1")
             })
             .breaks("two in one revision", |story| {
-                story.together(|story| drop(story.stop("w0").stop("w1")));
+                story.together(|story| story.stop("w0").stop("w1"))
             })
             .breaks("one was lost before", |story| {
-                story.task_condition("w3", "Reachable", "False", "NodeNotReady").stop("w0");
+                story.task_condition("w3", "Reachable", "False", "NodeNotReady").stop("w0")
             })
             .breaks("one is not ready", |story| {
-                story.task_condition("w3", "Ready", "False", "Probe").stop("w0");
+                story.task_condition("w3", "Ready", "False", "Probe").stop("w0")
             })
             .breaks("it has seen four again", |story| {
-                story.scale("web", 2).observed("web").scale("web", 4).observed("web").stop("w0").stop("w1");
+                story.scale("web", 2).observed("web").scale("web", 4).observed("web").stop("w0").stop("w1")
             })
             .breaks("one too many is made", |story| {
-                story.task("web", "w4", "1").task("web", "w5", "1");
+                story.task("web", "w4", "1").task("web", "w5", "1")
             })
             .breaks("those that stop are there", |story| {
-                story.stop("w0").task("web", "w4", "1").task("web", "w5", "1");
+                story.stop("w0").task("web", "w4", "1").task("web", "w5", "1")
             })
             .breaks("a leader of another name", |story| {
                 let epoch = story.lead("x/drain", "one");
-                story.by_leader("drain", epoch).stop("w0").stop("w1");
+                story.by_leader("drain", epoch).stop("w0").stop("w1")
             })
             .shows(expect_test::expect![[r#"
                 a second one is missing
@@ -276,14 +276,14 @@ mod tests {
             story
         }
         Trial::of("I4 rollouts", slow)
-            .keeps(|story| drop(story.stop("w2")))
-            .keeps(|story| drop(story.wait(10_000).stop("w0")))
+            .keeps(|story| story.stop("w2"))
+            .keeps(|story| story.wait(10_000).stop("w0"))
             .breaks("the new one is not available yet", |story| {
-                story.wait(5_000).stop("w0");
+                story.wait(5_000).stop("w0")
             })
             .breaks("it was not ready meanwhile", |story| {
                 story.wait(5_000).task_condition("w2", "Ready", "False", "Probe");
-                story.task_condition("w2", "Ready", "True", "Probe").wait(6_000).stop("w0");
+                story.task_condition("w2", "Ready", "True", "Probe").wait(6_000).stop("w0")
             })
             .shows(expect_test::expect![[r#"
                 the new one is not available yet
@@ -313,18 +313,16 @@ mod tests {
         early.stop("w0").stop("w1").phase("w0", "Failed").task("web", "w2", "1");
         Trial::of("I4 rollouts", two)
             .keeps(|story| {
-                drop(
-                    story
-                        .stop("w0")
-                        .stop("w1")
-                        .phase("w0", "Failed")
-                        .phase("w1", "Failed")
-                        .task("web", "w2", "1"),
-                )
+                story
+                    .stop("w0")
+                    .stop("w1")
+                    .phase("w0", "Failed")
+                    .phase("w1", "Failed")
+                    .task("web", "w2", "1")
             })
             .breaks_log("made beside the old", early.events(), spoil)
             .breaks("more than asked for", |story| {
-                story.task("web", "w2", "1");
+                story.task("web", "w2", "1")
             })
             .shows(expect_test::expect![[r#"
                 made beside the old

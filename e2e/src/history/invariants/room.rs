@@ -172,29 +172,29 @@ mod tests {
     fn room_is_given_once_and_until_the_agent_acknowledged_the_end() {
         let a = &key::task("shop", "a");
         Trial::of("I1 room", full)
-            .keeps(|story| drop(story.phase("a", "Failed").phase("b", "Succeeded").bind("c", "n1")))
-            .keeps(|story| drop(story.bind("c", "n2").resize("n2", "1")))
-            .keeps(|story| drop(story.remove_node("n1").node("n1", "2").bind("c", "n1")))
+            .keeps(|story| story.phase("a", "Failed").phase("b", "Succeeded").bind("c", "n1"))
+            .keeps(|story| story.bind("c", "n2").resize("n2", "1"))
+            .keeps(|story| story.remove_node("n1").node("n1", "2").bind("c", "n1"))
             .keeps(|story| {
-                story.remove_node("n1").edit(a, |task| task["metadata"]["finalizers"] = json!([])).delete(a);
+                story.remove_node("n1").edit(a, |task| task["metadata"]["finalizers"] = json!([])).delete(a)
             })
             .breaks("told to stop, it still takes room", |story| {
-                story.bind("c", "n1");
+                story.bind("c", "n1")
             })
             .breaks("given up, it still takes room", |story| {
-                story.task_condition("b", "Reachable", "False", "GivenUp").stop("b").bind("c", "n1");
+                story.task_condition("b", "Reachable", "False", "GivenUp").stop("b").bind("c", "n1")
             })
             .breaks("a Node that shrank", |story| {
-                story.resize("n2", "1").bind("c", "n2");
+                story.resize("n2", "1").bind("c", "n2")
             })
             .breaks("what was allocated counts", |story| {
                 story
                     .phase("a", "Failed")
                     .edit_task("b", |task| task["status"]["allocated"] = json!({"cpu": "1200m"}));
-                story.task("", "d", "1").bind("d", "n1");
+                story.task("", "d", "1").bind("d", "n1")
             })
             .breaks("what is allocated rises", |story| {
-                story.edit_task("b", |task| task["status"]["allocated"] = json!({"cpu": "1500m"}));
+                story.edit_task("b", |task| task["status"]["allocated"] = json!({"cpu": "1500m"}))
             })
             .breaks("two in one revision", |story| {
                 story.task("", "d", "1").together(|story| {
@@ -202,14 +202,14 @@ mod tests {
                     story
                         .put(&key::ledger("n2"), json!({}))
                         .bind_alone("c", "n2", &uid)
-                        .bind_alone("d", "n2", &uid);
-                });
+                        .bind_alone("d", "n2", &uid)
+                })
             })
             .breaks("it goes without being told to", |story| {
-                story.delete(&key::task("shop", "b"));
+                story.delete(&key::task("shop", "b"))
             })
             .breaks("its finalizer goes early", |story| {
-                story.edit(a, |task| task["metadata"]["finalizers"] = json!([]));
+                story.edit(a, |task| task["metadata"]["finalizers"] = json!([]))
             })
             .shows(expect_test::expect![[r#"
                 told to stop, it still takes room
@@ -248,7 +248,7 @@ mod tests {
         }
         Trial::of("I1 room", two)
             .breaks("fixed twice", |story| {
-                story.bind("b", "n1");
+                story.bind("b", "n1")
             })
             .breaks("fixed and assigned", |story| {
                 let uid = story.node_uid("n1");
@@ -258,8 +258,8 @@ mod tests {
                         task["spec"]["nodeUid"] = uid.into();
                         task["spec"]["assignedPorts"] = json!([{"name": "x", "port": 80}]);
                         task["metadata"]["finalizers"] = json!(["berth.dev/node"]);
-                    });
-                });
+                    })
+                })
             })
             .shows(expect_test::expect![[r#"
                 fixed twice

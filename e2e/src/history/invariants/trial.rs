@@ -26,7 +26,7 @@ impl Trial {
     }
 
     /// What keeps every promise.
-    pub fn keeps(self, tell: impl FnOnce(&mut Story)) -> Self {
+    pub fn keeps(self, tell: impl FnOnce(&mut Story) -> &mut Story) -> Self {
         let mut story = (self.before)();
         tell(&mut story);
         let violations = judge(&Run { events: story.events(), ..Run::default() });
@@ -35,7 +35,7 @@ impl Trial {
     }
 
     /// A way to break the promise.
-    pub fn breaks(self, name: &str, tell: impl FnOnce(&mut Story)) -> Self {
+    pub fn breaks(self, name: &str, tell: impl FnOnce(&mut Story) -> &mut Story) -> Self {
         let mut story = (self.before)();
         tell(&mut story);
         self.breaks_log(name, story.events(), |_| {})

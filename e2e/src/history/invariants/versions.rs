@@ -160,48 +160,48 @@ mod tests {
         Trial::of("I13 versions", story)
             .keeps(|story| {
                 story.scale("web", 2).observed("web").stop("web-0").phase("web-0", "Failed");
-                story.task("web", "web-0", "1");
+                story.task("web", "web-0", "1")
             })
             .breaks("nothing changes", |story| {
-                story.edit(web, |_| {});
+                story.edit(web, |_| {})
             })
             .breaks("a spec changes silently", |story| {
-                story.edit(app, |app| app["spec"]["replicas"] = 2.into());
+                story.edit(app, |app| app["spec"]["replicas"] = 2.into())
             })
             .breaks("a generation rises for nothing", |story| {
-                story.edit(app, raise);
+                story.edit(app, raise)
             })
             .breaks("a generation rises twice", |story| {
                 story.scale("web", 2).edit(app, |app| {
                     app["spec"]["replicas"] = 3.into();
                     raise(app);
                     raise(app);
-                });
+                })
             })
             .breaks("a status is ahead", |story| {
-                story.edit(app, |app| app["status"]["observedGeneration"] = 2.into());
+                story.edit(app, |app| app["status"]["observedGeneration"] = 2.into())
             })
             .breaks("a uid changes", |story| {
-                story.edit(web, |task| task["metadata"]["uid"] = "f".into());
+                story.edit(web, |task| task["metadata"]["uid"] = "f".into())
             })
             .breaks("a creation moves", |story| {
-                story.edit(web, |task| task["metadata"]["creationTimestamp"] = "2027".into());
+                story.edit(web, |task| task["metadata"]["creationTimestamp"] = "2027".into())
             })
             .breaks("the dying lives on", |story| {
                 let revive =
                     |task: &mut serde_json::Value| task["metadata"]["deletionTimestamp"] = json!(null);
-                story.stop("web-0").edit(web, revive);
+                story.stop("web-0").edit(web, revive)
             })
             .breaks("a uid comes again", |story| {
                 let twin = story.object(web).unwrap().clone();
-                story.put(&key::task("shop", "web-1"), twin);
+                story.put(&key::task("shop", "web-1"), twin)
             })
             .breaks("a uid outlives its object", |story| {
                 let last = story.object(web).unwrap().clone();
-                story.delete(web).put(web, last);
+                story.delete(web).put(web, last)
             })
             .breaks_log("two stand in one place", story().events(), |events| {
-                events[1].now.as_mut().unwrap().header.position = 0;
+                events[1].now.as_mut().unwrap().header.position = 0
             })
             .shows(expect_test::expect![[r#"
                 nothing changes

@@ -77,24 +77,24 @@ mod tests {
     fn every_hole_is_found() {
         let without = |rev| move |events: &mut Vec<Event>| drop(events.remove(place(events, rev)));
         Trial::of("whole history", story)
-            .keeps(|_| {})
+            .keeps(|story| story)
             .breaks_log("a put is missing", story().events(), without(4))
             .breaks_log("the first put is missing", story().events(), without(2))
             .breaks_log("a delete is missing", story().events(), without(6))
             .breaks("what is not there is deleted", |story| {
-                story.delete("/berth/berth.dev/tasks/shop/web-9");
+                story.delete("/berth/berth.dev/tasks/shop/web-9")
             })
             .breaks_log("two revisions are swapped", story().events(), |events| {
                 let at = place(events, 4);
-                events.swap(at, at + 1);
+                events.swap(at, at + 1)
             })
             .breaks_log("a put comes twice", story().events(), |events| {
                 let at = place(events, 4);
-                events.insert(at, events[at].clone());
+                events.insert(at, events[at].clone())
             })
             .breaks_log("text is damaged", story().events(), |events| {
                 let at = place(events, 4);
-                events[at].now.as_mut().unwrap().json = r#"{"metadata":{"uid":7}}"#.into();
+                events[at].now.as_mut().unwrap().json = r#"{"metadata":{"uid":7}}"#.into()
             })
             .shows(expect_test::expect![[r#"
                 a put is missing
