@@ -124,9 +124,13 @@ impl Etcd {
 
     /// Runs `etcdctl` against all members; the output, or what it complained of.
     pub fn ctl(&self, args: &[&str]) -> Result<String, String> {
+        self.ctl_at(&self.urls().join(","), args)
+    }
+
+    fn ctl_at(&self, urls: &str, args: &[&str]) -> Result<String, String> {
         let output = Command::new(tool("3.5.1", "etcdctl"))
             .env("ETCDCTL_API", "3")
-            .env("ETCDCTL_ENDPOINTS", self.urls().join(","))
+            .env("ETCDCTL_ENDPOINTS", urls)
             .args(args)
             .output()
             .expect("etcdctl starts");
@@ -136,7 +140,7 @@ impl Etcd {
 
     /// The newest revision.
     pub fn revision(&self) -> i64 {
-        let key = self.ctl(&["get", "--endpoints", &self.url(), "-w", "json", "/"]).expect("etcd answers");
+        let key = self.ctl_at(&self.url(), &["get", "-w", "json", "/"]).expect("etcd answers");
         let answer: Value = serde_json::from_str(&key).expect("etcdctl writes JSON");
         answer["header"]["revision"].as_i64().expect("an answer has a revision")
     }
@@ -148,9 +152,9 @@ impl Etcd {
             tape.wait_for(revision, SOON).expect("the recorder comes to what is compacted");
         }
         let revision = revision.to_string();
-        self.ctl(&["compaction", "--endpoints", &self.url(), "--physical", &revision]).expect("compaction");
+        self.ctl_at(&self.url(), &["compaction", "--physical", &revision]).expect("compaction");
         for url in self.urls() {
-            self.ctl(&["defrag", "--endpoints", &url, "--command-timeout", "60s"]).expect("defragmentation");
+            self.ctl_at(&url, &["defrag", "--command-timeout", "60s"]).expect("defragmentation");
         }
         self.ctl(&["alarm", "disarm"]).expect("the alarm is disarmed");
     }
@@ -158,7 +162,7 @@ impl Etcd {
     /// Saves a snapshot.
     pub fn save(&self, snapshot: &Path) {
         let file = snapshot.display().to_string();
-        self.ctl(&["snapshot", "save", "--endpoints", &self.url(), &file]).expect("a snapshot is saved");
+        self.ctl_at(&self.url(), &["snapshot", "save", &file]).expect("a snapshot is saved");
     }
 
     /// Kills every member, and starts them anew on a snapshot: another cluster under the same addresses.

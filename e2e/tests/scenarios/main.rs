@@ -4,6 +4,7 @@
 use berth_e2e::StoreForm::{self, Embedded, Etcd};
 use berth_e2e::{hits, soak};
 use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
+use stores::{members, restored, space};
 
 mod crashes;
 mod isolation;
@@ -12,6 +13,7 @@ mod manifests;
 mod replicas;
 mod rollout;
 mod simulated;
+mod stores;
 mod tutorial;
 mod up;
 
@@ -59,6 +61,9 @@ fn main() {
         on!(isolation::a_task_reaches_nothing_of_berth, Embedded, ETCD),
         on!(manifests::every_manifest_runs, Embedded, ETCD),
         on!(tutorial::the_tutorial_is_true, Embedded),
+        on!(members::three_members_lose_one_and_most, ETCD),
+        on!(restored::an_older_snapshot_is_restored, ETCD),
+        on!(space::an_etcd_at_its_quota_is_read_and_comes_back, ETCD, OLD_ETCD),
         on!(simulated::ten_thousand_tasks_on_a_thousand_nodes, Embedded, ETCD),
     ];
     let trials = trials.into_iter().flatten().collect();

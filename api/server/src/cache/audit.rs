@@ -48,7 +48,8 @@ pub(super) async fn run(cache: Arc<Cache>, every: Duration) -> Result<(), StoreE
     }
 }
 
-async fn of_store(store: &dyn Store, cache: &Cache, rev: Rev) -> Result<Fingerprint, StoreError> {
+/// What the store has at `rev`.
+pub(super) async fn of_store(store: &dyn Store, cache: &Cache, rev: Rev) -> Result<Fingerprint, StoreError> {
     let mut found = Fingerprint::default();
     let mut start = keys::START.to_vec();
     loop {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use berth_store::{At, Author, Ended, Group, Rev, Store, StoreError, Write};
 use futures::StreamExt;
 
-use crate::cache::Cache;
 use crate::cache::state::{State, prepare};
+use crate::cache::{Cache, audit};
 use crate::keys;
 use crate::table::Table;
 
@@ -19,6 +19,8 @@ const MOST_REPLAYED: Rev = 20_000;
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long a revision outside our prefix may hold a reader up before we write one of our own.
 const SYNC_AFTER: Duration = Duration::from_millis(100);
+/// How long events may be on their way until the cache is compared with a full store again.
+const COMPARE_AGAIN: Duration = Duration::from_secs(1);
 /// Longer than any write of ours takes.
 const LONG: Duration = Duration::from_secs(60);
 
@@ -92,6 +94,9 @@ async fn follow(cache: &Cache) -> StoreError {
             Ok(prepared) => prepared,
             Err(error) => return error,
         };
+        if rev <= cache.rev() {
+            return StoreError::Compacted { oldest: cache.rev() };
+        }
         berth_failpoint::reach("server.fanout.before");
         cache.state.write().unwrap_or_else(PoisonError::into_inner).apply(&cache.table, rev, prepared);
         berth_failpoint::reach("server.fanout.after");
@@ -141,12 +146,34 @@ impl Cache {
             // A cache that moves is on its way. One that is only slow arrives before our write ends: the store may be
             // slower still, and nobody waits for it.
             if self.rev() == before {
-                tokio::select! {
-                    touched = self.touch(rev) => touched?,
-                    _ = self.wait(rev, LONG) => {}
+                let touched = tokio::select! {
+                    touched = self.touch(rev) => touched,
+                    _ = self.wait(rev, LONG) => Ok(()),
+                };
+                match touched {
+                    Ok(()) => {}
+                    Err(StoreError::Full(_)) => self.compare_at(rev).await?,
+                    Err(error) => return Err(error),
                 }
             }
         }
+    }
+
+    /// A full store takes no sync key, so it is read instead: with every key as the cache has it, the cache is at `rev`,
+    /// else events are on their way. One that arrives all the same was of a key that came and went, and `follow` starts
+    /// anew.
+    async fn compare_at(&self, rev: Rev) -> Result<(), StoreError> {
+        let (before, ours) = self.look(|state| (state.rev(), state.fingerprint(&self.table)));
+        if audit::of_store(&*self.store, self, rev).await? != ours {
+            self.wait(rev, COMPARE_AGAIN).await;
+            return Ok(());
+        }
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if state.rev() == before && before < rev {
+            state.pass(rev);
+            self.reached.send_replace(rev);
+        }
+        Ok(())
     }
 
     /// Writes the sync key, unless it was written after `rev` and only has to arrive.

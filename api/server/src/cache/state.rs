@@ -161,6 +161,11 @@ impl State {
         self.rev = rev;
     }
 
+    /// Nothing of ours happened up to `rev`.
+    pub(super) fn pass(&mut self, rev: Rev) {
+        self.rev = rev;
+    }
+
     fn apply_object(&mut self, row: &Row, id: KindId, path: &str, version: Version, now: Option<Arc<Entry>>) {
         let kind = &mut self.kinds[id];
         let (before, now) = match now {

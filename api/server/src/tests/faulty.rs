@@ -33,6 +33,8 @@ enum Fault {
     Lies,
     /// Its watch is late, and a write to the sync key never ends.
     Slow,
+    /// It takes no writes while this is true.
+    Full(tokio::sync::watch::Receiver<bool>),
     /// Wholly, while this is true.
     Away(tokio::sync::watch::Receiver<bool>),
 }
@@ -62,11 +64,17 @@ impl Faulty {
         (Self::with(inner, 0, Fault::Away(is_away)), switch)
     }
 
+    /// A store that takes no writes while the switch is on.
+    pub fn filled(inner: Arc<dyn Store>) -> (Arc<dyn Store>, tokio::sync::watch::Sender<bool>) {
+        let (switch, is_full) = tokio::sync::watch::channel(false);
+        (Self::with(inner, 0, Fault::Full(is_full)), switch)
+    }
+
     /// Fails while it is away.
     fn answers(&self) -> Result<(), StoreError> {
         match &self.fault {
             Fault::Away(is_away) if *is_away.borrow() => Err(away()),
-            Fault::Away(_) | Fault::Honest | Fault::Lies | Fault::Slow => Ok(()),
+            Fault::Away(_) | Fault::Full(_) | Fault::Honest | Fault::Lies | Fault::Slow => Ok(()),
         }
     }
 
@@ -88,6 +96,9 @@ impl Store for Faulty {
 
     async fn commit(&self, groups: Vec<Group>) -> Result<Committed, StoreError> {
         self.answers()?;
+        if matches!(&self.fault, Fault::Full(is_full) if *is_full.borrow()) {
+            return Err(StoreError::Full("no space".into()));
+        }
         let to_sync = |group: &Group| group.writes.iter().any(|write| *write.key() == keys::SYNC);
         if matches!(self.fault, Fault::Slow) && groups.iter().any(to_sync) {
             return std::future::pending().await;
@@ -125,6 +136,9 @@ impl Store for Faulty {
             };
             let broken = futures::stream::once(async { Err(away()) });
             return Ok(self.inner.watch(start, end, from).await?.take_until(until).chain(broken).boxed());
+        }
+        if matches!(self.fault, Fault::Full(_)) {
+            return self.inner.watch(start, end, from).await;
         }
         if matches!(self.fault, Fault::Lies) {
             let stream = self.inner.watch(start, end, from).await?;

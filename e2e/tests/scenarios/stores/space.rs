@@ -1,0 +1,72 @@
+//! etcd has reached its quota.
+
+use std::time::Duration;
+
+use berth_e2e::etcd::Setup;
+use berth_e2e::wait::{always, eventually};
+use berth_e2e::world::{SOON, condition, summary};
+use berth_e2e::{Part, StoreForm, World};
+use berth_types::Reason;
+
+use super::witness::{Api, Containers};
+use super::{STEADY, quick};
+
+/// Reads and watches go on, writes are refused with the way back, a server can even be started anew, nobody is judged;
+/// after the way back all is as before.
+pub fn an_etcd_at_its_quota_is_read_and_comes_back(form: StoreForm) {
+    let setup = Setup { args: vec![format!("--quota-backend-bytes={}", 16 << 20)], ..Setup::default() };
+    let mut world = quick(World::plan(form)).etcd(setup).start();
+    world.apply(STEADY).ok();
+    let containers = Containers::of(&world, &world.wait_ready("steady", 2));
+    let api = Api::of(&world);
+    api.create("early").expect("there is room");
+    fill(&world);
+    let full = eventually("writes are refused", SOON, || match api.create("late") {
+        Err(status) if status.reason == Reason::StorageFull => Ok(status),
+        other => Err(format!("{other:?}")),
+    });
+    for word in ["compact", "defrag", "disarm"] {
+        assert!(full.message.contains(word), "the refusal does not tell the way back: {}", full.message);
+    }
+    assert!(api.list("").expect("reads go on").contains("early"));
+    let health = api.health().expect("the server lives");
+    assert!(health.ready && !health.writable && health.faults[0].contains("NOSPACE"), "{health:?}");
+    // etcd 3.5.1 to 3.5.6 refuse any transaction while they are full, one that only deletes too.
+    match (form, api.delete("early")) {
+        (StoreForm::Etcd("3.5.1"), Err(status)) if status.reason == Reason::StorageFull => {}
+        (_, deleted) => deleted.expect("deletes go on"),
+    }
+    containers.untouched(&world).expect("no container notices");
+
+    world.kill(Part::Apiserver);
+    world.begin(Part::Apiserver);
+    eventually("a server over a full store serves", SOON, || {
+        api.list("").map(drop).map_err(|status| status.to_string())
+    });
+    always("containers stay", Duration::from_secs(6), || containers.untouched(&world));
+
+    world.etcd_mut().make_space();
+    eventually("writes go on", SOON, || api.create("late").map_err(|status| status.to_string()));
+    world.wait_for_node();
+    always("the node stays ready and its Tasks stay", Duration::from_secs(6), || {
+        containers.untouched(&world)?;
+        let (nodes, tasks) = (world.list("nodes")?, world.tasks_of("steady")?);
+        let fine = nodes.iter().all(|node| condition(node, "Ready") == "True") && tasks.len() == 2;
+        if fine { Ok(()) } else { Err(format!("{}\n{}", summary(&nodes), summary(&tasks))) }
+    });
+    world.ctl(&["delete", "app/steady"]).ok();
+    world.wait_none("tasks");
+    world.end();
+}
+
+/// Writes past the API until etcd takes no more.
+fn fill(world: &World) {
+    let etcd = world.etcd().expect("a world on etcd");
+    let value = "x".repeat(100_000);
+    for n in 0..1_000 {
+        if etcd.ctl(&["put", &format!("/elsewhere/{}", n % 5), &value]).is_err() {
+            return;
+        }
+    }
+    panic!("etcd is never full");
+}
