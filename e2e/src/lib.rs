@@ -2,6 +2,7 @@
 //! done to it, and how to see that nothing of it is left.
 
 pub mod etcd;
+pub mod faults;
 pub mod history;
 pub mod hits;
 pub mod http;

@@ -17,6 +17,7 @@ pub use part::Part;
 pub use plan::Plan;
 
 use crate::etcd::Etcd;
+use crate::faults::{FaultLog, Paused, Relay};
 use crate::hits;
 use crate::leftovers;
 use crate::process::Process;
@@ -66,6 +67,8 @@ pub struct World {
     recorder: Option<Recorder>,
     /// Why the recorder did not come to the end of the store.
     late: Option<String>,
+    links: BTreeMap<Part, Relay>,
+    faults: FaultLog,
     plan: Plan,
     dir: TempDir,
 }
@@ -97,7 +100,15 @@ impl World {
             StoreForm::Embedded => None,
             StoreForm::Etcd(version) => Some(Etcd::set_up(version, dir.path(), plan.etcd.clone())),
         };
-        let mut world = Self { parts: BTreeMap::new(), etcd, recorder: None, late: None, plan, dir };
+        let faults = FaultLog::default();
+        let server = dir.path().join("run/api.sock");
+        let link = |part: &Part| {
+            let socket = dir.path().join("run").join(format!("to-{}.sock", part.name()));
+            (*part, Relay::start(part.name(), &socket, &server, faults.clone()))
+        };
+        let links = plan.relayed.iter().map(link).collect();
+        let mut world =
+            Self { parts: BTreeMap::new(), etcd, recorder: None, late: None, links, faults, plan, dir };
         world.record();
         world
     }
@@ -226,8 +237,30 @@ impl World {
         &self.parts[&part]
     }
 
+    /// The link between a part and its apiserver, where the plan says that there is one.
+    pub fn link(&self, part: Part) -> &Relay {
+        &self.links[&part]
+    }
+
+    /// What was done to this world.
+    pub fn faults(&self) -> &FaultLog {
+        &self.faults
+    }
+
+    /// Stops a part where it is, until what is returned is resumed or dropped.
+    pub fn pause(&self, part: Part) -> Paused {
+        Paused::begin(part.name(), self.part(part).pid(), &self.faults)
+    }
+
+    /// Stops the etcd where it is, until what is returned is resumed or dropped.
+    pub fn pause_etcd(&self) -> Paused {
+        let etcd = self.etcd.as_ref().expect("a world on etcd");
+        Paused::begin("etcd", etcd.process().pid(), &self.faults)
+    }
+
     /// Kills a part with -9.
     pub fn kill(&mut self, part: Part) {
+        self.faults.happened(format!("kill -9 of {}", part.name()));
         self.parts.remove(&part).unwrap_or_else(|| panic!("{} runs", part.name())).kill();
     }
 

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use super::{StoreForm, World};
 use crate::binary;
+use crate::faults::Relay;
 
 /// A process of the cluster. A world has the first three, and the others where its plan says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,7 +97,8 @@ impl World {
             | Part::Agent
             | Part::SecondAgent
             | Part::Simulated => {
-                let servers = given.servers.clone().unwrap_or_else(|| self.servers());
+                let link = self.links.get(&part).map(Relay::address);
+                let servers = link.or(given.servers.clone()).unwrap_or_else(|| self.servers());
                 command.args(["--server", &servers]);
             }
         }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::part::Given;
 use super::{Part, StoreForm, World};
 use crate::etcd::Setup;
+use crate::pace::Pace;
 
 /// A world that is not there yet.
 #[derive(Debug, Clone)]
@@ -13,13 +14,21 @@ pub struct Plan {
     pub(super) parts: BTreeSet<Part>,
     pub(super) simulated: usize,
     pub(super) etcd: Setup,
+    pub(super) relayed: BTreeSet<Part>,
     given: BTreeMap<Part, Given>,
 }
 
 impl Plan {
     /// An apiserver, controllers and the agent of the node `one`, on this store.
     pub fn new(form: StoreForm) -> Self {
-        Self { form, parts: Part::ALL.into(), simulated: 0, etcd: Setup::default(), given: BTreeMap::new() }
+        Self {
+            form,
+            parts: Part::ALL.into(),
+            simulated: 0,
+            etcd: Setup::default(),
+            relayed: BTreeSet::new(),
+            given: BTreeMap::new(),
+        }
     }
 
     /// One more part.
@@ -69,6 +78,23 @@ impl Plan {
     /// A part finds the API at these addresses only, such as that of a relay.
     pub fn servers(mut self, part: Part, addresses: &str) -> Self {
         self.entry(part).servers = Some(addresses.into());
+        self
+    }
+
+    /// Between a part and the first apiserver lies a link that can be cut: [`World::link`].
+    pub fn relayed(mut self, part: Part) -> Self {
+        self.relayed.insert(part);
+        self
+    }
+
+    /// Every part lives at this pace.
+    pub fn pace(mut self, pace: Pace) -> Self {
+        let servers = [Part::Apiserver, Part::SecondApiserver].map(|part| (part, pace.apiserver()));
+        let controllers = [Part::Controllers, Part::SecondControllers].map(|part| (part, pace.controllers()));
+        let agents = [Part::Agent, Part::SecondAgent, Part::Simulated].map(|part| (part, pace.agent()));
+        for (part, yaml) in servers.into_iter().chain(controllers).chain(agents) {
+            self = self.config(part, &yaml);
+        }
         self
     }
 

@@ -95,6 +95,7 @@ impl World {
     fn complete(&mut self, recording: Recording) -> Recording {
         let mut recording = Recording { seed: soak::seed(), ..recording };
         recording.wrong.extend(self.late.take());
+        recording.faults.extend(self.faults.all());
         recording
     }
 
