@@ -17,8 +17,12 @@ async fn open(client: &Client, node: &Node, number: u64) -> Session {
         boot_id: "boot".into(),
         number,
     };
-    eventually("a session is opened", async || client.session(&hello).await.map_err(|why| why.to_string()))
-        .await
+    let opens = async || client.session(&hello).await.map_err(|why| why.to_string());
+    let mut session = eventually("a session is opened", opens).await;
+    // The server makes it known when the agent shows that it heard so.
+    session.heartbeat(0).await.unwrap();
+    assert_eq!(session.next().await.unwrap(), FromServer::HeartbeatAnswered { sequence: 0 });
+    session
 }
 
 /// Waits until the stream says this of the node.

@@ -101,7 +101,8 @@ impl Open {
     }
 }
 
-/// Opens the session that the agent asks for, and carries it on in the stream that is returned.
+/// Accepts the session that the agent asks for, and carries it on in the stream that is returned. Its key is put when
+/// the agent's first heartbeat came: it heard that it was accepted then. One that is heard and hears nothing has none.
 pub(super) async fn open(shared: Arc<Shared>, mut inbound: Inbound) -> Result<Outbound, Status> {
     let hello = match inbound.next().await {
         Some(Ok(v1::AgentMessage { message: Some(FromAgent::Hello(hello)) })) => hello,
@@ -110,49 +111,114 @@ pub(super) async fn open(shared: Arc<Shared>, mut inbound: Inbound) -> Result<Ou
         }
     };
     let standing = shared.valid_standing(shared.timing.answer_margin).ok_or_else(not_known)?;
-    berth_failpoint::reach("server.session.before");
-    let rev = put(&shared, &hello, &standing).await?;
-    berth_failpoint::reach("server.session.put");
-    let (agent, requests) = mpsc::channel(WAITING);
-    let session = Open {
-        rev,
-        server: standing.id.clone(),
-        node_uid: hello.node_uid.clone(),
-        heard: Instant::now(),
-        agent: Some(agent),
-    };
-    shared.sessions().insert(&hello.node, session);
-    tracing::info!(node = hello.node, number = hello.number, "session opened");
+    before(&shared, &hello).await?;
     let accepted = v1::Accepted {
-        server_id: standing.id,
+        server_id: standing.id.clone(),
         cluster_uid: shared.cluster_uid.clone(),
         heartbeat_milliseconds: u64::try_from(shared.timing.heartbeat.as_millis()).unwrap_or(u64::MAX),
         missed_heartbeats: shared.timing.missed.into(),
     };
     let first = answer(Message::Accepted(accepted));
-    let live = Live { shared, node: hello.node, rev, inbound, requests };
-    let rest = futures::stream::unfold(Some(live), |live| async move {
-        let mut live = live?;
-        let message = live.next().await?;
-        let more = message.is_ok().then_some(live);
+    let offer = Stage::Offered(Offer { shared, hello, standing, inbound });
+    let rest = futures::stream::unfold(Some(offer), |stage| async move {
+        let (message, stage) = stage?.next().await?;
+        let more = message.is_ok().then_some(stage);
         Some((message.map_err(|why| to_grpc(&why)), more))
     });
     Ok(futures::stream::once(async { Ok(first) }).chain(rest).boxed())
 }
 
-/// Puts the session's key: unchanged since it was read, with a larger number, while this server is known.
-async fn put(shared: &Shared, hello: &v1::Hello, standing: &Standing) -> Result<Rev, Status> {
+/// How far a session is.
+enum Stage {
+    Offered(Offer),
+    Open(Live),
+}
+
+impl Stage {
+    /// What the agent is sent next; none when the session is over on the agent's side.
+    async fn next(self) -> Option<(Result<v1::ServerMessage, Status>, Self)> {
+        match self {
+            Self::Offered(mut offer) => {
+                let beat = match offer.first_beat().await? {
+                    Ok(beat) => beat,
+                    Err(why) => return Some((Err(why), Self::Offered(offer))),
+                };
+                match offer.put().await {
+                    Ok((rev, requests)) => {
+                        let Offer { shared, hello, inbound, .. } = offer;
+                        let live = Live { shared, node: hello.node, rev, inbound, requests };
+                        Some((live.beat(&beat), Self::Open(live)))
+                    }
+                    Err(why) => Some((Err(why), Self::Offered(offer))),
+                }
+            }
+            Self::Open(mut live) => live.next().await.map(|message| (message, Self::Open(live))),
+        }
+    }
+}
+
+/// A session that was accepted, and whose agent did not show yet that it knows.
+struct Offer {
+    shared: Arc<Shared>,
+    hello: v1::Hello,
+    standing: Standing,
+    inbound: Inbound,
+}
+
+impl Offer {
+    async fn first_beat(&mut self) -> Option<Result<v1::Heartbeat, Status>> {
+        let limit = self.shared.timing.silence;
+        match tokio::time::timeout(limit, self.inbound.next()).await {
+            Ok(Some(Ok(v1::AgentMessage { message: Some(FromAgent::Heartbeat(beat)) }))) => Some(Ok(beat)),
+            Ok(Some(Ok(_))) => {
+                Some(Err(Status::new(Reason::BadRequest, "after the hello of a session comes a heartbeat")))
+            }
+            Ok(Some(Err(_)) | None) => None,
+            Err(_) => {
+                let why = format!("node `{}` said nothing for {limit:?} after its hello", self.hello.node);
+                Some(Err(Status::new(Reason::Unavailable, why)))
+            }
+        }
+    }
+
+    /// Makes the session known: in the store, and here.
+    async fn put(&mut self) -> Result<(Rev, mpsc::Receiver<Result<Message, Status>>), Status> {
+        berth_failpoint::reach("server.session.before");
+        let rev = put(&self.shared, &self.hello, &self.standing).await?;
+        berth_failpoint::reach("server.session.put");
+        let (agent, requests) = mpsc::channel(WAITING);
+        let session = Open {
+            rev,
+            server: self.standing.id.clone(),
+            node_uid: self.hello.node_uid.clone(),
+            heard: Instant::now(),
+            agent: Some(agent),
+        };
+        self.shared.sessions().insert(&self.hello.node, session);
+        tracing::info!(node = self.hello.node, number = self.hello.number, "session opened");
+        Ok((rev, requests))
+    }
+}
+
+/// The session's key as it is now; refused where the one that is asked for may not follow it.
+async fn before(shared: &Shared, hello: &v1::Hello) -> Result<Option<Kv>, Status> {
     let store = |error| failure(&error);
     match node_uid(shared, &hello.node).await.map_err(store)? {
         Some(uid) if uid == hello.node_uid => {}
         Some(_) | None => return Err(no_such_node(&hello.node, &hello.node_uid)),
     }
-    let key = keys::session(&hello.node);
-    let before = get(shared, &key).await.map_err(store)?;
+    let before = get(shared, &keys::session(&hello.node)).await.map_err(store)?;
     let held = before.as_ref().and_then(read::<SessionValue>).filter(|held| held.node_uid == hello.node_uid);
-    if let Some(held) = held.filter(|held| held.number >= hello.number) {
-        return Err(newer_exists(hello, held.number));
+    match held.filter(|held| held.number >= hello.number) {
+        Some(held) => Err(newer_exists(hello, held.number)),
+        None => Ok(before),
     }
+}
+
+/// Puts the session's key: unchanged since it was read, with a larger number, while this server is known.
+async fn put(shared: &Shared, hello: &v1::Hello, standing: &Standing) -> Result<Rev, Status> {
+    let before = before(shared, hello).await?;
+    let key = keys::session(&hello.node);
     let unchanged = |kv: &Kv| Must::BeUnchangedSince(kv.mod_rev);
     let value = SessionValue {
         server: standing.id.clone(),
@@ -168,7 +234,7 @@ async fn put(shared: &Shared, hello: &v1::Hello, standing: &Standing) -> Result<
         ],
         writes: vec![Write::Put { key, value: value.into(), lease: 0 }],
     };
-    match shared.committer.submit(group, &author()).await.map_err(store)? {
+    match shared.committer.submit(group, &author()).await.map_err(|error| failure(&error))? {
         Ended::Applied { rev, .. } => Ok(rev),
         Ended::Conflict { .. } | Ended::Unclear { .. } => {
             let message = format!("the session of node `{}` changed meanwhile; try again", hello.node);

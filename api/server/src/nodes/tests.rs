@@ -87,7 +87,14 @@ struct Agent {
 }
 
 impl Agent {
+    /// A session that is known: the agent heard that it was accepted, and beat.
     async fn open(nodes: &Nodes, node: &str, uid: &str, number: u64) -> Result<Self, Status> {
+        let mut agent = Self::ask(nodes, node, uid, number).await?;
+        agent.beat().await?;
+        Ok(agent)
+    }
+
+    async fn ask(nodes: &Nodes, node: &str, uid: &str, number: u64) -> Result<Self, Status> {
         let (to_server, inbound) = mpsc::channel(16);
         let hello = Hello { node: node.into(), node_uid: uid.into(), boot_id: "boot".into(), number };
         to_server.send(Ok(AgentMessage { message: Some(FromAgent::Hello(hello)) })).await.unwrap();
@@ -163,6 +170,20 @@ async fn an_agent_keeps_its_session_by_beating_and_loses_it_by_silence() {
     let silent = last.elapsed();
     assert!(silent >= Duration::from_secs(5) && silent <= Duration::from_secs(8), "{silent:?}");
     assert_eq!(world.session("n1").await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_does_not_hear_that_it_was_accepted_has_no_session() {
+    let world = World::new();
+    world.node("n1", "u1").await;
+    let nodes = world.server(&[]).await;
+    let mut deaf = Agent::ask(&nodes, "n1", "u1", 1).await.unwrap();
+    let asked = Instant::now();
+    let ended = deaf.hears().await.unwrap_err();
+    assert_eq!(ended.message, "node `n1` said nothing for 6s after its hello");
+    assert!(asked.elapsed() >= Duration::from_secs(6));
+    assert_eq!(world.session("n1").await, None);
+    assert!(Agent::open(&nodes, "n1", "u1", 1).await.is_ok(), "its number is not taken");
 }
 
 #[tokio::test(start_paused = true)]
