@@ -21,6 +21,10 @@ pub struct Flags {
     /// Run only these: app, node, garbage, scheduler
     #[arg(long, env = "BERTH_ONLY", value_delimiter = ',')]
     only: Vec<String>,
+    /// Lead without a Lease, beside whoever holds it, and write without an epoch: in test builds only
+    #[cfg(debug_assertions)]
+    #[arg(long)]
+    force_active: bool,
     /// A YAML file with any of: server, only, massVanish, garbage, lease, client
     #[arg(long, env = "BERTH_CONFIG")]
     config: Option<PathBuf>,
@@ -86,10 +90,20 @@ pub struct Config {
     pub mass_vanish: MassVanish,
     /// How long things are kept.
     pub garbage: Limits,
-    /// How long a Lease lasts.
-    pub lease: Timing,
+    /// By what right they act.
+    pub leading: Leading,
     /// How long calls may take.
     pub client: Options,
+}
+
+/// By what right controllers act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leading {
+    /// Each by its Lease.
+    ByLease(Timing),
+    /// None, so that a test sees what two leaders do.
+    #[cfg(debug_assertions)]
+    Forced,
 }
 
 impl Name {
@@ -122,9 +136,11 @@ impl Config {
         let only = names(&words, &mut faults);
         let mass_vanish = mass_vanish(&file.mass_vanish, &mut faults);
         let garbage = limits(&file.garbage);
-        let lease = lease(&file.lease, &mut faults);
+        let leading = Leading::ByLease(lease(&file.lease, &mut faults));
+        #[cfg(debug_assertions)]
+        let leading = if flags.force_active { Leading::Forced } else { leading };
         let client = file.client.options(&mut faults);
-        let config = Self { server, only, mass_vanish, garbage, lease, client };
+        let config = Self { server, only, mass_vanish, garbage, leading, client };
         if faults.is_empty() { Ok(config) } else { Err(faults) }
     }
 }

@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::config::{Config, Flags, Name};
+use crate::config::{Config, Flags, Leading, Name};
 
 /// Why this process ends when the store was restored: caches, epochs and awaited versions are of another history. It
 /// gives back no Lease, for it holds none in this one.
@@ -112,22 +112,27 @@ fn start(
     running: &mut JoinSet<()>,
 ) {
     let client = client.clone();
-    let lease = |name: &str| LeaseTerms::new(LEASES, name).timing(config.lease);
+    let lease = |name: &str| match config.leading {
+        Leading::ByLease(timing) => Some(LeaseTerms::new(LEASES, name).timing(timing)),
+        #[cfg(debug_assertions)]
+        Leading::Forced => None,
+    };
     match name {
         Name::App => {
-            running.spawn(app::controller(client, caches).led_by(lease(app::NAME)).run(stop));
+            let controller = app::controller(client, caches);
+            running.spawn(controller.led(lease(app::NAME)).run(stop));
         }
         Name::Node => {
             let controller = node::controller(client, caches, config.mass_vanish);
-            running.spawn(controller.led_by(lease(node::NAME)).run(stop));
+            running.spawn(controller.led(lease(node::NAME)).run(stop));
         }
         Name::Garbage => {
             let controller = garbage::controller(client, caches, config.garbage);
-            running.spawn(controller.led_by(lease(garbage::NAME)).run(stop));
+            running.spawn(controller.led(lease(garbage::NAME)).run(stop));
         }
         Name::Scheduler => {
             let controller = berth_scheduler::controller(client, &caches.tasks().all, &caches.nodes());
-            running.spawn(controller.led_by(lease(berth_scheduler::NAME)).run(stop));
+            running.spawn(controller.led(lease(berth_scheduler::NAME)).run(stop));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_client::Client;
-use berth_types::{Clock, Resource, SystemClock, Timestamp};
+use berth_types::{Clock, Resource, SteadyClock, Timestamp};
 use futures::stream::{BoxStream, Stream, StreamExt, select_all};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{Id, JoinSet};
@@ -67,7 +67,7 @@ impl<R: Reconciler> Controller<R> {
             sources: Vec::new(),
             progress: Vec::new(),
             lease: None,
-            clock: Arc::new(SystemClock),
+            clock: Arc::new(SteadyClock),
             options: ControllerOptions::default(),
         }
     }
@@ -99,8 +99,13 @@ impl<R: Reconciler> Controller<R> {
     }
 
     /// Acts only while it holds this Lease.
-    pub fn led_by(mut self, lease: LeaseTerms) -> Self {
-        self.lease = Some(lease);
+    pub fn led_by(self, lease: LeaseTerms) -> Self {
+        self.led(Some(lease))
+    }
+
+    /// Acts only while it holds the Lease; always, where there is none.
+    pub fn led(mut self, lease: Option<LeaseTerms>) -> Self {
+        self.lease = lease;
         self
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use berth_client::Client;
-use berth_types::{Clock, Resource, SystemClock, Timestamp};
+use berth_types::{Clock, Resource, SteadyClock, Timestamp};
 use futures::stream::{BoxStream, Stream, StreamExt, select_all};
 use tokio::task::{JoinError, JoinSet};
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -74,7 +74,7 @@ impl<S: Stepper> StepController<S> {
             sources: Vec::new(),
             progress: Vec::new(),
             lease: None,
-            clock: Arc::new(SystemClock),
+            clock: Arc::new(SteadyClock),
         }
     }
 
@@ -104,8 +104,13 @@ impl<S: Stepper> StepController<S> {
     }
 
     /// Acts only while it holds this Lease.
-    pub fn led_by(mut self, lease: LeaseTerms) -> Self {
-        self.lease = Some(lease);
+    pub fn led_by(self, lease: LeaseTerms) -> Self {
+        self.led(Some(lease))
+    }
+
+    /// Acts only while it holds the Lease; always, where there is none.
+    pub fn led(mut self, lease: Option<LeaseTerms>) -> Self {
+        self.lease = lease;
         self
     }
 
