@@ -13,7 +13,7 @@ use berth_proto::v1::resources_server::ResourcesServer;
 use berth_server::listen::{self, Listener, Place};
 use berth_server::{Nodes, ResourcesFace, Server};
 use berth_store::{EmbeddedStore, EtcdStore, Store};
-use berth_types::SystemClock;
+use berth_types::SteadyClock;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -83,7 +83,7 @@ async fn run(config: Config) -> Result<(), AnyError> {
         None => JoinSet::new(),
     };
     let mut tasks = JoinSet::new();
-    let server = Server::start(store.clone(), Arc::new(SystemClock), config.options, &mut tasks).await?;
+    let server = Server::start(store.clone(), Arc::new(SteadyClock), config.options, &mut tasks).await?;
     let addresses = config.listen.iter().map(Place::address).collect();
     let committer = server.writer.committer.clone();
     let nodes = Nodes::start(store, committer, &server.cluster_uid, addresses, config.liveness);

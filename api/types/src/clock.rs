@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -85,13 +87,71 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
 }
 
-/// The machine's clock.
+/// The machine's clock, which somebody may set. A test build sees it as many seconds off as the file says that
+/// `BERTH_CLOCK_OFFSET` names.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        Timestamp(jiff::Timestamp::now().as_millisecond())
+        Timestamp(jiff::Timestamp::now().as_millisecond() + offset_millis())
+    }
+}
+
+#[cfg(debug_assertions)]
+fn offset_millis() -> i64 {
+    use std::path::PathBuf;
+    use std::sync::OnceLock;
+
+    static FILE: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let Some(file) = FILE.get_or_init(|| std::env::var_os("BERTH_CLOCK_OFFSET").map(PathBuf::from)) else {
+        return 0;
+    };
+    let seconds = std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse::<i64>().ok());
+    seconds.expect("BERTH_CLOCK_OFFSET names a file with a number of seconds") * 1000
+}
+
+#[cfg(not(debug_assertions))]
+fn offset_millis() -> i64 {
+    0
+}
+
+/// The machine's clock for all that waits: it never goes back, and what somebody sets the machine's clock by it makes
+/// up for slowly, so that no wait of this process ends early or late by more than a tenth. All copies are one clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SteadyClock;
+
+static STEADY: Mutex<Option<Steady>> = Mutex::new(None);
+
+impl Clock for SteadyClock {
+    fn now(&self) -> Timestamp {
+        let (up, wall) = (uptime(), SystemClock.now().0 * 1000);
+        let mut steady = STEADY.lock().unwrap_or_else(PoisonError::into_inner);
+        let steady = steady.get_or_insert(Steady { up, shown: wall });
+        Timestamp(steady.at(up, wall).div_euclid(1000))
+    }
+}
+
+/// Time since the boot, that of sleep included.
+fn uptime() -> Duration {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).expect("the kernel tells its uptime")
+}
+
+/// What the steady clock showed last; in microseconds.
+#[derive(Debug)]
+struct Steady {
+    up: Duration,
+    shown: i64,
+}
+
+impl Steady {
+    /// What it shows when the machine is up for `up` and its clock says `wall`.
+    fn at(&mut self, up: Duration, wall: i64) -> i64 {
+        let passed = i64::try_from(up.saturating_sub(self.up).as_micros()).unwrap_or(i64::MAX);
+        let gap = wall.saturating_sub(self.shown.saturating_add(passed));
+        self.shown += passed + gap.clamp(-passed / 10, passed / 10);
+        self.up = up;
+        self.shown
     }
 }
 
@@ -109,5 +169,19 @@ mod tests {
             Timestamp::parse("2026-11-21T08:45:35+01:00").unwrap().to_string(),
             "2026-11-21T07:45:35Z"
         );
+    }
+
+    #[test]
+    fn the_steady_clock_makes_up_for_what_the_machines_is_set_by_a_tenth_at_a_time() {
+        const SECOND: i64 = 1_000_000;
+        let up = |seconds| Duration::from_secs(seconds);
+        let mut steady = Steady { up: up(0), shown: 0 };
+        assert_eq!(steady.at(up(10), 10 * SECOND), 10 * SECOND);
+        let mut ahead = Steady { up: up(10), shown: 10 * SECOND };
+        assert_eq!(ahead.at(up(20), 3620 * SECOND), 21 * SECOND);
+        assert_eq!(ahead.at(up(20), 3620 * SECOND), 21 * SECOND);
+        let mut behind = Steady { up: up(10), shown: 10 * SECOND };
+        assert_eq!(behind.at(up(20), -3580 * SECOND), 19 * SECOND);
+        assert_eq!(steady.at(up(11), 11 * SECOND + SECOND / 20), 11 * SECOND + SECOND / 20);
     }
 }

@@ -30,7 +30,7 @@ pub mod task;
 pub mod walk;
 
 pub use availability::Reach;
-pub use clock::{Clock, SystemClock, Timestamp};
+pub use clock::{Clock, SteadyClock, SystemClock, Timestamp};
 pub use demand::Room;
 pub use fault::Fault;
 pub use kinds::Kind;

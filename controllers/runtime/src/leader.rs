@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use berth_client::{Client, Error, Fence, Query, Update, Watch, Write};
 use berth_types::lease::Lease;
-use berth_types::{Clock, SystemClock};
+use berth_types::{Clock, SteadyClock};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::lease::{Candidate, Move, Seen, Timing};
@@ -68,7 +68,7 @@ impl Leader {
         let candidate =
             Candidate::new(&terms.namespace, &terms.name, &terms.process, terms.timing, Instant::now());
         let lease = client.watch_as::<Lease>(&query);
-        Self { client, terms, candidate, lease, clock: Arc::new(SystemClock) }
+        Self { client, terms, candidate, lease, clock: Arc::new(SteadyClock) }
     }
 
     /// With another clock for the times that people read; leading itself goes by the monotonic one.

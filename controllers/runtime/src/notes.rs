@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use berth_client::Client;
 use berth_types::core::{EventSource, ObjectReference};
-use berth_types::{Clock, Resource, SystemClock};
+use berth_types::{Clock, Resource, SteadyClock};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -112,7 +112,7 @@ impl Notes {
 
 /// Takes notes in and writes those that are due, one after the other.
 async fn write(pen: impl Pen, mut book: Book, mut notes: mpsc::Receiver<Note>) {
-    let clock = SystemClock;
+    let clock = SteadyClock;
     loop {
         let now = clock.now();
         if let Some(page) = book.take_due(now) {

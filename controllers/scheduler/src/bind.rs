@@ -7,7 +7,7 @@ use berth_client::{BindItem, Write};
 use berth_runtime::{Deed, Execute, Note, Outcome, Weight, Writer};
 use berth_types::availability::SCHEDULED;
 use berth_types::task::Task;
-use berth_types::{Clock, Condition, ConditionStatus, SystemClock};
+use berth_types::{Clock, Condition, ConditionStatus, SteadyClock};
 use serde_json::json;
 
 use crate::place::{Explanation, Placement};
@@ -93,7 +93,7 @@ fn deed(explanation: &Explanation) -> Deed {
         type_: SCHEDULED.into(),
         status: ConditionStatus::False,
         observed_generation: task.metadata.generation,
-        last_transition_time: SystemClock.now(),
+        last_transition_time: SteadyClock.now(),
         reason: UNSCHEDULABLE.into(),
         message: explanation.message.to_string(),
     };

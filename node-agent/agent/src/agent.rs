@@ -8,13 +8,12 @@ use std::time::Duration;
 use berth_client::{Change, Client, Query, Update, Watch};
 use berth_runtime::{Note, Notes, Weight};
 use berth_types::Phase;
-use berth_types::clock::Clock;
+use berth_types::clock::{Clock, SteadyClock};
 use berth_types::task::Task;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::assignment::{Assignment, TaskUid};
-use crate::clock::SteadyClock;
 use crate::execute::{Executor, World};
 use crate::journal::Identity;
 use crate::news::{Told, news};

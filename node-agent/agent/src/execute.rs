@@ -8,7 +8,7 @@ use std::time::Duration;
 use berth_shim_api::cgroup::Hierarchies;
 use berth_shim_api::{ExitRecord, ProcessId, SealedShim};
 use berth_types::task::Task;
-use berth_types::{Clock, SystemClock};
+use berth_types::{Clock, SteadyClock};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -284,7 +284,7 @@ impl World {
             task: attempt.task.to_string(),
             container: attempt.container.clone(),
             number: attempt.number,
-            at: SystemClock.now(),
+            at: SteadyClock.now(),
         };
         self.journal.append(vec![record]).await.map_err(|e| failed(chain(&e)))?;
         berth_failpoint::reach("agent.start.journalled");

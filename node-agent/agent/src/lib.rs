@@ -4,7 +4,6 @@
 
 pub mod agent;
 pub mod assignment;
-pub mod clock;
 pub mod execute;
 pub mod expand;
 pub mod homes;

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use berth_agent::agent::Agent;
 use berth_agent::assignment::TaskUid;
-use berth_agent::clock::SteadyClock;
 use berth_agent::execute::{World, blocking};
 use berth_agent::homes::{Homes, Views, chain};
 use berth_agent::journal::{Journal, Record};
@@ -27,7 +26,7 @@ use berth_agent::{selftest, simulate};
 use berth_client::Client;
 use berth_shim_api::SealedShim;
 use berth_shim_api::cgroup::Hierarchies;
-use berth_types::Clock;
+use berth_types::{Clock, SteadyClock};
 use clap::Parser;
 use rustix::fs::FlockOperation;
 use tokio::signal::unix::{SignalKind, signal};
@@ -188,7 +187,7 @@ impl Setup {
         .await?;
         let world = Arc::new(World::new(places, homes, journal.clone(), hierarchies, shim, events_in));
 
-        let clock = SteadyClock::start();
+        let clock = SteadyClock;
         let journalled: HashMap<TaskUid, _> = memory
             .tasks
             .iter()

@@ -143,7 +143,7 @@ pub fn recall(
             let run = ContainerRun::new(program.clone());
             let remembered = known.containers.get(&program.name);
             let alive = alive.get(&program.name).copied();
-            containers.push(recall_container(run, remembered, alive, &assignment.restart));
+            containers.push(recall_container(run, remembered, alive, &assignment.restart, now));
         }
     }
     match (&known.ending, assignment) {
@@ -171,12 +171,13 @@ fn recall_container(
     known: Option<&RememberedContainer>,
     alive: Option<Alive>,
     policy: &RestartPolicy,
+    now: Timestamp,
 ) -> ContainerRun {
     let no_exits = Vec::new();
     let exits = known.map_or(&no_exits, |known| &known.exits);
     run.attempt = known.map_or(0, |known| known.attempt);
     run.last = exits.last().map(ended_attempt);
-    run.restarts = Restarts::remembered(exits.iter().map(|exit| exit.at));
+    run.restarts = Restarts::remembered(exits.iter().map(|exit| exit.at), now);
     let present_ended = exits.last().is_some_and(|exit| exit.number >= run.attempt);
     run.state = match alive {
         Some(alive) if !exits.iter().any(|exit| exit.number >= alive.number) => {
@@ -243,6 +244,15 @@ mod tests {
         let run = recalled(&task, Some(Alive { number: 2, since: at(60_000) }));
         assert_eq!(run.containers[0].attempt, 3);
         assert_eq!(run.containers[0].state, RunState::BackOff { until: at(103_000) });
+    }
+
+    #[test]
+    fn a_pause_ends_though_the_clock_was_set_back_since_it_began() {
+        let mut task = known();
+        let exits = vec![exit(0, 3_700_000)];
+        task.containers.insert("web".into(), RememberedContainer { attempt: 0, begun: None, exits });
+        let state = &recalled(&task, None).containers[0].state;
+        assert_eq!(*state, RunState::BackOff { until: at(101_000) });
     }
 
     #[test]

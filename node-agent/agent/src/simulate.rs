@@ -14,7 +14,7 @@ use berth_types::meta::{Condition, ConditionStatus};
 use berth_types::node::{Node, NodeInfo, NodeStatus, PortRange};
 use berth_types::quantity::{Bytes, Millicores, Quantity};
 use berth_types::task::{ContainerState, ContainerStatus, Running, Task, TaskStatus};
-use berth_types::{ObjectMeta, Resource, SystemClock, Timestamp};
+use berth_types::{ObjectMeta, Resource, SteadyClock, SystemClock, Timestamp};
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -235,7 +235,7 @@ impl Tasks {
         if !ours {
             return;
         }
-        if let Some(status) = next_status(task, &self.address, SystemClock.now()) {
+        if let Some(status) = next_status(task, &self.address, SteadyClock.now()) {
             let meta = task.meta();
             let patch = json!({ "status": status });
             let write = Write::patch_status::<Task>(&meta.namespace, &meta.name, patch)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use berth_client::{Client, Query};
 use berth_runtime::{Cache, Key, ResourceVersion};
 use berth_types::task::Task;
-use berth_types::{Clock, SystemClock, Timestamp};
+use berth_types::{Clock, SteadyClock, Timestamp};
 use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -71,7 +71,7 @@ impl Currency {
     async fn confirm(&self, key: &Key) {
         let of_app =
             Query::of::<Task>().in_namespace(&key.namespace).labels(format!("berth.dev/app={}", key.name));
-        let at = SystemClock.now();
+        let at = SteadyClock.now();
         match self.client.page(&of_app, 1, None).await {
             Ok(listed) => {
                 self.tasks.caught_up(ResourceVersion::parse(&listed.version)).await;

@@ -64,7 +64,7 @@ impl Reconciler for AppController {
             }
         };
         let tasks = controlled(&self.tasks.all, &self.tasks.by_owner, &wanted.uid);
-        let tasks: Vec<Replica> = tasks.iter().map(|task| Replica::read(task)).collect();
+        let tasks: Vec<Replica> = tasks.iter().map(|task| Replica::read(task, now)).collect();
         let revisions = controlled(&self.revisions.all, &self.revisions.by_owner, &wanted.uid);
         let revisions: Vec<Revision> = revisions.iter().map(|revision| Revision::clone(revision)).collect();
         let held = |name: &str| self.tasks.all.get(&Key::new(&wanted.namespace, name)).is_some();

@@ -15,6 +15,8 @@ use super::history::revision_name;
 /// Annotation of a Task: how many Tasks of its ordinal and Revision failed in a row before it.
 pub const FAILED_BEFORE: &str = "berth.dev/failed-before";
 
+/// The clocks of the cluster's machines agree to within this.
+const CLOCKS_AGREE: Duration = Duration::from_secs(5);
 /// A Task that lived at least so long does not count as one more failure in a row.
 const LIVED_WELL: Duration = Duration::from_secs(600);
 
@@ -178,8 +180,8 @@ impl Rollout {
 }
 
 impl Replica {
-    /// Reads a Task of an App.
-    pub fn read(task: &Task) -> Self {
+    /// Reads a Task of an App at `now`.
+    pub fn read(task: &Task, now: Timestamp) -> Self {
         let meta = &task.metadata;
         Self {
             name: meta.name.clone(),
@@ -190,7 +192,7 @@ impl Replica {
             ordinal: task.spec.ordinal.unwrap_or(0),
             created: meta.creation_timestamp.unwrap_or(Timestamp::from_millis(0)),
             failed_before: meta.annotations.get(FAILED_BEFORE).and_then(|n| n.parse().ok()).unwrap_or(0),
-            life: Life::of(task),
+            life: Life::of(task, now),
             trouble: Trouble::of(task),
         }
     }
@@ -226,11 +228,11 @@ pub(super) fn number_of(name: &str) -> u64 {
 }
 
 impl Life {
-    fn of(task: &Task) -> Self {
+    fn of(task: &Task, now: Timestamp) -> Self {
         let phase = Phase::of(task);
         match phase {
             Ok(Phase::Succeeded) => return Self::Succeeded,
-            Ok(Phase::Failed) => return Self::Failed(ended_at(task)),
+            Ok(Phase::Failed) => return Self::Failed(past(ended_at(task), now)),
             Ok(Phase::Pending | Phase::Starting | Phase::Running | Phase::Stopping) | Err(_) => {}
         }
         match (Reach::of(task), task.metadata.deleting()) {
@@ -243,11 +245,17 @@ impl Life {
         }
         match Condition::find(&task.status.conditions, READY) {
             Some(ready) if ready.status == ConditionStatus::True && phase == Ok(Phase::Running) => {
-                Self::Ready(ready.last_transition_time)
+                Self::Ready(past(ready.last_transition_time, now))
             }
             Some(_) | None => Self::Starting,
         }
     }
+}
+
+/// A time that an agent wrote. One that is yet to come is of a clock that was set back since, or is wrong: what waits
+/// since then must not wait until then, and has waited for nobody knows how long.
+fn past(at: Timestamp, now: Timestamp) -> Timestamp {
+    if at <= now.plus(CLOCKS_AGREE) { at } else { Timestamp::from_millis(0) }
 }
 
 /// When a Task at its end came to it, as well as its status tells.

@@ -14,7 +14,7 @@ use berth_client::Client;
 use berth_runtime::{Cache, Controller, Delta, Key, Reconciler, Work};
 use berth_types::node::Node;
 use berth_types::task::Task;
-use berth_types::{Reach, SystemClock, Timestamp};
+use berth_types::{Reach, SteadyClock, Timestamp};
 
 use crate::caches::{Caches, Tasks};
 use observed::{Guest, Machine, Observed, Sight};
@@ -47,7 +47,7 @@ pub fn controller(client: Client, caches: &Caches, mass_vanish: MassVanish) -> C
     Controller::new(NAME, client, reconciler)
         .wakes(&nodes, |change| vec![Key::of(&**change.object())])
         .wakes(&tasks.all, wakes_its_node)
-        .wakes_on(move || watchtower.clone().follow(presence.presence(), Arc::new(SystemClock)))
+        .wakes_on(move || watchtower.clone().follow(presence.presence(), Arc::new(SteadyClock)))
 }
 
 /// A Task concerns its Node when it comes there, or when what is said of its reach changes.

@@ -46,7 +46,7 @@ pub fn plan(seen: &Observed) -> Plan {
     match seen.node.sight {
         Sight::Unseen => Plan { wave: Vec::new(), wake: None },
         Sight::Present => welcome(seen),
-        Sight::Away(_) => judge(seen),
+        Sight::Away(away) => judge(seen, away),
     }
 }
 
@@ -66,8 +66,8 @@ fn welcome(seen: &Observed) -> Plan {
 }
 
 /// The node is away: it is NotReady, its Tasks are out of reach, and given up once they have waited long enough.
-fn judge(seen: &Observed) -> Plan {
-    let since = seen.node.not_ready_since().unwrap_or(seen.now);
+fn judge(seen: &Observed, away: Timestamp) -> Plan {
+    let since = not_ready_since(seen, away);
     let mut plan = Plan { wave: Vec::new(), wake: None };
     if seen.node.not_ready_since().is_none() {
         let text = "its agent has no session".into();
@@ -92,6 +92,16 @@ fn judge(seen: &Observed) -> Plan {
         }
     }
     plan
+}
+
+/// Since when the node is NotReady: as its condition says, unless the clock was set since. It was not NotReady before
+/// it was away, and how long it is away is measured by a server that counts the time itself.
+fn not_ready_since(seen: &Observed, away: Timestamp) -> Timestamp {
+    match seen.node.not_ready_since() {
+        Some(said) if said <= seen.now => said.max(away),
+        Some(_) => away,
+        None => seen.now,
+    }
 }
 
 /// Why nothing is replaced, when too many nodes vanished together with this one.

@@ -23,9 +23,9 @@ pub enum Verdict {
 }
 
 impl Restarts {
-    /// Failures as a journal remembers them.
-    pub fn remembered(times: impl IntoIterator<Item = Timestamp>) -> Self {
-        Self { times: times.into_iter().collect() }
+    /// Failures as a journal remembers them. A time after `now` is of a clock that was set back since: it was before.
+    pub fn remembered(times: impl IntoIterator<Item = Timestamp>, now: Timestamp) -> Self {
+        Self { times: times.into_iter().map(|at| at.min(now)).collect() }
     }
 
     /// Counts a failure at `now`: the wait doubles with each failure within the policy's window.
@@ -73,9 +73,9 @@ mod tests {
 
     #[test]
     fn failures_before_the_window_are_forgotten() {
-        let mut restarts = Restarts::remembered((0..5).map(at));
+        let mut restarts = Restarts::remembered((0..5).map(at), at(599));
         assert_eq!(restarts.count(&policy(), at(599)), Verdict::TooOften);
-        let mut restarts = Restarts::remembered((0..5).map(at));
+        let mut restarts = Restarts::remembered((0..5).map(at), at(604));
         assert_eq!(restarts.count(&policy(), at(604)), Verdict::Again(at(605)));
     }
 }

@@ -14,7 +14,7 @@ fn replica(node: &str, status: Value) -> Replica {
         "spec": { "nodeName": node, "containers": [{ "name": "main" }], "ordinal": 2, "revision": "web-a" },
         "status": status,
     });
-    Replica::read(&serde_json::from_value(tree).unwrap())
+    Replica::read(&serde_json::from_value(tree).unwrap(), Timestamp::parse(THEN).unwrap())
 }
 
 #[test]
@@ -93,4 +93,19 @@ fn the_name_of_a_revision_is_computed_from_the_template_and_the_restarts() {
     assert_eq!(revision_name("web", &template(&["a"]), 0), name);
     assert_ne!(revision_name("web", &template(&["b"]), 0), name);
     assert_ne!(revision_name("web", &template(&["a"]), 1), name);
+}
+
+#[test]
+fn a_task_that_is_ready_from_an_hour_ahead_on_is_not_waited_for() {
+    let task = json!({
+        "metadata": { "name": "web-7" },
+        "spec": { "nodeName": "n1" },
+        "status": { "phase": "Running", "conditions": [condition("Ready", "True", "Ready", "")] },
+    });
+    let then = Timestamp::parse(THEN).unwrap();
+    let read = |now| Replica::read(&serde_json::from_value(task.clone()).unwrap(), now);
+    let from = |now| read(now).available_from(Duration::from_secs(9)).unwrap();
+    assert_eq!(from(then), then.plus(Duration::from_secs(9)));
+    let an_hour_before = Timestamp::from_millis(then.millis() - 3_600_000);
+    assert!(from(an_hour_before) < an_hour_before);
 }

@@ -67,6 +67,18 @@ fn a_node_is_ready_while_its_agent_is_present() {
 }
 
 #[test]
+fn a_clock_that_was_set_by_an_hour_gives_nothing_up_early_nor_late() {
+    for said in [-3600, 3600] {
+        let node = machine(Some((False, said)), Sight::Away(at(-1)));
+        let (tasks, neighbours) = ([guest("web-1", None)], [Neighbour::There, Neighbour::There]);
+        let mass_vanish = MassVanish::default();
+        let seen = |now| Observed { node: &node, tasks: &tasks, neighbours: &neighbours, mass_vanish, now };
+        assert_eq!(plan(&seen(at(0))).wake, Some(at(14)), "NotReady since {said}");
+        assert!(text(&plan(&seen(at(14)))).contains("GivenUp"), "NotReady since {said}");
+    }
+}
+
+#[test]
 fn nothing_is_said_of_a_node_that_nobody_sees() {
     let tasks = [guest("web-1", None), guest("web-2", Some((False, NODE_NOT_READY)))];
     plans(machine(Some((True, 0)), Sight::Unseen), &tasks, 500, expect![""]);
