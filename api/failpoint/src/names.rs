@@ -99,15 +99,16 @@ pub const SEEDED_BUGS: &[&str] = &[
     // The committer: an unsent call is answered as done; after an unknown outcome a group goes again without conditions.
     "unsent-is-acknowledged",
     "resent-without-conditions",
-    // Bind leaves out: that the Node is unchanged, that the ledger is, what it bound itself, that the Task is free.
+    // Bind leaves out: that the decision was made on the Node as it is, that the Node stays so, that the ledger does,
+    // what it bound itself, that the Task is free.
+    "bind-on-an-old-decision",
     "bind-skips-the-node",
     "bind-skips-the-ledger",
     "bind-forgets-its-own",
     "bind-twice",
-    // Room is free: once a Task is told to stop, while it stops, beyond its requests whatever is allocated.
+    // Room is free: once a Task is told to stop; while it stops.
     "room-free-at-deletion",
     "room-free-while-stopping",
-    "room-by-requests-alone",
     // A Task's finalizer goes without its agent's word; its phase goes back.
     "finalizer-off-by-anybody",
     "phase-goes-back",

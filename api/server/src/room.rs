@@ -114,9 +114,6 @@ pub fn is_final(phase: &str) -> bool {
 
 /// The larger of what a Task requests and what is allocated to it.
 pub fn claims(task: &Value) -> Amounts {
-    if seeded_bug("room-by-requests-alone") {
-        return requests(task);
-    }
     requests(task).max(Amounts::read(tree::at(task, "status.allocated")))
 }
 

@@ -80,6 +80,18 @@ impl World {
         }
     }
 
+    /// Ends the world and its recording, for somebody else to judge. What the world leaves is removed, and not looked
+    /// for.
+    ///
+    /// # Panics
+    /// In a release build.
+    pub fn end_unjudged(mut self) -> Recording {
+        self.catch_up();
+        self.stop_all();
+        let recorder = self.recorder.take().expect("a world of a test build is recorded until it ends");
+        self.complete(recorder.finish())
+    }
+
     /// Says what the history shows of a world that failed already.
     pub(super) fn look_back(&mut self) {
         let Some(recorder) = self.recorder.take() else { return };

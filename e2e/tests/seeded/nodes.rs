@@ -1,0 +1,79 @@
+//! Histories of one node with its containers, as processes of their own: what ran on it is seen by the recorder alone.
+
+use std::time::Duration;
+
+use berth_e2e::history::Run;
+use berth_e2e::identity::Identity;
+use berth_e2e::wait::eventually;
+use berth_e2e::world::{SOON, summary, uid};
+use berth_e2e::{StoreForm, World, namespaces};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+/// Long enough for the recorder to see what is there after all, and not to take it for a late look.
+const LOOKS: Duration = Duration::from_millis(1200);
+
+fn app(script: &str) -> String {
+    format!(
+        "apiVersion: berth.dev/v1
+kind: App
+metadata: {{name: web}}
+spec:
+  replicas: 1
+  template:
+    spec:
+      drainDelaySeconds: 0
+      terminationGracePeriodSeconds: 3
+      restart: {{initialDelaySeconds: 0}}
+      containers:
+        - name: main
+          command: [sh, -c, '{script}']
+          resources: {{requests: {{cpu: 5m, memory: 4Mi}}, limits: {{memory: 32Mi}}}}
+"
+    )
+}
+
+fn start(script: &str) -> (World, Value) {
+    namespaces::enter();
+    let world = World::start(StoreForm::Embedded);
+    world.apply(&app(script)).ok();
+    let task = world.wait_ready("web", 1).remove(0);
+    (world, task)
+}
+
+/// A container that does not listen to TERM is stopped.
+pub fn a_deaf_container_is_stopped() -> Run {
+    let (world, _) = start("trap \"\" TERM; while :; do sleep 1; done");
+    world.ctl(&["delete", "app/web"]).ok();
+    world.wait_none("tasks");
+    std::thread::park_timeout(LOOKS);
+    end(world)
+}
+
+/// The shim of a Task is killed with -9.
+pub fn a_shim_is_killed() -> Run {
+    let (world, task) = start("exec sleep 100000");
+    std::thread::park_timeout(LOOKS);
+    let shims = Identity::with_words(&[uid(&task), "bundle.json"]);
+    let [shim] = shims[..] else { panic!("the Task has shims {shims:?}") };
+    let pid = i32::try_from(shim.pid).expect("a process number");
+    kill(Pid::from_raw(pid), Signal::SIGKILL).expect("the shim is there");
+    eventually("the container runs again", SOON, || {
+        let tasks = world.tasks_of("web")?;
+        let again = |task: &Value| task["status"]["containerStatuses"][0]["restartCount"] == 1;
+        if tasks.iter().any(again) { Ok(()) } else { Err(summary(&tasks)) }
+    });
+    world.wait_ready("web", 1);
+    std::thread::park_timeout(LOOKS);
+    world.ctl(&["delete", "app/web"]).ok();
+    world.wait_none("tasks");
+    end(world)
+}
+
+fn end(world: World) -> Run {
+    let mut recording = world.end_unjudged();
+    assert!(recording.wrong.is_empty(), "{:?}", recording.wrong);
+    let events = recording.eras.remove(0).events;
+    Run { events, processes: recording.processes, ..Run::default() }
+}

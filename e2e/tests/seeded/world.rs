@@ -1,0 +1,179 @@
+//! A small cluster in this process: servers over one store in memory, and whoever a history needs, each moving when
+//! it is told to, so that what must coincide does.
+
+use std::sync::Arc;
+
+use berth_client::{BindItem, Client, Error, ObjectKey, Write};
+use berth_e2e::history::{Event, Header, Run, Stored};
+use berth_proto::v1::resources_server::ResourcesServer;
+use berth_server::{Options, ResourcesFace, Server};
+use berth_store::{Change, EmbeddedStore, Store};
+use berth_types::SystemClock;
+use berth_types::app::App;
+use berth_types::node::Node;
+use berth_types::task::Task;
+use futures::StreamExt;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::UnixListener;
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::UnixListenerStream;
+
+use crate::gate::Gate;
+
+/// The cluster.
+pub struct World {
+    store: Arc<dyn Store>,
+    folder: TempDir,
+    servers: JoinSet<()>,
+    /// Before the first server.
+    pub gate: Arc<Gate>,
+    /// To the first server.
+    pub client: Client,
+}
+
+/// One server, its gate, and how it is reached.
+pub struct Apiserver {
+    /// Between it and the store.
+    pub gate: Arc<Gate>,
+    /// For who wants to have things done.
+    pub client: Client,
+}
+
+impl World {
+    /// One server over an empty store.
+    pub async fn start() -> Self {
+        Self::with(Options::default()).await
+    }
+
+    /// One server that works so, over an empty store.
+    pub async fn with(options: Options) -> Self {
+        let store: Arc<dyn Store> = Arc::new(EmbeddedStore::memory());
+        let folder = tempfile::tempdir().unwrap();
+        let mut servers = JoinSet::new();
+        let Apiserver { gate, client } = serve(&store, &folder, "one", options, &mut servers).await;
+        Self { store, folder, servers, gate, client }
+    }
+
+    /// One more server over the same store.
+    pub async fn another_server(&mut self) -> Apiserver {
+        serve(&self.store, &self.folder, "two", Options::default(), &mut self.servers).await
+    }
+
+    /// A ready Node with so many cores.
+    pub async fn node(&self, name: &str, cores: u32) -> Node {
+        let node = json!({ "apiVersion": "berth.dev/v1", "kind": "Node", "metadata": { "name": name } });
+        self.client.write(&Write::create_json(&node)).await.unwrap();
+        self.resize(&self.client, name, cores).await
+    }
+
+    /// The Node has so many cores now.
+    pub async fn resize(&self, client: &Client, name: &str, cores: u32) -> Node {
+        let room = json!({ "cpu": cores, "memory": "4Gi" });
+        let status = json!({ "status": {
+            "capacity": room, "allocatable": room, "portRange": { "first": 31000, "last": 32000 },
+            "conditions": [{
+                "type": "Ready", "status": "True", "reason": "AgentPresent", "message": "",
+                "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }],
+        } });
+        client.write_as(&Write::patch_status::<Node>("", name, status)).await.unwrap()
+    }
+
+    /// A Task that asks for so many cores.
+    pub async fn task(&self, name: &str, cores: u32) -> Task {
+        let container = json!({
+            "name": "main", "command": ["/bin/true"], "resources": { "requests": { "cpu": cores } },
+        });
+        let task = json!({
+            "apiVersion": "berth.dev/v1", "kind": "Task", "metadata": { "namespace": "default", "name": name },
+            "spec": { "containers": [container] },
+        });
+        self.client.write_as(&Write::create_json(&task)).await.unwrap()
+    }
+
+    /// An App, as asked for.
+    pub async fn app(&self, name: &str, spec: Value) -> App {
+        let app = json!({
+            "apiVersion": "berth.dev/v1", "kind": "App", "metadata": { "namespace": "default", "name": name },
+            "spec": spec,
+        });
+        self.client.write_as(&Write::create_json(&app)).await.unwrap()
+    }
+
+    /// Tells a Task's status, as its agent.
+    pub async fn tell(&self, task: &Task, phase: &str) -> Result<Task, Error> {
+        let status = json!({ "status": { "phase": phase } });
+        let meta = &task.metadata;
+        let write = Write::patch_status::<Task>(&meta.namespace, &meta.name, status);
+        self.client.write_as(&write.by("node-agent")).await
+    }
+
+    /// Deletes a Task.
+    pub async fn delete(&self, task: &Task) {
+        self.client.write(&Write::delete(&ObjectKey::to(task))).await.unwrap();
+    }
+
+    /// All that is known of what happened.
+    pub async fn run(self) -> Run {
+        Run { events: self.events().await, ..Run::default() }
+    }
+
+    async fn events(&self) -> Vec<Event> {
+        let newest = self.store.current_rev().await.unwrap();
+        let mut watch = self.store.watch(b"/berth/", b"/berth0", 1).await.unwrap();
+        let mut events: Vec<Event> = Vec::new();
+        while events.last().is_none_or(|event| event.rev < newest) {
+            let changes = watch.next().await.expect("a watch goes on").unwrap();
+            events.extend(changes.changes.into_iter().map(|change| event(changes.rev, change)));
+        }
+        events
+    }
+}
+
+/// Starts a server behind a gate of its own, and waits until it serves.
+async fn serve(
+    store: &Arc<dyn Store>,
+    folder: &TempDir,
+    name: &str,
+    options: Options,
+    servers: &mut JoinSet<()>,
+) -> Apiserver {
+    let gate = Gate::before(store.clone());
+    let socket = folder.path().join(name);
+    let listener = UnixListener::bind(&socket).unwrap();
+    let behind = gate.clone();
+    let mut tasks = JoinSet::new();
+    let server = Server::start(behind, Arc::new(SystemClock), options, &mut tasks).await.unwrap();
+    servers.spawn(async move {
+        let _works = tasks;
+        let router =
+            tonic::transport::Server::builder().add_service(ResourcesServer::new(ResourcesFace(server)));
+        router.serve_with_incoming(UnixListenerStream::new(listener)).await.unwrap();
+    });
+    let address = format!("unix:{}", socket.display());
+    Apiserver { gate, client: Client::new(&[&address]).unwrap() }
+}
+
+/// Binds a Task to a Node as that was seen.
+pub async fn bind(client: &Client, task: &Task, node: &Node) -> Result<Task, Error> {
+    let item = BindItem {
+        namespace: task.metadata.namespace.clone(),
+        task: task.metadata.name.clone(),
+        task_uid: task.metadata.uid.clone(),
+        node: node.metadata.name.clone(),
+        node_uid: node.metadata.uid.clone(),
+        node_version: node.metadata.resource_version.clone(),
+        ports: Vec::new(),
+    };
+    let mut outcomes = client.bind(&[item], None).await?;
+    outcomes.remove(0)?.read()
+}
+
+fn event(rev: i64, change: Change) -> Event {
+    let now = change.now.map(|kv| {
+        let (header, json) = Header::split(&kv.value).unwrap();
+        Stored { create_rev: kv.create_rev, version: kv.version, lease: kv.lease, header, json: json.into() }
+    });
+    Event { rev, at: 0, key: String::from_utf8(change.key.to_vec()).unwrap(), now }
+}
