@@ -154,6 +154,13 @@ impl Item {
         Self { concern: Concern::Seen(seen.unwrap_or(Timestamp::from_millis(0))), ..Self::plain(event) }
     }
 
+    /// Whether all that an object is judged by is as in `other`: all but the version.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let Self { place, uid, version: _, deleting, finalizers, owners, concern } = self;
+        (place, uid, *deleting) == (&other.place, &other.uid, other.deleting)
+            && (finalizers, owners, concern) == (&other.finalizers, &other.owners, &other.concern)
+    }
+
     /// The object for all time.
     pub fn identity(&self) -> Identity {
         Identity { place: self.place.clone(), uid: self.uid.clone() }

@@ -1,6 +1,6 @@
 //! Which objects have to go, from everything that was seen.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use berth_types::{NAMESPACE_FINALIZER, NODE_FINALIZER, Timestamp};
@@ -103,9 +103,9 @@ pub struct State {
     synced: bool,
     items: HashMap<String, Item>,
     /// Items by what they hang on: the uids of their owners, and of the Node that a Task is bound to.
-    hanging: HashMap<String, BTreeSet<String>>,
+    hanging: HashMap<String, HashSet<String>>,
     /// Items by their Namespace.
-    within: HashMap<String, BTreeSet<String>>,
+    within: HashMap<String, HashSet<String>>,
     /// Finished Tasks by the uid of their first owner (empty without one), oldest first.
     finished: BTreeMap<String, BTreeSet<(Timestamp, String)>>,
     /// Events, oldest first.
@@ -144,25 +144,33 @@ impl State {
         self.due.first().map(|(at, _)| *at)
     }
 
+    /// Takes an item in; of one that is known, only what changed moves in the indexes: most changes move nothing.
     fn put(&mut self, item: Item) {
-        self.remove(&item.uid);
-        let uid = item.uid.clone();
-        for other in hangs_on(&item) {
-            self.hanging.entry(other).or_default().insert(uid.clone());
+        let old = self.items.remove(&item.uid);
+        let was = old.as_ref().map(hangs_on).unwrap_or_default();
+        let is = hangs_on(&item);
+        for other in was.iter().filter(|other| !is.contains(other)) {
+            drop_from(&mut self.hanging, other, &item.uid);
         }
-        if item.place.kind.namespaced() {
-            self.within.entry(item.place.namespace.clone()).or_default().insert(uid.clone());
+        for other in is.into_iter().filter(|other| !was.contains(other)) {
+            self.hanging.entry(other).or_default().insert(item.uid.clone());
+        }
+        if item.place.kind.namespaced() && old.is_none() {
+            self.within.entry(item.place.namespace.clone()).or_default().insert(item.uid.clone());
+        }
+        if let Some(old) = &old {
+            self.leave_ages(old);
         }
         match &item.concern {
             Concern::None | Concern::Bound(_) => {}
             Concern::Finished(at) => {
-                self.finished.entry(first_owner(&item)).or_default().insert((*at, uid.clone()));
+                self.finished.entry(first_owner(&item)).or_default().insert((*at, item.uid.clone()));
             }
             Concern::Seen(at) => {
-                self.events.insert((*at, uid.clone()));
+                self.events.insert((*at, item.uid.clone()));
             }
         }
-        self.items.insert(uid, item);
+        self.items.insert(item.uid.clone(), item);
     }
 
     fn remove(&mut self, uid: &str) -> Option<Item> {
@@ -171,22 +179,27 @@ impl State {
             drop_from(&mut self.hanging, other, uid);
         }
         drop_from(&mut self.within, &item.place.namespace, uid);
+        self.leave_ages(&item);
+        Some(item)
+    }
+
+    /// Takes an item out of what is sorted by age.
+    fn leave_ages(&mut self, item: &Item) {
         match &item.concern {
             Concern::None | Concern::Bound(_) => {}
             Concern::Finished(at) => {
-                let owner = first_owner(&item);
+                let owner = first_owner(item);
                 if let Some(of_owner) = self.finished.get_mut(&owner) {
-                    of_owner.remove(&(*at, uid.to_owned()));
+                    of_owner.remove(&(*at, item.uid.clone()));
                     if of_owner.is_empty() {
                         self.finished.remove(&owner);
                     }
                 }
             }
             Concern::Seen(at) => {
-                self.events.remove(&(*at, uid.to_owned()));
+                self.events.remove(&(*at, item.uid.clone()));
             }
         }
-        Some(item)
     }
 
     fn is_there(&self, identity: &Identity) -> bool {
@@ -222,7 +235,7 @@ impl State {
     }
 
     fn judge_namespace(&self, item: &Item) -> Judgement {
-        let is_empty = self.within.get(&item.place.name).is_none_or(BTreeSet::is_empty);
+        let is_empty = self.within.get(&item.place.name).is_none_or(HashSet::is_empty);
         if item.deleting && is_empty && item.finalizers.iter().any(|one| one == NAMESPACE_FINALIZER) {
             return Judgement::Act(release(item, NAMESPACE_FINALIZER));
         }
@@ -279,8 +292,9 @@ impl State {
     }
 
     /// The items whose fate may change when this one came, changed or went.
-    fn concerned(&self, item: &Item) -> Vec<String> {
-        let mut concerned: Vec<String> = self.hanging.get(&item.uid).into_iter().flatten().cloned().collect();
+    fn concerned(&self, item: &Item) -> BTreeSet<String> {
+        let mut concerned: BTreeSet<String> =
+            self.hanging.get(&item.uid).into_iter().flatten().cloned().collect();
         if item.place.kind == Kind::Namespace {
             concerned.extend(self.within.get(&item.place.name).into_iter().flatten().cloned());
         } else {
@@ -341,6 +355,15 @@ impl State {
         self.due.insert((now.plus(pause), uid));
     }
 
+    /// The server knows more than was seen: whatever shows next of the item is judged anew.
+    fn not_called_for(&mut self, uid: String) {
+        if self.items.contains_key(&uid) {
+            self.asked.insert(uid, Asked::Failed { failures: 0 });
+        } else {
+            self.asked.remove(&uid);
+        }
+    }
+
     fn due_by(&mut self, now: Timestamp) -> Vec<String> {
         let mut due = Vec::new();
         while self.due.first().is_some_and(|(at, _)| *at <= now) {
@@ -350,10 +373,18 @@ impl State {
     }
 
     fn seen(&mut self, item: Item, now: Timestamp) -> Vec<Action> {
+        if let Some(known) = self.items.get_mut(&item.uid)
+            && known.says_the_same(&item)
+        {
+            // Only its version is new, as with most of what a Task's agent reports: nothing is judged by that but
+            // what an action on the item still waits for.
+            known.version = item.version;
+            let waits = self.asked.contains_key(&item.uid);
+            return waits.then(|| self.look(&item.uid, false, now)).flatten().into_iter().collect();
+        }
         let (uid, before) = (item.uid.clone(), self.items.get(&item.uid));
         let is_new = before.is_none();
-        let mut concerned: BTreeSet<String> =
-            before.map(|old| self.concerned(old)).unwrap_or_default().into_iter().collect();
+        let mut concerned = before.map(|old| self.concerned(old)).unwrap_or_default();
         self.put(item);
         concerned.extend(self.items.get(&uid).map(|new| self.concerned(new)).unwrap_or_default());
         concerned.remove(&uid);
@@ -397,7 +428,7 @@ pub fn step(state: &mut State, event: Event, now: Timestamp) -> Vec<Action> {
         }
         Event::Done(identity) => state.done(&identity.uid, now).into_iter().collect(),
         Event::NotCalledFor(identity) => {
-            state.asked.remove(&identity.uid);
+            state.not_called_for(identity.uid);
             Vec::new()
         }
         Event::Failed(identity) => {
@@ -440,7 +471,7 @@ fn dying(namespace: &str) -> String {
     format!("dying namespace {namespace}")
 }
 
-fn drop_from(sets: &mut HashMap<String, BTreeSet<String>>, key: impl AsRef<str>, uid: &str) {
+fn drop_from(sets: &mut HashMap<String, HashSet<String>>, key: impl AsRef<str>, uid: &str) {
     let Some(set) = sets.get_mut(key.as_ref()) else { return };
     set.remove(uid);
     if set.is_empty() {

@@ -165,6 +165,20 @@ fn what_the_server_knows_better_is_looked_at_again_when_the_owner_goes() {
 }
 
 #[test]
+fn a_new_version_alone_is_judged_only_where_an_action_waits_for_it() {
+    let task = |version: &str| of_app("web", Item { version: version.into(), ..item(Kind::Task, "web-1") });
+    let (mut state, _) = collector(vec![]);
+    does(&step(&mut state, seen(task("1")), at(0)), expect![""]);
+    // Its owner still has time to show up.
+    does(&step(&mut state, seen(task("2")), at(1)), expect![""]);
+    does(&step(&mut state, Event::Tick, at(2)), expect!["delete web-1 without web"]);
+    step(&mut state, Event::NotCalledFor(identity(Kind::Task, "web-1")), at(2));
+    does(&step(&mut state, seen(task("3")), at(3)), expect!["delete web-1 without web"]);
+    step(&mut state, Event::Done(identity(Kind::Task, "web-1")), at(3));
+    does(&step(&mut state, seen(task("4")), at(4)), expect!["delete web-1 without web"]);
+}
+
+#[test]
 fn a_task_of_a_node_that_is_gone_is_deleted_and_released() {
     let task = || bound("n1", item(Kind::Task, "web-1"));
     let (mut state, actions) = collector(vec![task(), item(Kind::Node, "n1")]);
