@@ -23,8 +23,14 @@ const OLD_ETCD: StoreForm = Etcd("3.4.23");
 /// The trials of one scenario, one for each store.
 macro_rules! on {
     ($module:ident :: $scenario:ident, $($form:expr),+) => {
-        vec![$(trial(stringify!($scenario), $form, $module::$scenario)),+]
+        forms(&[$($form),+]).map(|form| trial(stringify!($scenario), form, $module::$scenario)).collect::<Vec<_>>()
     };
+}
+
+/// The stores of a scenario. In a soak what runs on both kinds of store runs on the older etcd too.
+fn forms(asked: &'static [StoreForm]) -> impl Iterator<Item = StoreForm> {
+    let older = soak::soaking() && asked.starts_with(&[Embedded, ETCD]) && !asked.contains(&OLD_ETCD);
+    asked.iter().copied().chain(older.then_some(OLD_ETCD))
 }
 
 fn trial(name: &str, form: StoreForm, scenario: fn(StoreForm)) -> Trial {

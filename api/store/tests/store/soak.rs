@@ -1,5 +1,7 @@
 //! How much is tested: little by default, more when the environment says so.
 
+use std::io::Write;
+
 /// The number in an environment variable.
 pub fn number(name: &str, default: u64) -> u64 {
     match std::env::var(name) {
@@ -11,4 +13,12 @@ pub fn number(name: &str, default: u64) -> u64 {
 /// Where chance begins.
 pub fn seed() -> u64 {
     number("BERTH_SEED", 1)
+}
+
+/// Adds operations that were compared to what a soak counts, in the form that `e2e/src/soak.rs` says.
+pub fn compared(scenario: &str, operations: usize) {
+    let Some(path) = std::env::var_os("BERTH_TALLY") else { return };
+    let line = serde_json::json!({ "scenario": scenario, "counted": "operations", "count": operations });
+    let file = std::fs::File::options().create(true).append(true).open(path);
+    file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes())).unwrap();
 }

@@ -14,7 +14,7 @@ use std::time::Instant;
 use berth_store::{EmbeddedStore, Store};
 
 use crate::etcd::Etcd;
-use crate::soak::{number, seed};
+use crate::soak::{compared, number, seed};
 use history::{STEPS, Step, history};
 use side::Side;
 
@@ -78,4 +78,5 @@ async fn compare(seed: u64, mut model: Side, mut other: Side, reopen: Option<&Pa
         );
     }
     assert_eq!(other.whole_story().await, model.whole_story().await, "seed {seed}, at the end");
+    compared("store: differential histories", history(seed).len());
 }
