@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use serde_json::Value;
+use serde::Deserialize;
+use serde::de::{Deserializer, Visitor};
 
 /// The resources, in the order in which they are told. Of `tasks` every Task takes one.
 pub const NAMES: [&str; 4] = ["cpu", "memory", "disk", "tasks"];
@@ -12,17 +13,6 @@ pub const NAMES: [&str; 4] = ["cpu", "memory", "disk", "tasks"];
 pub struct Amounts(pub [i64; 4]);
 
 impl Amounts {
-    /// Reads a list of resources. What is not listed is `absent`; what cannot be read is all there could be.
-    pub fn read(list: &Value, absent: Self) -> Self {
-        let mut amounts = absent;
-        for (amount, name) in amounts.0.iter_mut().zip(NAMES) {
-            if let Some(value) = list.get(name) {
-                *amount = quantity(value, name).unwrap_or(i64::MAX);
-            }
-        }
-        amounts
-    }
-
     /// Both together.
     pub fn plus(self, other: Self) -> Self {
         self.zip(other, i64::saturating_add)
@@ -58,24 +48,86 @@ impl Amounts {
     }
 }
 
-/// A quantity as `500m`, `2`, `1.5Gi`: of cpu in thousandths, else in units; both rounded up.
-fn quantity(value: &Value, name: &str) -> Option<i64> {
-    let text = match value {
-        Value::String(text) => text.clone(),
-        Value::Number(number) => number.to_string(),
-        _ => return None,
-    };
+/// A list of resources as it is written.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub struct Listed {
+    cpu: Option<Quantity>,
+    memory: Option<Quantity>,
+    disk: Option<Quantity>,
+    tasks: Option<Quantity>,
+}
+
+impl Listed {
+    /// The amounts. What is not listed is `absent`; what cannot be read is all there could be.
+    pub fn or(self, absent: Amounts) -> Amounts {
+        let thousandths = self.cpu.map(|cpu| cpu.0.unwrap_or(i64::MAX));
+        let whole = |listed: Option<Quantity>| {
+            listed.map(|listed| {
+                listed.0.map_or(i64::MAX, |thousandths| {
+                    thousandths.div_euclid(1000) + i64::from(thousandths % 1000 != 0)
+                })
+            })
+        };
+        let listed = [thousandths, whole(self.memory), whole(self.disk), whole(self.tasks)];
+        Amounts(std::array::from_fn(|at| listed[at].unwrap_or(absent.0[at])))
+    }
+}
+
+/// An amount in thousandths, rounded up; none when it cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Quantity(Option<i64>);
+
+impl<'de> Deserialize<'de> for Quantity {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(AsWritten)
+    }
+}
+
+/// Reads a text or a number.
+struct AsWritten;
+
+impl Visitor<'_> for AsWritten {
+    type Value = Quantity;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an amount")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Quantity, E> {
+        Ok(Quantity(thousandths(text)))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Quantity, E> {
+        Ok(Quantity(thousandths(&number.to_string())))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Quantity, E> {
+        Ok(Quantity(thousandths(&number.to_string())))
+    }
+
+    fn visit_i64<E>(self, _negative: i64) -> Result<Quantity, E> {
+        Ok(Quantity(None))
+    }
+
+    fn visit_bool<E>(self, _neither: bool) -> Result<Quantity, E> {
+        Ok(Quantity(None))
+    }
+}
+
+/// A quantity as `500m`, `2`, `1.5Gi` in thousandths, rounded up.
+fn thousandths(text: &str) -> Option<i64> {
     let end = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
     let (number, suffix) = text.split_at(end);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     if whole.len() + fraction.len() == 0 || fraction.contains('.') || fraction.len() > 12 {
         return None;
     }
-    let digits: i128 = format!("0{whole}{fraction}").parse().ok()?;
-    let unit = if name == "cpu" { 1 } else { 1000 };
-    let scale = 10i128.checked_pow(u32::try_from(fraction.len()).ok()?)?.checked_mul(unit)?;
-    let thousandths = digits.checked_mul(thousandths_of(suffix)?)?;
-    i64::try_from(thousandths / scale + i128::from(thousandths % scale != 0)).ok()
+    let scale = 10i128.pow(u32::try_from(fraction.len()).ok()?);
+    let number = |digits: &str| if digits.is_empty() { Some(0) } else { digits.parse::<i128>().ok() };
+    let digits = number(whole)?.checked_mul(scale)?.checked_add(number(fraction)?)?;
+    let product = digits.checked_mul(thousandths_of(suffix)?)?;
+    i64::try_from(product / scale + i128::from(product % scale != 0)).ok()
 }
 
 fn thousandths_of(suffix: &str) -> Option<i128> {
@@ -92,35 +144,41 @@ fn thousandths_of(suffix: &str) -> Option<i128> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
+
+    fn read(list: Value, absent: Amounts) -> [i64; 4] {
+        serde_json::from_value::<Listed>(list).unwrap().or(absent).0
+    }
 
     #[test]
     fn a_quantity_is_read_in_its_unit_and_rounded_up() {
         let table = [
-            (json!("500m"), "cpu", Some(500)),
-            (json!(2), "cpu", Some(2000)),
-            (json!("0.0001"), "cpu", Some(1)),
-            (json!("1500m"), "memory", Some(2)),
-            (json!("1.5Ki"), "memory", Some(1536)),
-            (json!("64Mi"), "memory", Some(64 << 20)),
-            (json!("2G"), "disk", Some(2_000_000_000)),
-            (json!("5"), "tasks", Some(5)),
-            (json!("1.5Kib"), "memory", None),
-            (json!("-1"), "cpu", None),
-            (json!(true), "cpu", None),
-            (json!(""), "cpu", None),
+            (json!("500m"), "cpu", 500),
+            (json!(2), "cpu", 2000),
+            (json!(0.5), "cpu", 500),
+            (json!("0.0001"), "cpu", 1),
+            (json!("1500m"), "memory", 2),
+            (json!("1.5Ki"), "memory", 1536),
+            (json!("64Mi"), "memory", 64 << 20),
+            (json!("2G"), "disk", 2_000_000_000),
+            (json!("5"), "tasks", 5),
+            (json!("1.5Kib"), "memory", i64::MAX),
+            (json!("-1"), "cpu", i64::MAX),
+            (json!(-1), "cpu", i64::MAX),
+            (json!(true), "cpu", i64::MAX),
+            (json!(""), "cpu", i64::MAX),
         ];
         for (value, name, expected) in table {
-            assert_eq!(quantity(&value, name), expected, "{value} {name}");
+            let at = NAMES.iter().position(|known| *known == name).unwrap();
+            assert_eq!(read(json!({ name: value }), Amounts::default())[at], expected, "{value} {name}");
         }
     }
 
     #[test]
-    fn what_is_not_listed_is_absent_and_what_is_unreadable_is_everything() {
-        let list = json!({"cpu": "1", "memory": "x"});
-        let absent = Amounts([7, 7, 7, 7]);
-        assert_eq!(Amounts::read(&list, absent), Amounts([1000, i64::MAX, 7, 7]));
+    fn what_is_not_listed_is_absent() {
+        let list = json!({"cpu": "1", "gpu": 3});
+        assert_eq!(read(list, Amounts([7, 7, 7, 7])), [1000, 7, 7, 7]);
     }
 }

@@ -7,6 +7,7 @@
 pub mod amounts;
 pub mod changes;
 pub mod evidence;
+pub mod generator;
 pub mod invariants;
 pub mod judge;
 pub mod key;

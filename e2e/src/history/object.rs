@@ -1,12 +1,13 @@
 //! An object as the checker reads it: the few fields that promises are about, everything else as text.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_json::Value;
 
-use super::amounts::Amounts;
+use super::amounts::{Amounts, Listed};
 use super::key::Key;
 use super::log::{Event, Stored};
 use super::spec::Spec;
@@ -29,6 +30,7 @@ pub struct Object {
     pub status: Status,
     /// Why it cannot be read, if it cannot.
     pub unreadable: Option<Box<str>>,
+    parts: Box<[(Range<usize>, Range<usize>)]>,
 }
 
 /// Metadata.
@@ -70,8 +72,12 @@ pub struct Owner {
 pub struct Status {
     /// As it is written; empty is none.
     pub phase: Box<str>,
-    /// All conditions.
-    pub conditions: Box<[Condition]>,
+    /// Of a Task: it may get requests. Of a Node: it is present.
+    pub ready: Truth,
+    /// Of a Task: its node is heard.
+    pub reachable: Truth,
+    /// Of a Task: it is given up with its node.
+    pub given_up: bool,
     /// What a Task was given.
     pub allocated: Amounts,
     /// What Tasks may have of a Node.
@@ -80,28 +86,16 @@ pub struct Status {
     pub observed: i64,
 }
 
-/// One condition.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Condition {
-    /// What it is about.
-    #[serde(rename = "type")]
-    pub name: Box<str>,
-    /// `True`, `False` or `Unknown`.
-    pub status: Box<str>,
-    /// One word.
-    #[serde(default)]
-    pub reason: Box<str>,
-    #[serde(default)]
-    observed_generation: i64,
-}
-
-impl Status {
-    /// Status and reason of a condition; both empty when it is not there.
-    pub fn condition(&self, name: &str) -> (&str, &str) {
-        let found = self.conditions.iter().find(|condition| *condition.name == *name);
-        found.map_or(("", ""), |condition| (&condition.status, &condition.reason))
-    }
+/// The status of a condition.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Truth {
+    /// It holds.
+    True,
+    /// It does not.
+    False,
+    /// Nobody can say, or the condition is not there.
+    #[default]
+    Unknown,
 }
 
 impl Object {
@@ -116,12 +110,12 @@ impl Object {
         let Key::Object { kind, .. } = Key::read(key) else {
             return Self::system(rev, at, stored);
         };
-        let parts: Vec<_> = text::fields(&stored.json).collect();
-        let part = |name: &str| parts.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+        let parts: Box<[_]> = text::fields(&stored.json).collect();
+        let part = |name: &str| part(&stored.json, &parts, name);
         let read = || {
             let mut meta = Meta::read(part("metadata").ok_or("no metadata")?)?;
-            if kind != "berth.dev/nodes" {
-                meta.labels = Box::default();
+            if kind == "berth.dev/nodes" {
+                meta.labels = labels(part("metadata").unwrap_or_default())?;
             }
             let spec = match (part("spec").unwrap_or("{}"), was) {
                 (same, Some(was)) if was.part("spec") == Some(same) => was.spec.clone(),
@@ -135,28 +129,34 @@ impl Object {
             Err(Problem(why)) => (Default::default(), Some(why)),
         };
         let (meta, spec, status) = read;
-        Self { rev, at, meta, spec, status, unreadable, stored }
+        Self { rev, at, meta, spec, status, unreadable, stored, parts }
     }
 
     fn system(rev: i64, at: u64, stored: Stored) -> Self {
         let (meta, spec, status) = Default::default();
-        Self { rev, at, stored, meta, spec, status, unreadable: None }
+        Self { rev, at, stored, meta, spec, status, unreadable: None, parts: Box::default() }
     }
 
     /// The text of one of its parts, as `spec`.
     pub fn part(&self, name: &str) -> Option<&str> {
-        self.parts().find(|(known, _)| *known == name).map(|(_, value)| value)
+        part(&self.stored.json, &self.parts, name)
     }
 
-    /// All parts: metadata, spec, status and what else there is.
-    pub fn parts(&self) -> text::Fields<'_> {
-        text::fields(&self.stored.json)
+    /// All parts with their names: metadata, spec, status and what else there is.
+    pub fn parts(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
+        let json = &self.stored.json;
+        self.parts.iter().map(|(name, value)| (&json[name.clone()], &json[value.clone()]))
     }
 
     /// Whether the deletion of it was asked for.
     pub fn is_deleting(&self) -> bool {
         self.meta.deleted.is_some()
     }
+}
+
+fn part<'a>(json: &'a str, parts: &[(Range<usize>, Range<usize>)], name: &str) -> Option<&'a str> {
+    let found = parts.iter().find(|(known, _)| &json[known.clone()] == name);
+    found.map(|(_, value)| &json[value.clone()])
 }
 
 /// Why a part cannot be read.
@@ -187,7 +187,16 @@ struct RawMeta<'a> {
     deletion_timestamp: Option<Box<str>>,
     finalizers: Box<[Box<str>]>,
     owner_references: Vec<Owner>,
-    labels: std::collections::BTreeMap<Box<str>, Box<str>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RawLabels {
+    labels: BTreeMap<Box<str>, Box<str>>,
+}
+
+fn labels(metadata: &str) -> Result<Box<[(Box<str>, Box<str>)]>, Problem> {
+    Ok(serde_json::from_str::<RawLabels>(metadata)?.labels.into_iter().collect())
 }
 
 impl Meta {
@@ -202,7 +211,7 @@ impl Meta {
             deleted: raw.deletion_timestamp,
             finalizers: raw.finalizers,
             owner: owner.map(Box::new),
-            labels: raw.labels.into_iter().collect(),
+            labels: Box::default(),
         })
     }
 }
@@ -212,10 +221,33 @@ impl Meta {
 struct RawStatus<'a> {
     #[serde(borrow)]
     phase: Cow<'a, str>,
-    conditions: Box<[Condition]>,
-    allocated: Value,
-    allocatable: Value,
+    #[serde(borrow)]
+    conditions: Vec<RawCondition<'a>>,
+    allocated: Listed,
+    allocatable: Listed,
     observed_generation: i64,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct RawCondition<'a> {
+    #[serde(borrow, rename = "type")]
+    name: Cow<'a, str>,
+    #[serde(borrow)]
+    status: Cow<'a, str>,
+    #[serde(borrow)]
+    reason: Cow<'a, str>,
+    observed_generation: i64,
+}
+
+impl RawCondition<'_> {
+    fn truth(&self) -> Truth {
+        match &*self.status {
+            "True" => Truth::True,
+            "False" => Truth::False,
+            _ => Truth::Unknown,
+        }
+    }
 }
 
 /// A Node that lists no `tasks` takes any number.
@@ -224,13 +256,24 @@ const UNLIMITED_TASKS: Amounts = Amounts([0, 0, 0, i64::MAX]);
 impl Status {
     fn read(text: &str) -> Result<Self, Problem> {
         let raw: RawStatus = serde_json::from_str(text)?;
-        let observed = raw.conditions.iter().map(|condition| condition.observed_generation).max();
-        Ok(Self {
+        let mut status = Self {
             phase: raw.phase.into(),
-            allocated: Amounts::read(&raw.allocated, Amounts::default()),
-            allocatable: Amounts::read(&raw.allocatable, UNLIMITED_TASKS),
-            observed: raw.observed_generation.max(observed.unwrap_or(0)),
-            conditions: raw.conditions,
-        })
+            allocated: raw.allocated.or(Amounts::default()),
+            allocatable: raw.allocatable.or(UNLIMITED_TASKS),
+            observed: raw.observed_generation,
+            ..Self::default()
+        };
+        for condition in &raw.conditions {
+            status.observed = status.observed.max(condition.observed_generation);
+            match &*condition.name {
+                "Ready" => status.ready = condition.truth(),
+                "Reachable" => {
+                    status.reachable = condition.truth();
+                    status.given_up = status.reachable == Truth::False && condition.reason == "GivenUp";
+                }
+                _ => {}
+            }
+        }
+        Ok(status)
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::amounts::Amounts;
+use super::amounts::{Amounts, Listed};
 use super::object::Problem;
 
 /// What an object asks for.
@@ -152,7 +152,7 @@ struct RawContainer {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct RawResources {
-    requests: Value,
+    requests: Listed,
 }
 
 /// A port of a container, or one that was assigned.
@@ -169,7 +169,7 @@ impl From<RawTask> for TaskSpec {
         let one_task = Amounts([0, 0, 0, 1]);
         let requests = containers
             .clone()
-            .map(|container| Amounts::read(&container.resources.requests, Amounts::default()))
+            .map(|container| container.resources.requests.or(Amounts::default()))
             .fold(one_task, Amounts::plus);
         let fixed = containers.flat_map(|container| &container.ports).filter_map(|port| port.host_port);
         let assigned = raw.assigned_ports.iter().filter_map(|assigned| assigned.port);

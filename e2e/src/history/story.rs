@@ -24,6 +24,7 @@ pub struct Story {
     uids: u64,
     writer: String,
     epoch: i64,
+    dress: Option<fn(&mut Value)>,
 }
 
 impl Story {
@@ -50,6 +51,12 @@ impl Story {
     /// Nothing happens for so long.
     pub fn wait(&mut self, millis: u64) -> &mut Self {
         self.at += millis * MILLISECOND;
+        self
+    }
+
+    /// Every Task from now on is made up like this.
+    pub fn dress(&mut self, dress: fn(&mut Value)) -> &mut Self {
+        self.dress = Some(dress);
         self
     }
 
@@ -163,10 +170,18 @@ impl Story {
         self.edit(&key::node(name), |node| node["status"]["allocatable"]["cpu"] = cpu.into())
     }
 
-    /// A Node is cordoned or not.
+    /// A Node is cordoned.
     pub fn cordon(&mut self, name: &str) -> &mut Self {
         self.edit(&key::node(name), |node| {
             node["spec"]["unschedulable"] = true.into();
+            raise(node);
+        })
+    }
+
+    /// A Node is no longer cordoned.
+    pub fn uncordon(&mut self, name: &str) -> &mut Self {
+        self.edit(&key::node(name), |node| {
+            node["spec"] = json!({});
             raise(node);
         })
     }
@@ -216,6 +231,9 @@ impl Story {
         object["metadata"] = json!({"name": name, "uid": self.uid(), "generation": 1, "creationTimestamp": "2026-01-01T00:00:00Z"});
         if let Some(owner) = owner {
             object["metadata"]["ownerReferences"] = json!([owner]);
+        }
+        if let Some(dress) = self.dress {
+            dress(&mut object);
         }
         self.put(&key, object)
     }

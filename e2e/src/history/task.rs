@@ -1,6 +1,6 @@
 //! What a Task is, as its promises speak of it.
 
-use super::object::Object;
+use super::object::{Object, Truth};
 use super::spec::{Spec, TaskSpec};
 
 /// Group and plural of Tasks in their keys.
@@ -24,14 +24,14 @@ pub fn is_over(object: &Object) -> bool {
 
 /// Whether it is given up with its node: it holds its room, and is no surge.
 pub fn is_given_up(object: &Object) -> bool {
-    object.status.condition("Reachable") == ("False", "GivenUp")
+    object.status.given_up
 }
 
 /// Whether it may get requests: it runs, is Ready, is not told to stop, and its node is heard.
 pub fn serves(object: &Object) -> bool {
     let status = &object.status;
     &*status.phase == "Running"
-        && status.condition("Ready").0 == "True"
-        && status.condition("Reachable").0 != "False"
+        && status.ready == Truth::True
+        && status.reachable != Truth::False
         && !object.is_deleting()
 }

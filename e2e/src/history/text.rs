@@ -1,8 +1,10 @@
 //! JSON as text: its parts without building a tree, and whether two texts say the same.
 
+use std::ops::Range;
+
 use serde_json::Value;
 
-/// The fields of an object: each name (as it is written) with the text of its value. Ends early where the text is no
+/// Where the fields of an object stand: each name (as it is written) and its value. Ends early where the text is no
 /// object; whoever needs to know parses the parts.
 pub fn fields(object: &str) -> Fields<'_> {
     let at = object.find('{').map_or(object.len(), |open| open + 1);
@@ -16,8 +18,8 @@ pub struct Fields<'a> {
     at: usize,
 }
 
-impl<'a> Iterator for Fields<'a> {
-    type Item = (&'a str, &'a str);
+impl Iterator for Fields<'_> {
+    type Item = (Range<usize>, Range<usize>);
 
     fn next(&mut self) -> Option<Self::Item> {
         let bytes = self.text.as_bytes();
@@ -29,7 +31,9 @@ impl<'a> Iterator for Fields<'a> {
         let colon = close + bytes.get(close..)?.iter().position(|byte| *byte == b':')?;
         let end = end_of_value(bytes, colon + 1)?;
         self.at = end;
-        Some((self.text.get(open + 1..close - 1)?, self.text.get(colon + 1..end)?.trim()))
+        let value = self.text.get(colon + 1..end)?;
+        let begin = end - value.trim_start().len();
+        Some((open + 1..close - 1, begin..begin + value.trim().len()))
     }
 }
 
@@ -90,7 +94,7 @@ mod tests {
     #[test]
     fn an_object_falls_into_its_fields() {
         let text = r#"{"a":1,"b":{"c":[1,{"d":"}\"]"}]}, "e" : "x,y" ,"f":null}"#;
-        let found: Vec<_> = fields(text).collect();
+        let found: Vec<_> = fields(text).map(|(name, value)| (&text[name], &text[value])).collect();
         assert_eq!(found, [("a", "1"), ("b", r#"{"c":[1,{"d":"}\"]"}]}"#), ("e", r#""x,y""#), ("f", "null")]);
         for nothing in ["{}", "", "7", "{\"a", "{\"a\":", "{\"a\":[1"] {
             assert_eq!(fields(nothing).count(), 0, "{nothing}");

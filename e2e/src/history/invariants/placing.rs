@@ -2,8 +2,8 @@
 //! Node, or did not see another Bind, has lost.
 
 use super::Invariant;
-use crate::history::Object;
 use crate::history::key::{self, Key, told};
+use crate::history::object::{Object, Truth};
 use crate::history::spec::{NodeSpec, Spec, TaskSpec};
 use crate::history::state::{Change, Revision};
 use crate::history::task;
@@ -70,9 +70,8 @@ fn unfit(node: Option<&Object>, task: &TaskSpec) -> Option<String> {
     if spec.unschedulable {
         return Some("it is cordoned".into());
     }
-    let (ready, _) = node.status.condition("Ready");
-    if ready != "True" {
-        return Some(format!("it has Ready={}", if ready.is_empty() { "nothing" } else { ready }));
+    if node.status.ready != Truth::True {
+        return Some("it is not ready".into());
     }
     if spec.taints.iter().any(|taint| !taint.is_tolerated(&task.tolerations)) {
         return Some("a taint keeps it away".into());
@@ -146,7 +145,7 @@ mod tests {
                 cordoned
                   6: the Bind of Task shop/b to Node n1: it is cordoned (shown by 5 6)
                 not ready
-                  6: the Bind of Task shop/b to Node n1: it has Ready=False (shown by 5 6)
+                  6: the Bind of Task shop/b to Node n1: it is not ready (shown by 5 6)
                 tainted
                   6: the Bind of Task shop/b to Node n1: a taint keeps it away (shown by 5 6)
                 without the label
