@@ -7,10 +7,13 @@ mod currency;
 mod execute;
 mod fleet;
 mod history;
+mod made;
 mod notes;
 mod observed;
 mod plan;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -23,6 +26,7 @@ use berth_types::{Resource, Timestamp};
 use crate::caches::{Caches, Owned, Tasks};
 use currency::Currency;
 use execute::MOST_COUNTED_ON;
+use made::Made;
 use observed::{Observed, Replica, Wanted};
 
 /// The App controller's name, in logs, as manager of fields and as its Lease.
@@ -34,6 +38,7 @@ pub struct AppController {
     tasks: Tasks,
     revisions: Owned<Revision>,
     currency: Arc<Currency>,
+    made: Made,
 }
 
 /// The App controller over these caches.
@@ -45,6 +50,7 @@ pub fn controller(client: Client, caches: &Caches) -> Controller<AppController> 
         tasks: tasks.clone(),
         revisions: revisions.clone(),
         currency: currency.clone(),
+        made: Made::default(),
     };
     Controller::new(NAME, client, reconciler)
         .wakes(&apps, |change| vec![Key::of(&**change.object())])
@@ -55,7 +61,10 @@ pub fn controller(client: Client, caches: &Caches) -> Controller<AppController> 
 
 impl Reconciler for AppController {
     fn reconcile(&self, key: &Key, now: Timestamp) -> Work {
-        let Some(app) = self.apps.get(key) else { return Work::none() };
+        let Some(app) = self.apps.get(key) else {
+            self.made.forget(key);
+            return Work::none();
+        };
         let wanted = match Wanted::read(&app) {
             Ok(wanted) => wanted,
             Err(why) => {
@@ -63,6 +72,10 @@ impl Reconciler for AppController {
                 return Work::none();
             }
         };
+        if self.tasks.all.version() < self.made.version(key, &wanted) {
+            self.currency.ask(key);
+            return Work::none();
+        }
         let tasks = controlled(&self.tasks.all, &self.tasks.by_owner, &wanted.uid);
         let tasks: Vec<Replica> = tasks.iter().map(|task| Replica::read(task, now)).collect();
         let revisions = controlled(&self.revisions.all, &self.revisions.by_owner, &wanted.uid);
