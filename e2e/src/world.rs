@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -264,12 +265,23 @@ impl World {
         self.parts.remove(&part).unwrap_or_else(|| panic!("{} runs", part.name())).kill();
     }
 
+    /// Whether a part has ended by itself, as an armed failpoint has it do; then it may be started again.
+    ///
+    /// # Panics
+    /// When it ended in any other way than by -9.
+    pub fn has_fallen(&mut self, part: Part) -> bool {
+        let Some(process) = self.parts.get_mut(&part) else { return false };
+        let Some(status) = process.ended() else { return false };
+        assert_eq!(status.signal(), Some(9), "{} ended: {}", part.name(), process.output());
+        self.parts.remove(&part);
+        true
+    }
+
     /// Waits until a part has ended by itself, as an armed failpoint has it do; whether it has within `limit`.
     pub fn falls(&mut self, part: Part, limit: Duration) -> bool {
         let end = Instant::now() + limit;
         while Instant::now() < end {
-            if self.parts.get_mut(&part).is_none_or(|process| process.ended().is_some()) {
-                self.parts.remove(&part);
+            if self.has_fallen(part) {
                 return true;
             }
             std::thread::park_timeout(Duration::from_millis(5));

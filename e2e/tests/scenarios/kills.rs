@@ -1,11 +1,14 @@
 //! Every part killed with -9 and started again: containers keep their processes, nothing is doubled, no exit is lost.
 
 mod agent;
+mod bounds;
 mod fleet;
+mod rollout;
 mod shim;
 mod story;
 
 pub use agent::an_agent_killed_anywhere_restarts_nothing;
+pub use rollout::a_rollout_ends_the_same_wherever_servers_and_controllers_are_killed;
 pub use shim::a_killed_shim_is_noticed_and_nothing_runs_twice;
 
 use std::collections::BTreeMap;
