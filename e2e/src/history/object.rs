@@ -23,14 +23,14 @@ pub struct Object {
     /// The value.
     pub stored: Stored,
     /// Its metadata.
-    pub meta: Meta,
+    pub meta: Arc<Meta>,
     /// What is asked for.
     pub spec: Arc<Spec>,
     /// What is there.
     pub status: Status,
     /// Why it cannot be read, if it cannot.
     pub unreadable: Option<Box<str>>,
-    parts: Box<[(Range<usize>, Range<usize>)]>,
+    parts: Vec<(Range<usize>, Range<usize>)>,
 }
 
 /// Metadata.
@@ -38,8 +38,6 @@ pub struct Object {
 pub struct Meta {
     /// Unique over all objects and all time.
     pub uid: Box<str>,
-    /// Name, as the object itself says.
-    pub name: Box<str>,
     /// Generation of the spec; 0 is none.
     pub generation: i64,
     /// When it was created.
@@ -98,6 +96,9 @@ pub enum Truth {
     Unknown,
 }
 
+/// apiVersion, kind, metadata, spec, status.
+const USUAL_PARTS: usize = 5;
+
 impl Object {
     /// What an event puts, of which `was` lay there before; none for a delete.
     pub(super) fn of(event: Event, was: Option<&Object>) -> (String, Option<Self>) {
@@ -110,16 +111,21 @@ impl Object {
         let Key::Object { kind, .. } = Key::read(key) else {
             return Self::system(rev, at, stored);
         };
-        let parts: Box<[_]> = text::fields(&stored.json).collect();
+        let mut parts = Vec::with_capacity(USUAL_PARTS);
+        parts.extend(text::fields(&stored.json));
         let part = |name: &str| part(&stored.json, &parts, name);
+        // What is the same text as before is not read again.
+        let same = |name: &str, text: &str| was.filter(|was| was.part(name) == Some(text));
         let read = || {
-            let mut meta = Meta::read(part("metadata").ok_or("no metadata")?)?;
-            if kind == "berth.dev/nodes" {
-                meta.labels = labels(part("metadata").unwrap_or_default())?;
-            }
-            let spec = match (part("spec").unwrap_or("{}"), was) {
-                (same, Some(was)) if was.part("spec") == Some(same) => was.spec.clone(),
-                (other, _) => Arc::new(Spec::read(kind, other)?),
+            let metadata = part("metadata").ok_or("no metadata")?;
+            let meta = match same("metadata", metadata) {
+                Some(was) => was.meta.clone(),
+                None => Arc::new(Meta::read(kind, metadata)?),
+            };
+            let spec = part("spec").unwrap_or("{}");
+            let spec = match same("spec", spec) {
+                Some(was) => was.spec.clone(),
+                None => Arc::new(Spec::read(kind, spec)?),
             };
             let status = part("status").map_or(Ok(Status::default()), Status::read)?;
             Ok((meta, spec, status))
@@ -134,7 +140,7 @@ impl Object {
 
     fn system(rev: i64, at: u64, stored: Stored) -> Self {
         let (meta, spec, status) = Default::default();
-        Self { rev, at, stored, meta, spec, status, unreadable: None, parts: Box::default() }
+        Self { rev, at, stored, meta, spec, status, unreadable: None, parts: Vec::new() }
     }
 
     /// The text of one of its parts, as `spec`.
@@ -179,8 +185,6 @@ impl From<&str> for Problem {
 struct RawMeta<'a> {
     #[serde(borrow)]
     uid: Cow<'a, str>,
-    #[serde(borrow)]
-    name: Cow<'a, str>,
     generation: i64,
     #[serde(borrow)]
     creation_timestamp: Cow<'a, str>,
@@ -200,18 +204,17 @@ fn labels(metadata: &str) -> Result<Box<[(Box<str>, Box<str>)]>, Problem> {
 }
 
 impl Meta {
-    fn read(text: &str) -> Result<Self, Problem> {
+    fn read(kind: &str, text: &str) -> Result<Self, Problem> {
         let raw: RawMeta = serde_json::from_str(text)?;
         let owner = raw.owner_references.into_iter().find(|owner| owner.controller);
         Ok(Self {
             uid: raw.uid.into(),
-            name: raw.name.into(),
             generation: raw.generation,
             created: raw.creation_timestamp.into(),
             deleted: raw.deletion_timestamp,
             finalizers: raw.finalizers,
             owner: owner.map(Box::new),
-            labels: Box::default(),
+            labels: if kind == "berth.dev/nodes" { labels(text)? } else { Box::default() },
         })
     }
 }
