@@ -52,7 +52,8 @@ impl Probe {
         let ends = Arc::new(AtomicBool::new(false));
         let seen = Arc::new(Mutex::new(Seen::default()));
         let (end, into, dir) = (ends.clone(), seen.clone(), dir.to_path_buf());
-        let thread = std::thread::spawn(move || look(&dir, &tape, &into, &end));
+        let look = move || look(&dir, &tape, &into, &end);
+        let thread = std::thread::Builder::new().name("probe".into()).spawn(look).expect("a thread starts");
         Self { ends, seen, thread: Some(thread) }
     }
 

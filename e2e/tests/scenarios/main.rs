@@ -10,6 +10,7 @@ mod crashes;
 mod isolation;
 mod kills;
 mod manifests;
+mod recorder;
 mod replicas;
 mod rollout;
 mod simulated;
@@ -67,6 +68,8 @@ fn main() {
         on!(up::up_stopped_and_started_again_adopts_its_containers, Embedded, ETCD),
         on!(isolation::a_task_reaches_nothing_of_berth, Embedded, ETCD),
         on!(manifests::every_manifest_runs, Embedded, ETCD),
+        on!(recorder::every_attempt_of_a_container_is_seen, Embedded, ETCD),
+        on!(recorder::a_journal_that_differs_from_what_was_told_is_noticed, Embedded),
         on!(tutorial::the_tutorial_is_true, Embedded),
         on!(members::three_members_lose_one_and_most, ETCD),
         on!(restored::an_older_snapshot_is_restored, ETCD),
