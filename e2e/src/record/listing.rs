@@ -8,7 +8,7 @@ use crate::history::Event;
 const TOLD: usize = 10;
 
 /// Where the events up to the listing's revision end with another store than was listed.
-pub fn compare(events: &[Event], listing: Listing) -> Vec<String> {
+pub fn differences(events: &[Event], listing: Listing) -> Vec<String> {
     let rev = listing.rev;
     let until = events.partition_point(|event| event.rev <= rev);
     let mut told = replayed(&events[..until]);
@@ -70,8 +70,8 @@ mod tests {
             told(4, "c", Some("1")),
             told(5, "a", Some("late")),
         ];
-        assert_eq!(compare(&events, listed(&[(3, "b", "1"), (4, "c", "1")])), [""; 0]);
-        let wrong = compare(&events, listed(&[(2, "a", "1"), (3, "b", "other"), (4, "d", "1")]));
+        assert_eq!(differences(&events, listed(&[(3, "b", "1"), (4, "c", "1")])), [""; 0]);
+        let wrong = differences(&events, listed(&[(2, "a", "1"), (3, "b", "other"), (4, "d", "1")]));
         expect_test::expect![[r#"
             a is listed, and its write in revision 2 was not told
             b is listed as written in revision 3, other than it was told in 3

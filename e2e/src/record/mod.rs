@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use etcd::Listing;
+pub use listing::differences;
 pub use probe::Probe;
 pub use recording::{Recording, Verdict};
 pub use tape::{Era, RawChange, RawValue, Tape};
@@ -117,7 +118,7 @@ impl Recorder {
             recording.wrong.push("nothing was recorded".into());
         }
         let differences = match (&self.collector, listing) {
-            (Collector::Etcd(_), Some(listing)) => listing::compare(events, listing),
+            (Collector::Etcd(_), Some(listing)) => listing::differences(events, listing),
             (Collector::Etcd(_), None) => Vec::new(),
             (Collector::Socket(_, store), _) => match journal::read(store) {
                 Ok(journal) => journal::compare(events, journal),

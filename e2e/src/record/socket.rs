@@ -145,3 +145,77 @@ fn bytes(from: &mut impl Read, count: i64) -> io::Result<Vec<u8>> {
     from.read_exact(&mut bytes)?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    fn put(rev: i64, key: &str) -> Vec<u8> {
+        let mut frame = format!("put {rev} {rev} 1 0 {} 30\n{key}", key.len()).into_bytes();
+        frame.extend([1; 27]);
+        frame.extend(b"\0{}");
+        frame
+    }
+
+    /// Answers one question after the other, each on a connection of its own that ends then; what was asked.
+    fn answers(path: &Path, answers: Vec<Vec<u8>>) -> JoinHandle<Vec<String>> {
+        let listener = UnixListener::bind(path).unwrap();
+        std::thread::spawn(move || {
+            let answer = |bytes: Vec<u8>| {
+                let (mut client, _) = listener.accept().unwrap();
+                let mut asked = String::new();
+                BufReader::new(client.try_clone().unwrap()).read_line(&mut asked).unwrap();
+                client.write_all(&bytes).unwrap();
+                asked
+            };
+            answers.into_iter().map(answer).collect()
+        })
+    }
+
+    fn tape(folder: &tempfile::TempDir) -> Arc<Tape> {
+        Arc::new(Tape::new(folder.path()).unwrap())
+    }
+
+    #[test]
+    fn a_server_that_dies_within_a_revision_is_asked_for_all_of_it_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (tape, path) = (tape(&folder), folder.path().join("raw.sock"));
+        let mut collector = SocketCollector::start(&path, tape.clone());
+        let whole = [&put(2, "a")[..], b"end 2\n"].concat();
+        let cut = [&whole[..], &put(3, "b")].concat();
+        let rest = [&put(3, "b")[..], &put(3, "c"), b"end 3\ndelete 4 1\naend 4\n"].concat();
+        let asked = answers(&path, vec![cut, b"error the store was closed\n".to_vec(), rest]);
+        tape.wait_for(4, PATIENCE).unwrap();
+        assert_eq!(asked.join().unwrap(), ["from 2\n", "from 3\n", "from 3\n"]);
+        collector.stop();
+        let events = tape.cut().remove(0).events;
+        let told: Vec<_> = events.iter().map(|event| (event.rev, &*event.key, event.now.is_some())).collect();
+        assert_eq!(told, [(2, "a", true), (3, "b", true), (3, "c", true), (4, "a", false)]);
+    }
+
+    #[test]
+    fn what_was_compacted_before_it_was_told_breaks_the_recording() {
+        let folder = tempfile::tempdir().unwrap();
+        let (tape, path) = (tape(&folder), folder.path().join("raw.sock"));
+        let _collector = SocketCollector::start(&path, tape.clone());
+        let _asked = answers(&path, vec![b"lost revision is compacted; the oldest kept is 9\n".to_vec()]);
+        let why = tape.wait_for(2, PATIENCE).unwrap_err();
+        let hole = "the history has a hole after revision 1: revision is compacted; the oldest kept is 9";
+        assert_eq!(why, hole);
+    }
+
+    #[test]
+    fn the_newest_revision_is_asked_for_where_anybody_answers() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("raw.sock");
+        let collector =
+            |path: &Path| SocketCollector { shared: Arc::default(), path: path.to_path_buf(), thread: None };
+        assert!(collector(&path).head().is_none());
+        let asked = answers(&path, vec![b"head 7\n".to_vec(), b"error no\n".to_vec()]);
+        assert_eq!(collector(&path).head(), Some(Ok(7)));
+        assert!(collector(&path).head().unwrap().is_err());
+        assert_eq!(asked.join().unwrap(), ["head\n", "head\n"]);
+    }
+}

@@ -4,5 +4,7 @@
 
 mod agents;
 mod controllers;
+mod etcds;
 mod failover;
 mod plane;
+mod recorded;

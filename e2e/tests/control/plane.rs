@@ -18,12 +18,15 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::UnixListenerStream;
 
+use crate::recorded::Recorded;
+
 /// Long enough for a machine that does other things too.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
-/// One store and a folder of sockets.
+/// One store and a folder of sockets. What happened in the store is judged in the end.
 pub struct Plane {
     store: Arc<dyn Store>,
+    recorded: Option<Recorded>,
     folder: tempfile::TempDir,
     _etcd: Option<Etcd>,
 }
@@ -37,7 +40,10 @@ pub struct Apiserver {
 impl Plane {
     /// An empty store in memory.
     pub fn new() -> Self {
-        Self { store: Arc::new(EmbeddedStore::memory()), folder: tempfile::tempdir().unwrap(), _etcd: None }
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(EmbeddedStore::memory());
+        let recorded = Some(Recorded::own(store.clone(), folder.path()));
+        Self { store, recorded, folder, _etcd: None }
     }
 
     /// An empty etcd of this version.
@@ -46,7 +52,8 @@ impl Plane {
         let etcd = Etcd::start(version, folder.path());
         let options = EtcdOptions { unsupported: Unsupported::Allow, ..EtcdOptions::default() };
         let store = EtcdStore::connect(&[etcd.url()], options).await.unwrap();
-        Self { store: Arc::new(store), folder, _etcd: Some(etcd) }
+        let recorded = Some(Recorded::etcd(etcd.urls(), folder.path()));
+        Self { store: Arc::new(store), recorded, folder, _etcd: Some(etcd) }
     }
 
     /// Starts an apiserver and waits until it serves.
@@ -73,6 +80,18 @@ impl Plane {
         });
         served.await.unwrap();
         Apiserver { path, runtime: Some(runtime) }
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        let Some(recorded) = self.recorded.take() else { return };
+        let verdict = recorded.judge();
+        if std::thread::panicking() {
+            eprintln!("--- history ---\n{verdict}");
+        } else {
+            assert!(verdict.is_clean() && verdict.events > 0, "{verdict}");
+        }
     }
 }
 
