@@ -7,6 +7,9 @@ use serde_json::Value;
 /// The most changes that are told of one event.
 const MOST: usize = 8;
 
+/// The most letters of a value that are told.
+const LONGEST: usize = 60;
+
 /// Fields that tell nothing about what happened.
 const SILENT: [&str; 6] = [
     "apiVersion",
@@ -21,7 +24,10 @@ const SILENT: [&str; 6] = [
 pub fn told(was: Option<&str>, now: Option<&str>) -> String {
     let Some(now) = now else { return "deleted".into() };
     let (old, new) = (leaves(was.unwrap_or("{}")), leaves(now));
-    let paths = old.keys().chain(new.keys()).collect::<std::collections::BTreeSet<_>>();
+    let mut paths: Vec<&String> =
+        old.keys().chain(new.keys().filter(|path| !old.contains_key(*path))).collect();
+    // What happened stands in spec and status, mostly.
+    paths.sort_by_key(|path| (path.starts_with("metadata"), *path));
     let changes: Vec<String> = paths
         .into_iter()
         .filter_map(|path| match (old.get(path), new.get(path)) {
@@ -71,11 +77,19 @@ fn collect(value: &Value, path: &str, found: &mut BTreeMap<String, String>) {
             }
         }
         Value::String(text) => {
-            found.insert(path.into(), text.clone());
+            found.insert(path.into(), cut(text));
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {
             found.insert(path.into(), value.to_string());
         }
+    }
+}
+
+/// Its beginning, where it is long.
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.into(),
     }
 }
 

@@ -49,7 +49,7 @@ pub struct Meta {
     /// The owner whose controller manages it.
     pub owner: Option<Box<Owner>>,
     /// Labels; read of Nodes alone.
-    pub labels: Box<[(Box<str>, Box<str>)]>,
+    pub labels: BTreeMap<Box<str>, Box<str>>,
 }
 
 /// An object that another belongs to.
@@ -199,13 +199,13 @@ struct RawLabels {
     labels: BTreeMap<Box<str>, Box<str>>,
 }
 
-fn labels(metadata: &str) -> Result<Box<[(Box<str>, Box<str>)]>, Problem> {
-    Ok(serde_json::from_str::<RawLabels>(metadata)?.labels.into_iter().collect())
-}
-
 impl Meta {
     fn read(kind: &str, text: &str) -> Result<Self, Problem> {
         let raw: RawMeta = serde_json::from_str(text)?;
+        let labels = match kind {
+            "berth.dev/nodes" => serde_json::from_str::<RawLabels>(text)?.labels,
+            _ => BTreeMap::new(),
+        };
         let owner = raw.owner_references.into_iter().find(|owner| owner.controller);
         Ok(Self {
             uid: raw.uid.into(),
@@ -214,7 +214,7 @@ impl Meta {
             deleted: raw.deletion_timestamp,
             finalizers: raw.finalizers,
             owner: owner.map(Box::new),
-            labels: if kind == "berth.dev/nodes" { labels(text)? } else { Box::default() },
+            labels,
         })
     }
 }

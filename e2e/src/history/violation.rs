@@ -41,12 +41,20 @@ pub struct Violation {
     pub seed: u64,
 }
 
+/// Of a long witness so many steps are told from its beginning, and so many from its end.
+const SHOWN: usize = 10;
+
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} at revision {}: {}", self.invariant, self.rev, self.what)?;
-        for step in &self.witness {
-            write!(f, "\n  {step}")?;
+        let (first, rest) = self.witness.split_at(self.witness.len().min(SHOWN));
+        // What came last broke it: of many, that is told too.
+        let last = &rest[rest.len().saturating_sub(SHOWN)..];
+        first.iter().try_for_each(|step| write!(f, "\n  {step}"))?;
+        if rest.len() > last.len() {
+            write!(f, "\n         ... {} more ...", rest.len() - last.len())?;
         }
+        last.iter().try_for_each(|step| write!(f, "\n  {step}"))?;
         let faults = if self.faults.is_empty() { "none".into() } else { self.faults.join("; ") };
         write!(f, "\n  faults: {faults}, seed {}", self.seed)
     }

@@ -62,6 +62,8 @@ fn shows(run: &Run, invariant: &str, breach: &Breach, events: &[&Event]) -> bool
 
 /// More events than this are first left out in pieces, for each try replays the rest.
 const FEW: usize = 200;
+/// The most events that are replayed for one witness; what is left then may hold more than it needs.
+const REPLAYED: usize = 100_000;
 
 /// Leaves out one event after the other, the newest first: of those that tell the same, the first tells more.
 fn fewest<'a>(mut events: Vec<&'a Event>, shows: impl Fn(&[&'a Event]) -> bool) -> Vec<&'a Event> {
@@ -69,9 +71,14 @@ fn fewest<'a>(mut events: Vec<&'a Event>, shows: impl Fn(&[&'a Event]) -> bool) 
         return events;
     }
     let mut piece = if events.len() > FEW { events.len().div_ceil(2) } else { 1 };
+    let mut replayed = 0;
     loop {
         let mut end = events.len();
         while end > 0 {
+            replayed += events.len();
+            if replayed > REPLAYED {
+                return events;
+            }
             let begin = end.saturating_sub(piece);
             let rest = [&events[..begin], &events[end..]].concat();
             if shows(&rest) {

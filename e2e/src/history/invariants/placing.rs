@@ -77,7 +77,7 @@ fn unfit(node: Option<&Object>, task: &TaskSpec) -> Option<String> {
         return Some("a taint keeps it away".into());
     }
     let has = |(name, value): (&String, &String)| {
-        node.meta.labels.iter().any(|(known, held)| **known == **name && **held == **value)
+        node.meta.labels.get(name.as_str()).is_some_and(|held| **held == **value)
     };
     let missing = task.selector.iter().find(|wanted| !has(*wanted));
     missing.map(|(name, value)| format!("its labels are not {name}={value}"))

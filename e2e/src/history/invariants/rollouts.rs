@@ -21,6 +21,9 @@ pub struct Rollouts {
     open: HashMap<String, Open>,
 }
 
+/// Of many Tasks that are stopped at once, so many are named.
+const NAMED: usize = 5;
+
 /// Who stops Tasks by itself. Others that lead are told by their epoch.
 const CONTROLLERS: [&str; 4] = ["app-controller", "garbage-collector", "node-controller", "scheduler"];
 
@@ -151,7 +154,11 @@ fn stops(seen: &Revision<'_>, fleet: &Fleet, open: &Open, touched: &Touched<'_>)
         }
         newest = Some((stopped, left, spec));
     }
-    let (stopped, left, spec) = newest?;
+    let (mut stopped, left, spec) = newest?;
+    if stopped.len() > NAMED {
+        let more = format!("and {} more", stopped.len() - NAMED);
+        stopped.splice(NAMED.., [more]);
+    }
     Some(format!(
         "{} is to keep {} of {} available, and is left {left} when its controller stops {}",
         told(&touched.app_key),
