@@ -57,7 +57,10 @@ const WAYS: [(&str, Spoil); 17] = [
         events.remove(at);
         Some(())
     }),
-    ("an event comes twice", |events, at| Some(events.insert(at, events[at].clone()))),
+    ("an event comes twice", |events, at| {
+        events.insert(at, events[at].clone());
+        Some(())
+    }),
     ("two revisions are swapped", |events, at| {
         (events[at].rev != events.get(at + 1)?.rev).then(|| events.swap(at, at + 1))
     }),
