@@ -101,6 +101,14 @@ fn cgroups(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// Removes every cgroup of Tasks that is empty, as a boot does; those that are left.
+pub fn remove_cgroups(dir: &Path) -> Vec<PathBuf> {
+    let mut all = cgroups(dir);
+    all.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
+    // Those with processes stay, and are told.
+    all.into_iter().filter(|path| fs::remove_dir(path).is_err()).collect()
+}
+
 /// Name of the cgroup that holds all Tasks of the world's cluster.
 ///
 /// # Panics

@@ -3,11 +3,13 @@
 mod agent;
 mod bounds;
 mod fleet;
+mod reboot;
 mod rollout;
 mod shim;
 mod story;
 
 pub use agent::an_agent_killed_anywhere_restarts_nothing;
+pub use reboot::a_rebooted_node_believes_nothing_and_signals_no_stranger;
 pub use rollout::a_rollout_ends_the_same_wherever_servers_and_controllers_are_killed;
 pub use shim::a_killed_shim_is_noticed_and_nothing_runs_twice;
 

@@ -73,6 +73,7 @@ spec:
     spec:
       drainDelaySeconds: 0
       terminationGracePeriodSeconds: 1
+      unreachable: {{replaceAfterSeconds: 600}}
       restart: {{inPlace: 1000, initialDelaySeconds: 0, maxDelaySeconds: 1}}
       containers:
 {containers}---
@@ -98,7 +99,7 @@ impl Fleet {
     }
 
     /// From now on the processes that nobody touches must be the ones that there are.
-    fn keep(&mut self, world: &World) {
+    pub fn keep(&mut self, world: &World) {
         for (app, containers) in [(STEADY, &["one", "two"][..]), (GATE, &["side"])] {
             for task in world.tasks_of(app).expect("the API answers") {
                 for container in containers {
@@ -157,6 +158,18 @@ impl Fleet {
         kill_shim(uid(task));
         self.expect(task, "main", UNSEEN);
         self.expect(task, "side", UNSEEN);
+    }
+
+    /// Every container ended, and nobody saw how.
+    pub fn all_ended(&mut self, world: &World) {
+        for app in [STEADY, GATE, CHURN, VICTIM] {
+            for task in world.tasks_of(app).expect("the API answers") {
+                for container in task["spec"]["containers"].as_array().into_iter().flatten() {
+                    self.expect(&task, container["name"].as_str().expect("a container has a name"), UNSEEN);
+                }
+            }
+        }
+        self.kept.clear();
     }
 
     /// Has a container of the victim end with `code`, which its shim does not outlive: it told `told` of it.
@@ -250,9 +263,14 @@ fn end_main(world: &World, task: &Value, code: i64) {
     });
 }
 
+/// The shims of a Task; one, or none.
+pub fn shim_of(task_uid: &str) -> Vec<Identity> {
+    Identity::with_words(&[task_uid, "bundle.json"])
+}
+
 /// Kills the shim of a Task with -9.
-pub fn kill_shim(task_uid: &str) {
-    let shims = Identity::with_words(&[task_uid, "bundle.json"]);
+fn kill_shim(task_uid: &str) {
+    let shims = shim_of(task_uid);
     let [shim] = shims[..] else { panic!("Task {task_uid} has shims {shims:?}") };
     let pid = nix::unistd::Pid::from_raw(i32::try_from(shim.pid).expect("a pid"));
     kill(pid, Signal::SIGKILL).expect("the shim is there");
