@@ -8,6 +8,7 @@ pub mod hits;
 pub mod http;
 pub mod identity;
 pub mod leftovers;
+pub mod load;
 pub mod monotonic;
 pub mod namespaces;
 pub mod pace;

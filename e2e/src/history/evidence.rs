@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::answers::Operation;
 use super::log::Event;
+use super::watched::Stream;
 
 /// All that is known of a run.
 #[derive(Debug, Clone, Default)]
@@ -11,6 +13,10 @@ pub struct Run {
     pub events: Vec<Event>,
     /// What ran on the nodes.
     pub processes: Vec<Sighting>,
+    /// What clients asked and were told.
+    pub answers: Vec<Operation>,
+    /// What watchers were told.
+    pub watches: Vec<Stream>,
     /// What was done to the cluster.
     pub faults: Vec<Fault>,
     /// What chance was drawn from; 0 when there was none.

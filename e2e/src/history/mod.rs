@@ -5,7 +5,10 @@
 //! them over a whole run or as it goes on, and [`witness`] finds the fewest events that show what broke.
 
 pub mod amounts;
+pub mod answers;
 pub mod changes;
+pub mod chronicle;
+pub mod content;
 pub mod evidence;
 pub mod generator;
 pub mod invariants;
@@ -14,12 +17,14 @@ pub mod key;
 pub mod log;
 pub mod object;
 pub mod rollout;
+pub mod selector;
 pub mod spec;
 pub mod state;
 pub mod story;
 pub mod task;
 pub mod text;
 pub mod violation;
+pub mod watched;
 pub mod witness;
 
 pub use evidence::{Fault, Run, Sighting};

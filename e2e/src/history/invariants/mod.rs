@@ -1,6 +1,7 @@
 //! One file for each promise. An invariant sees each revision with the store before it, keeps what it needs to judge
 //! the next one, and works in proportion to what changed.
 
+mod answers;
 mod binding;
 mod fences;
 mod placing;
@@ -8,6 +9,7 @@ mod processes;
 mod rollouts;
 mod room;
 mod versions;
+mod watches;
 mod whole;
 
 #[cfg(test)]
@@ -40,6 +42,8 @@ pub fn all(run: &Run) -> Vec<Box<dyn Invariant>> {
         Box::new(processes::Processes::new(&run.processes)),
         Box::new(fences::Fences::default()),
         Box::new(versions::Versions::default()),
+        Box::new(answers::Answers::of(run)),
+        Box::new(watches::Watches::of(run)),
     ]
 }
 

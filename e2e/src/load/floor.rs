@@ -1,0 +1,171 @@
+//! What a load noted, and whether it was enough to prove anything.
+
+use std::time::Duration;
+
+use crate::history::answers::{Asked, Operation, Told};
+use crate::history::evidence::Fault;
+use crate::history::watched::Stream;
+
+/// Everything that a load noted. Times are nanoseconds of the machine's monotonic clock.
+#[derive(Debug, Clone, Default)]
+pub struct Records {
+    /// What clients asked and were told.
+    pub answers: Vec<Operation>,
+    /// What watchers were told.
+    pub watches: Vec<Stream>,
+    /// When it began.
+    pub from: u64,
+    /// When its clients ended.
+    pub until: u64,
+}
+
+/// What a load must reach.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Floor {
+    /// Acknowledged writes per second, outside of faults.
+    pub writes_per_second: f64,
+    /// Events that watchers were told, in all.
+    pub watch_events: usize,
+}
+
+impl Default for Floor {
+    fn default() -> Self {
+        Self { writes_per_second: 20.0, watch_events: 500 }
+    }
+}
+
+/// What a load reached.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Measured {
+    /// Writes acknowledged outside of faults.
+    pub writes: usize,
+    /// The time without a fault.
+    pub quiet: Duration,
+    /// Events that watchers were told.
+    pub watch_events: usize,
+}
+
+impl Records {
+    /// What was reached; a fault without an end lasts until the end of the load.
+    pub fn measure(&self, faults: &[Fault]) -> Measured {
+        let troubled = troubled(faults, self.from, self.until);
+        let lost: u64 = troubled.iter().map(|(from, until)| until - from).sum();
+        let in_trouble = |time: u64| troubled.iter().any(|(from, until)| (*from..*until).contains(&time));
+        let acknowledged = self.answers.iter().filter(|done| {
+            matches!((&done.asked, &done.told), (Asked::Write(_), Told::Object(_)))
+                && !in_trouble(done.returned)
+        });
+        let messages = self.watches.iter().flat_map(|stream| &stream.got);
+        Measured {
+            writes: acknowledged.count(),
+            quiet: Duration::from_nanos((self.until - self.from).saturating_sub(lost)),
+            watch_events: messages.map(|message| message.events.len()).sum(),
+        }
+    }
+}
+
+/// When faults were in force between two times, in order and without overlap.
+fn troubled(faults: &[Fault], from: u64, until: u64) -> Vec<(u64, u64)> {
+    let mut spans: Vec<(u64, u64)> = faults
+        .iter()
+        .map(|fault| (fault.from.max(from), fault.until.unwrap_or(until).min(until)))
+        .filter(|(from, until)| from < until)
+        .collect();
+    spans.sort_unstable();
+    let mut joined: Vec<(u64, u64)> = Vec::new();
+    for (from, until) in spans {
+        match joined.last_mut().filter(|(_, last)| from <= *last) {
+            Some((_, last)) => *last = (*last).max(until),
+            None => joined.push((from, until)),
+        }
+    }
+    joined
+}
+
+impl Measured {
+    /// Whether that is enough; else, what was missing.
+    pub fn reaches(&self, floor: &Floor) -> Result<(), String> {
+        let (writes, quiet) = (self.writes, self.quiet);
+        // Without a quiet second there is no rate; then only what watchers were told counts.
+        let wanted = floor.writes_per_second * quiet.as_secs_f64();
+        #[allow(clippy::cast_precision_loss)]
+        if (writes as f64) < wanted {
+            return Err(format!(
+                "{writes} writes were acknowledged in {quiet:?} outside of faults; the floor is {} per second",
+                floor.writes_per_second
+            ));
+        }
+        if self.watch_events < floor.watch_events {
+            return Err(format!(
+                "watchers were told {} events; the floor is {}",
+                self.watch_events, floor.watch_events
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::history::answers::{Verb, Write};
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn write(returned: u64, told: Told) -> Operation {
+        let write = Write {
+            verb: Verb::Create,
+            key: "k".into(),
+            sent: Value::Null,
+            marker: String::new(),
+            version: None,
+            uid: String::new(),
+            atomic: None,
+        };
+        let asked = Asked::Write(write);
+        Operation { client: "a".into(), number: 1, server: "s".into(), asked, invoked: 0, returned, told }
+    }
+
+    /// One write each tenth of a second for ten seconds, every other one refused.
+    fn records() -> Records {
+        let told = |at| if at % 2 == 0 { Told::Object(json!({})) } else { Told::Unknown("?".into()) };
+        let answers = (0..100).map(|at| write(SECOND + at * SECOND / 10, told(at))).collect();
+        Records { answers, watches: Vec::new(), from: SECOND, until: 11 * SECOND }
+    }
+
+    fn fault(from: u64, until: Option<u64>) -> Fault {
+        Fault { what: "x".into(), from: from * SECOND, until: until.map(|until| until * SECOND) }
+    }
+
+    #[test]
+    fn a_rate_counts_what_was_acknowledged_outside_of_faults() {
+        let table = [
+            (vec![], 50, 10),
+            (vec![fault(0, Some(3))], 40, 8),
+            (vec![fault(4, Some(6)), fault(5, Some(7)), fault(2, Some(3))], 30, 6),
+            (vec![fault(9, None)], 40, 8),
+            (vec![fault(0, None)], 0, 0),
+        ];
+        for (faults, writes, seconds) in table {
+            let measured = records().measure(&faults);
+            assert_eq!((measured.writes, measured.quiet.as_secs()), (writes, seconds), "{faults:?}");
+        }
+    }
+
+    #[test]
+    fn below_the_floor_a_run_is_invalid_and_the_numbers_say_why() {
+        let measured = records().measure(&[]);
+        let floor = |writes_per_second, watch_events| Floor { writes_per_second, watch_events };
+        assert_eq!(measured.reaches(&floor(5.0, 0)), Ok(()));
+        assert_eq!(
+            measured.reaches(&floor(5.1, 0)).unwrap_err(),
+            "50 writes were acknowledged in 10s outside of faults; the floor is 5.1 per second"
+        );
+        assert_eq!(
+            measured.reaches(&floor(5.0, 1)).unwrap_err(),
+            "watchers were told 0 events; the floor is 1"
+        );
+    }
+}
