@@ -215,7 +215,10 @@ pub(super) fn prepare(table: &Table, mut changes: Changes) -> Result<Vec<Prepare
     }
     let positions = positions(&changes)?;
     let rev = changes.rev;
-    let read = changes.changes.into_iter().zip(positions).filter_map(|(change, position)| {
+    // Told in the order of their positions: who resumes in the middle of a revision names the last one that it saw.
+    let mut placed: Vec<_> = changes.changes.into_iter().zip(positions).collect();
+    placed.sort_by_key(|(_, position)| *position);
+    let read = placed.into_iter().filter_map(|(change, position)| {
         if keys::is_system(&change.key) {
             return Some(Prepared::System { key: change.key, now: change.now });
         }

@@ -65,6 +65,22 @@ async fn a_resume_within_a_revision_of_many_objects_loses_none() {
 }
 
 #[tokio::test]
+async fn a_revision_is_told_and_resumed_in_the_order_of_its_versions_not_of_its_names() {
+    let api = api().await;
+    let start = api.list(list_of("Task")).await.unwrap().resource_version;
+    let creates = ["c", "a", "d", "b"].map(|name| write(Verb::Create, "Task", name, task()));
+    let made = api.batch(true, creates.into()).await;
+    let made: Vec<String> = made.into_iter().map(|task| version(&task.unwrap())).collect();
+    let all = ["ADDED c", "ADDED a", "ADDED d", "ADDED b"];
+    for (after, expected) in
+        [(&start, &all[..]), (&made[0], &all[1..]), (&made[1], &all[2..]), (&made[2], &all[3..])]
+    {
+        let mut watch = api.watch(watch_of("Task", after)).await.unwrap();
+        assert_eq!(watch.until(&made[3]).await, expected);
+    }
+}
+
+#[tokio::test]
 async fn an_object_that_enters_a_selection_is_added_and_one_that_leaves_it_is_deleted() {
     let api = api().await;
     let start = api.list(list_of("App")).await.unwrap().resource_version;
