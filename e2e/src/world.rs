@@ -21,6 +21,7 @@ use crate::etcd::Etcd;
 use crate::faults::{FaultLog, Paused, Relay};
 use crate::hits;
 use crate::leftovers;
+use crate::load::Records;
 use crate::process::Process;
 use crate::record::Recorder;
 use crate::wait::eventually;
@@ -66,6 +67,8 @@ pub struct World {
     parts: BTreeMap<Part, Process>,
     etcd: Option<Etcd>,
     recorder: Option<Recorder>,
+    /// What loads noted.
+    told: Records,
     /// Why the recorder did not come to the end of the store.
     late: Option<String>,
     links: BTreeMap<Part, Relay>,
@@ -108,8 +111,17 @@ impl World {
             (*part, Relay::start(part.name(), &socket, &server, faults.clone()))
         };
         let links = plan.relayed.iter().map(link).collect();
-        let mut world =
-            Self { parts: BTreeMap::new(), etcd, recorder: None, late: None, links, faults, plan, dir };
+        let mut world = Self {
+            parts: BTreeMap::new(),
+            etcd,
+            recorder: None,
+            told: Records::default(),
+            late: None,
+            links,
+            faults,
+            plan,
+            dir,
+        };
         world.record();
         world
     }

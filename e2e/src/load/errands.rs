@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::client::{Client, Deed, Outcome, Together};
-use super::wire::{APP, CONFIG_MAP, Kind};
+use super::wire::{APP, Kind, REVISION};
 use crate::history::answers::{List, MARKER, STATUS_MARKER, Verb};
 use crate::history::content::without_version;
 use crate::history::selector::{Selector, Term};
@@ -13,7 +13,7 @@ pub const TIER: &str = "tier";
 /// Its values.
 const TIERS: [&str; 3] = ["gold", "silver", "iron"];
 /// How many objects of a kind all clients share.
-const CONFIG_MAPS: usize = 40;
+const REVISIONS: usize = 40;
 const APPS: usize = 4;
 
 /// Does one thing.
@@ -36,8 +36,8 @@ pub(super) async fn one(client: &mut Client, chance: &mut fastrand::Rng) {
         (54..66, _) => client.write(apply(marker, kind, &name, chance)).await,
         (66..74, known) => client.write(met(delete(kind, &name), known.as_ref(), chance)).await,
         (74..80, _) => {
-            let places = chance.choose_multiple(0..CONFIG_MAPS, 5);
-            let one = |at| patch(client.marker(), CONFIG_MAP, &config_map_name(at), chance);
+            let places = chance.choose_multiple(0..REVISIONS, 5);
+            let one = |at| patch(client.marker(), REVISION, &revision_name(at), chance);
             let deeds = places.into_iter().map(one).collect();
             client.batch(deeds, Together::Each).await;
         }
@@ -54,11 +54,11 @@ pub(super) async fn one(client: &mut Client, chance: &mut fastrand::Rng) {
 fn some_object(chance: &mut fastrand::Rng) -> (Kind, String) {
     match chance.u8(..100) {
         0..10 => (APP, format!("a-{}", chance.usize(..APPS))),
-        _ => (CONFIG_MAP, config_map_name(chance.usize(..CONFIG_MAPS))),
+        _ => (REVISION, revision_name(chance.usize(..REVISIONS))),
     }
 }
 
-fn config_map_name(at: usize) -> String {
+fn revision_name(at: usize) -> String {
     format!("c-{at}")
 }
 
@@ -95,8 +95,10 @@ fn update(marker: String, kind: Kind, name: &str, known: &Value, chance: &mut fa
     }
     sent["metadata"]["annotations"][MARKER] = marker.as_str().into();
     sent["metadata"]["labels"][TIER] = some_tier(chance).into();
-    if kind == CONFIG_MAP {
-        sent["data"] = json!({ "updated": chance.u32(..).to_string() });
+    if kind == REVISION {
+        sent["spec"]["number"] = chance.u32(1..).into();
+        sent["spec"]["template"]["metadata"] =
+            json!({"annotations": {"updated": chance.u32(..).to_string()}});
     }
     deed(kind, name, Verb::Update, sent, marker).on(known)
 }
@@ -109,10 +111,10 @@ fn repeat(kind: Kind, name: &str, known: &Value) -> Deed {
 fn patch(marker: String, kind: Kind, name: &str, chance: &mut fastrand::Rng) -> Deed {
     let tier = if chance.u8(..4) == 0 { Value::Null } else { some_tier(chance).into() };
     let mut sent = json!({"metadata": {"annotations": {MARKER: marker}, "labels": {TIER: tier}}});
-    if kind == CONFIG_MAP {
+    if kind == REVISION {
         let field = ["a", "b", "c"][chance.usize(..3)];
         let value = if chance.u8(..4) == 0 { Value::Null } else { chance.u32(..).to_string().into() };
-        sent["data"] = json!({ field: value });
+        sent["spec"] = json!({"template": {"metadata": {"annotations": {field: value}}}});
     } else {
         sent["spec"] = json!({ "minReadySeconds": chance.u8(..9) });
     }
@@ -134,15 +136,15 @@ fn some_tier(chance: &mut fastrand::Rng) -> &'static str {
 fn object(marker: &str, kind: Kind, name: &str, chance: &mut fastrand::Rng) -> Value {
     let metadata =
         json!({"name": name, "annotations": {MARKER: marker}, "labels": {TIER: some_tier(chance)}});
-    if kind == CONFIG_MAP {
-        let data = json!({"a": chance.u32(..).to_string(), "text": "x".repeat(chance.usize(..400))});
-        return json!({"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, "data": data});
+    let task = json!({"containers": [{"name": "idle", "command": ["true"]}]});
+    if kind == REVISION {
+        let notes = json!({"a": chance.u32(..).to_string(), "text": "x".repeat(chance.usize(..400))});
+        let template = json!({"metadata": {"annotations": notes}, "spec": task});
+        let spec = json!({"number": chance.u32(1..), "restartGeneration": 0, "template": template});
+        return json!({"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, "spec": spec});
     }
     // No replicas: nothing is ever started for it.
-    let spec = json!({
-        "replicas": 0,
-        "template": {"spec": {"containers": [{"name": "idle", "command": ["true"]}]}},
-    });
+    let spec = json!({"replicas": 0, "template": {"spec": task}});
     json!({"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, "spec": spec})
 }
 
@@ -164,12 +166,12 @@ pub(super) async fn shuffle(client: &mut Client, objects: usize, chance: &mut fa
     let mut deeds = Vec::new();
     for place in places {
         let name = format!("b-{place:03}");
-        let known = client.memory.get(&client.key(CONFIG_MAP, &name)).cloned();
+        let known = client.memory.get(&client.key(REVISION, &name)).cloned();
         let marker = client.marker();
         deeds.push(match known {
-            None => create(marker, CONFIG_MAP, &name, chance),
-            Some(known) if chance.u8(..4) == 0 => delete(CONFIG_MAP, &name).on(&known),
-            Some(known) => patch(marker, CONFIG_MAP, &name, chance).on(&known),
+            None => create(marker, REVISION, &name, chance),
+            Some(known) if chance.u8(..4) == 0 => delete(REVISION, &name).on(&known),
+            Some(known) => patch(marker, REVISION, &name, chance).on(&known),
         });
     }
     // All are told the same: after a refusal, or nothing, what there is must be looked at.
@@ -181,7 +183,7 @@ pub(super) async fn shuffle(client: &mut Client, objects: usize, chance: &mut fa
 /// Looks at the objects one by one, unless nobody answers.
 async fn look_at_all(client: &mut Client, objects: usize) {
     for place in 0..objects {
-        if client.get(CONFIG_MAP, &format!("b-{place:03}")).await == Outcome::Failed {
+        if client.get(REVISION, &format!("b-{place:03}")).await == Outcome::Failed {
             return;
         }
     }

@@ -19,11 +19,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 pub use floor::{Floor, Measured, Records};
 pub use watcher::{Manner, Watch};
-pub use wire::{APP, CONFIG_MAP, Kind, NODE, Peer, TASK};
+pub use wire::{APP, Kind, NODE, Peer, REVISION, TASK};
 
 use crate::World;
 use crate::history::answers::Operation;
-use crate::history::evidence::Fault;
 use crate::history::watched::Stream;
 use crate::monotonic;
 use client::Client;
@@ -116,18 +115,19 @@ impl Load {
         load
     }
 
-    /// Ends the load: everything is told to every watcher, and what was noted is given out. Every server that there
-    /// is must answer again by now; `faults` is when they need not have.
+    /// Ends the load: every watcher is told of everything, and the world gets what was noted, to be judged at its
+    /// end. Every server that there is must answer again by now; while one of the world's faults is in force they
+    /// need not have.
     ///
     /// # Panics
     /// When the load was below its floor: a run without load proves nothing.
-    pub fn finish(self, faults: &[Fault]) -> Records {
+    pub fn finish(self, world: &mut World) -> Measured {
         let floor = self.floor;
         let records = self.join().unwrap_or_else(|why| panic!("INVALID: {why}"));
-        match records.measure(faults).reaches(&floor) {
-            Ok(()) => records,
-            Err(why) => panic!("INVALID: {why}"),
-        }
+        let measured = records.measure(&world.faults().all());
+        world.told(records);
+        measured.reaches(&floor).unwrap_or_else(|why| panic!("INVALID: {why}"));
+        measured
     }
 
     fn join(mut self) -> Result<Records, String> {
@@ -215,7 +215,7 @@ async fn shuffle(
 
 /// The version of everything that has happened.
 async fn head(peers: &[Peer]) -> Result<u64, String> {
-    let request = proto::ListRequest { kind: Some(CONFIG_MAP.wire()), limit: 1, ..Default::default() };
+    let request = proto::ListRequest { kind: Some(REVISION.wire()), limit: 1, ..Default::default() };
     let deadline = Instant::now() + PATIENCE;
     let mut last = String::new();
     for peer in peers.iter().cycle() {

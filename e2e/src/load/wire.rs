@@ -32,8 +32,9 @@ pub struct Kind {
     pub folder: &'static str,
 }
 
-/// Plain objects that nobody but their clients looks at.
-pub const CONFIG_MAP: Kind = Kind { api_version: "v1", kind: "ConfigMap", folder: "/berth/core/configmaps/" };
+/// Generations of templates; without an owner nobody but their clients looks at them.
+pub const REVISION: Kind =
+    Kind { api_version: "berth.dev/v1", kind: "Revision", folder: "/berth/berth.dev/revisions/" };
 /// Applications.
 pub const APP: Kind = Kind { api_version: "berth.dev/v1", kind: "App", folder: "/berth/berth.dev/apps/" };
 /// Placed units.

@@ -9,20 +9,28 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::tape::Era;
+use crate::history::answers::Operation;
+use crate::history::watched::Stream;
 use crate::history::{Fault, Run, Sighting, Violation, judge, log};
 
 const PROCESSES: &str = "processes.jsonl";
+const ANSWERS: &str = "answers.jsonl";
+const WATCHES: &str = "watches.jsonl";
 const FAULTS: &str = "faults.jsonl";
 const WRONG: &str = "wrong.txt";
 const SEED: &str = "seed";
 
 /// All that is known of a world that has ended.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Recording {
     /// The store's histories, one after the other; one alone unless an etcd was restored.
     pub eras: Vec<Era>,
     /// What ran on the nodes.
     pub processes: Vec<Sighting>,
+    /// What clients asked and were told.
+    pub answers: Vec<Operation>,
+    /// What watchers were told.
+    pub watches: Vec<Stream>,
     /// What was done to the cluster.
     pub faults: Vec<Fault>,
     /// What chance was drawn from.
@@ -47,15 +55,29 @@ impl Recording {
     pub fn judge(&self) -> Verdict {
         let starts = self.eras.iter().map(|era| era.from).skip(1);
         let ends: Vec<u64> = starts.chain([u64::MAX]).collect();
-        let runs = self.eras.iter().zip(ends).map(|(era, end)| Run {
+        let runs = self.eras.iter().zip(ends).enumerate().map(|(number, (era, end))| Run {
             events: era.events.clone(),
             processes: self.processes.iter().filter(|seen| seen.first < end).cloned().collect(),
+            answers: self.answers_of(number, end),
+            watches: self.watches_of(number, end),
             faults: self.faults.clone(),
             seed: self.seed,
         });
         let violations = runs.flat_map(|run| judge(&run)).collect();
         let events = self.eras.iter().map(|era| era.events.len()).sum();
         Verdict { wrong: self.wrong.clone(), violations, events }
+    }
+
+    /// Answers are held against the first history alone: what was acknowledged in it may be lost to a restored store,
+    /// and what was not may be in it.
+    fn answers_of(&self, era: usize, end: u64) -> Vec<Operation> {
+        let told = self.answers.iter().filter(|done| era == 0 && done.returned < end);
+        told.cloned().collect()
+    }
+
+    fn watches_of(&self, era: usize, end: u64) -> Vec<Stream> {
+        let told = self.watches.iter().filter(|stream| era == 0 && stream.ended < end);
+        told.cloned().collect()
     }
 
     /// Keeps it in a folder, which is made.
@@ -67,6 +89,8 @@ impl Recording {
             file.flush()?;
         }
         write_lines(&folder.join(PROCESSES), &self.processes)?;
+        write_lines(&folder.join(ANSWERS), &self.answers)?;
+        write_lines(&folder.join(WATCHES), &self.watches)?;
         write_lines(&folder.join(FAULTS), &self.faults)?;
         fs::write(folder.join(WRONG), self.wrong.iter().map(|why| format!("{why}\n")).collect::<String>())?;
         fs::write(folder.join(SEED), self.seed.to_string())
@@ -90,6 +114,8 @@ impl Recording {
         Ok(Self {
             eras,
             processes: read_lines(&text(PROCESSES))?,
+            answers: read_lines(&text(ANSWERS))?,
+            watches: read_lines(&text(WATCHES))?,
             faults: read_lines(&text(FAULTS))?,
             wrong: text(WRONG).lines().map(str::to_owned).collect(),
             seed: text(SEED).trim().parse().unwrap_or(0),
@@ -130,8 +156,31 @@ impl fmt::Display for Verdict {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::history::Event;
+
+    fn operation() -> Operation {
+        let write = json!({"verb": "patchStatus", "key": "/berth/a", "sent": {"b": null}, "marker": "m", "version": 7});
+        let told = json!({"pages": [[{"version": 3, "items": [], "more": true}], "broken"]});
+        let operation = json!({
+            "client": "c", "number": 1, "server": "s", "asked": {"write": write}, "invoked": 2, "returned": 3,
+            "told": told,
+        });
+        serde_json::from_value(operation).unwrap()
+    }
+
+    fn stream() -> Stream {
+        let seen = json!({"key": "/berth/a", "version": 2048, "hash": u64::MAX});
+        let message = json!({"at": 4, "version": 3071, "events": [{"what": "added", "seen": seen}]});
+        let stream = json!({
+            "name": "w-1", "resumes": "w-0", "server": "s", "folder": "/berth/", "namespace": "",
+            "selector": [{"notIn": ["tier", ["gold"]]}], "after": 1, "asked": 2, "got": [message], "ended": 5,
+            "end": {"over": 3071},
+        });
+        serde_json::from_value(stream).unwrap()
+    }
 
     #[test]
     fn what_was_kept_is_read_again() {
@@ -142,6 +191,8 @@ mod tests {
                 Era { from: 5, events: vec![event(2)] },
             ],
             processes: vec![Sighting { task: "t".into(), pid: 7, ..Sighting::default() }],
+            answers: vec![operation()],
+            watches: vec![stream()],
             faults: vec![Fault { what: "kill".into(), from: 3, until: None }],
             wrong: vec!["late".into()],
             seed: 9,

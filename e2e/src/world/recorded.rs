@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use super::{Part, StoreForm, World};
+use crate::load::Records;
 use crate::record::{Recorder, Recording, Source};
 use crate::{soak, workspace};
 
@@ -104,8 +105,16 @@ impl World {
         eprintln!("kept in {}", self.keep(&recording).display());
     }
 
+    /// Takes what a load noted: it is judged with the rest when the world ends.
+    pub fn told(&mut self, records: Records) {
+        self.told.answers.extend(records.answers);
+        self.told.watches.extend(records.watches);
+    }
+
     fn complete(&mut self, recording: Recording) -> Recording {
-        let mut recording = Recording { seed: soak::seed(), ..recording };
+        let Records { answers, watches, .. } = std::mem::take(&mut self.told);
+        soak::tally(soak::Counted::Operations, answers.len());
+        let mut recording = Recording { seed: soak::seed(), answers, watches, ..recording };
         recording.wrong.extend(self.late.take());
         recording.faults.extend(self.faults.all());
         recording

@@ -9,6 +9,7 @@ use stores::{members, restored, space};
 mod crashes;
 mod isolation;
 mod kills;
+mod load;
 mod manifests;
 mod recorder;
 mod replicas;
@@ -66,6 +67,7 @@ fn main() {
         on!(kills::a_killed_shim_is_noticed_and_nothing_runs_twice, Embedded, ETCD),
         on!(kills::a_rollout_ends_the_same_wherever_servers_and_controllers_are_killed, Embedded, ETCD),
         on!(kills::a_rebooted_node_believes_nothing_and_signals_no_stranger, Embedded, ETCD),
+        on!(load::answers_and_watches_stay_true_while_apiservers_die, Embedded, ETCD),
         on!(up::up_stopped_and_started_again_adopts_its_containers, Embedded, ETCD),
         on!(isolation::a_task_reaches_nothing_of_berth, Embedded, ETCD),
         on!(manifests::every_manifest_runs, Embedded, ETCD),

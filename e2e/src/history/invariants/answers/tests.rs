@@ -9,14 +9,14 @@ use crate::history::judge::Judge;
 use crate::history::log::{Event, Header, Stored};
 use crate::history::selector::Selector;
 
-const FOLDER: &str = "/berth/core/configmaps/";
+const FOLDER: &str = "/berth/berth.dev/revisions/";
 
 fn key(name: &str) -> String {
     format!("{FOLDER}load/{name}")
 }
 
 fn object(name: &str, marker: &str, data: &Value) -> Value {
-    json!({"metadata": {"name": name, "namespace": "load", "uid": "u", "annotations": {MARKER: marker}}, "data": data})
+    json!({"metadata": {"name": name, "namespace": "load", "uid": "u", "annotations": {MARKER: marker}}, "spec": data})
 }
 
 fn at(version: u64, object: &Value) -> Value {
@@ -55,7 +55,7 @@ fn write(verb: Verb, name: &str, sent: Value, marker: &str) -> Write {
 }
 
 fn sent(marker: &str, data: &Value) -> Value {
-    json!({"metadata": {"annotations": {MARKER: marker}}, "data": data})
+    json!({"metadata": {"annotations": {MARKER: marker}}, "spec": data})
 }
 
 /// What happened, and what was asked and told: operation N in revision N, so far as it made one.
@@ -111,7 +111,7 @@ fn good() -> Story {
     let pages = vec![page(vec![seen("a", 3, &patched)], true), page(vec![seen("b", 5, &b)], false)];
     let on = |version, write: Write| Write { version: Some(version), ..write };
     let together = |write: Write| Write { atomic: Some(11), ..write };
-    let patch = json!({"metadata": {"annotations": {MARKER: "m3"}}, "data": {"x": "2", "y": null}});
+    let patch = json!({"metadata": {"annotations": {MARKER: "m3"}}, "spec": {"x": "2", "y": null}});
     let conflict = Told::Refused("Conflict".into(), "has been modified".into());
     let missing = Told::Refused("NotFound".into(), "not found".into());
     let unknown = || Told::Unknown("broken pipe".into());
@@ -172,20 +172,20 @@ fn an_acknowledged_write_that_is_not_there_is_found() {
     breaks(
         |story| drop(story.events.drain(4..)),
         expect![[r#"
-        11: load-1#11 Create of core/configmaps load/c at one: was acknowledged at 11.1, and is not in the log
-        11: load-1#11 Create of core/configmaps load/d at one: was acknowledged at 11.0, and is not in the log"#]],
+        11: load-1#11 Create of Revision load/c at one: was acknowledged at 11.1, and is not in the log
+        11: load-1#11 Create of Revision load/d at one: was acknowledged at 11.0, and is not in the log"#]],
     );
     breaks(
         |story| story.stored(0).header.position = 1,
         expect![[r#"
-        2: load-1#2 Create of core/configmaps load/a at one: was acknowledged at 2.0, and happened at 2.1
-        3: load-1#3 Patch of core/configmaps load/a at one: was asked on version 2.0, and happened on 2.1"#]],
+        2: load-1#2 Create of Revision load/a at one: was acknowledged at 2.0, and happened at 2.1
+        3: load-1#3 Patch of Revision load/a at one: was asked on version 2.0, and happened on 2.1"#]],
     );
     breaks(
         |story| drop(story.events.remove(3)),
         expect![[r#"
-        9: load-1#9 Delete of core/configmaps load/a at one: was acknowledged at 9, and is not in the log
-        9: load-1#10 get of core/configmaps load/a at one: was told that there is none, and it was there from revision 9 to 11"#]],
+        9: load-1#9 Delete of Revision load/a at one: was acknowledged at 9, and is not in the log
+        9: load-1#10 get of Revision load/a at one: was told that there is none, and it was there from revision 9 to 11"#]],
     );
 }
 
@@ -196,25 +196,23 @@ fn another_content_than_was_answered_or_asked_for_is_found() {
             story.answers[1].told = Told::Object(at(version_of(3, 0), &object("a", "m3", &json!({"x": "3"}))))
         },
         expect![[
-            r#"3: load-1#3 Patch of core/configmaps load/a at one: was answered with {"data":{"x":"3"},"metadata":{"annotations":{"load.berth.dev/op":"m3"},"name":"a","namespace":"load","resourceVersion":"3072","uid":"u"}}, and stored is {"data":{"x":"2"},"metadata":{"annotations":{"load.berth.dev/op":"m3"},"name":"a","namespace":"load","uid":"u"}}"#
+            r#"3: load-1#3 Patch of Revision load/a at one: was answered with {"metadata":{"annotations":{"load.berth.dev/op":"m3"},"name":"a","namespace":"load","resourceVersion":"3072","uid":"u"},"spec":{"x":"3"}}, and stored is {"metadata":{"annotations":{"load.berth.dev/op":"m3"},"name":"a","namespace":"load","uid":"u"},"spec":{"x":"2"}}"#
         ]],
     );
     breaks(
-        |story| story.write(0).sent["data"]["z"] = "1".into(),
+        |story| story.write(0).sent["spec"]["z"] = "1".into(),
+        expect![[r#"2: load-1#2 Create of Revision load/a at one: asked for .spec.z = "1", and made null"#]],
+    );
+    breaks(
+        |story| story.write(0).sent["spec"] = json!({"x": "1"}),
         expect![[
-            r#"2: load-1#2 Create of core/configmaps load/a at one: asked for .data.z = "1", and made null"#
+            r#"2: load-1#2 Create of Revision load/a at one: was to make {"x":"1"}, and made {"x":"1","y":"1"}"#
         ]],
     );
     breaks(
-        |story| story.write(0).sent["data"] = json!({"x": "1"}),
+        |story| story.write(1).sent["spec"]["y"] = "1".into(),
         expect![[
-            r#"2: load-1#2 Create of core/configmaps load/a at one: was to make {"x":"1"}, and made {"x":"1","y":"1"}"#
-        ]],
-    );
-    breaks(
-        |story| story.write(1).sent["data"]["y"] = "1".into(),
-        expect![[
-            r#"3: load-1#3 Patch of core/configmaps load/a at one: was to make {"data":{"x":"2","y":"1"},"metadata":{"annotations":{"load.berth.dev/op":"m3"},"name":"a","namespace":"load"}}, and made {"data":{"x":"2"},"metadata":{"annotations":{"load.berth.dev/op":"m3"},"name":"a","namespace":"load"}}"#
+            r#"3: load-1#3 Patch of Revision load/a at one: was to make {"metadata":{"annotations":{"load.berth.dev/op":"m3"},"name":"a","namespace":"load"},"spec":{"x":"2","y":"1"}}, and made {"metadata":{"annotations":{"load.berth.dev/op":"m3"},"name":"a","namespace":"load"},"spec":{"x":"2"}}"#
         ]],
     );
 }
@@ -224,7 +222,7 @@ fn what_was_refused_or_left_open_happens_not_or_once() {
     breaks(
         |story| story.answers[3].told = Told::Refused("Conflict".into(), "no".into()),
         expect![
-            "5: load-1#5 Create of core/configmaps load/b at one: was refused (Conflict: no), and happened at 5.0"
+            "5: load-1#5 Create of Revision load/b at one: was refused (Conflict: no), and happened at 5.0"
         ],
     );
     breaks(
@@ -234,8 +232,8 @@ fn what_was_refused_or_left_open_happens_not_or_once() {
             story.events.insert(3, Event { rev: 6, ..other });
         },
         expect![[r#"
-            6: a write by `load-1` of core/configmaps load/b at 6.0, which no operation asked for
-            7: load-1#5 Create of core/configmaps load/b at one: happened twice, at 5.0 and at 7.0"#]],
+            6: a write by `load-1` of Revision load/b at 6.0, which no operation asked for
+            7: load-1#5 Create of Revision load/b at one: happened twice, at 5.0 and at 7.0"#]],
     );
 }
 
@@ -243,18 +241,18 @@ fn what_was_refused_or_left_open_happens_not_or_once() {
 fn what_nobody_asked_for_is_found() {
     breaks(
         |story| story.events.push(put(12, 0, "c", &object("c", "m99", &json!({})))),
-        expect!["12: a write by `load-1` of core/configmaps load/c at 12.0, which no operation asked for"],
+        expect!["12: a write by `load-1` of Revision load/c at 12.0, which no operation asked for"],
     );
     breaks(
         |story| story.events.push(gone(12, "c")),
-        expect!["12: a removal of core/configmaps load/c at 12.0, which no operation asked for"],
+        expect!["12: a removal of Revision load/c at 12.0, which no operation asked for"],
     );
     breaks(
         |story| {
             story.events.push(put(12, 0, "c", &object("c", "m11", &json!({"by": "somebody"}))));
             story.events.last_mut().unwrap().now.as_mut().unwrap().header.writer = "ctl".into();
         },
-        expect!["12: a write by `ctl` of core/configmaps load/c at 12.0, which no operation asked for"],
+        expect!["12: a write by `ctl` of Revision load/c at 12.0, which no operation asked for"],
     );
 }
 
@@ -262,21 +260,19 @@ fn what_nobody_asked_for_is_found() {
 fn a_write_on_another_version_than_it_was_asked_on_is_found() {
     breaks(
         |story| story.write(1).version = Some(version_of(1, 0)),
-        expect![
-            "3: load-1#3 Patch of core/configmaps load/a at one: was asked on version 1.0, and happened on 2.0"
-        ],
+        expect!["3: load-1#3 Patch of Revision load/a at one: was asked on version 1.0, and happened on 2.0"],
     );
     breaks(
         |story| story.write(1).uid = "other".into(),
         expect![
-            "3: load-1#3 Patch of core/configmaps load/a at one: was asked on the object of uid other, and happened on another"
+            "3: load-1#3 Patch of Revision load/a at one: was asked on the object of uid other, and happened on another"
         ],
     );
     breaks(
         |story| story.events.insert(0, put(1, 0, "b", &object("b", "m0", &json!({})))),
         expect![[r#"
-        1: a write by `load-1` of core/configmaps load/b at 1.0, which no operation asked for
-        5: load-1#5 Create of core/configmaps load/b at one: made an object that was there"#]],
+        1: a write by `load-1` of Revision load/b at 1.0, which no operation asked for
+        5: load-1#5 Create of Revision load/b at one: made an object that was there"#]],
     );
 }
 
@@ -288,7 +284,7 @@ fn a_torn_call_is_found() {
             story.answers[10].told = Told::Unknown("?".into());
         },
         expect![
-            "11: load-1#11 Create of core/configmaps load/c at one: is of atomic call 11, which was torn: core/configmaps load/d not at all, core/configmaps load/c in revision 11"
+            "11: load-1#11 Create of Revision load/c at one: is of atomic call 11, which was torn: Revision load/d not at all, Revision load/c in revision 11"
         ],
     );
 }
@@ -299,13 +295,13 @@ fn an_answer_from_the_past_is_found() {
     breaks(
         |story| story.answers[5].told = Told::Object(old),
         expect![
-            "3: load-1#7 get of core/configmaps load/a at one: was shown version 2.0, replaced at 3.0 when revision 3 was known already"
+            "3: load-1#7 get of Revision load/a at one: was shown version 2.0, replaced at 3.0 when revision 3 was known already"
         ],
     );
     breaks(
         |story| story.answers[5].told = Told::Refused("NotFound".into(), String::new()),
         expect![
-            "3: load-1#7 get of core/configmaps load/a at one: was told that there is none, and it was there from revision 3 to 9"
+            "3: load-1#7 get of Revision load/a at one: was told that there is none, and it was there from revision 3 to 9"
         ],
     );
     breaks(
@@ -314,7 +310,7 @@ fn an_answer_from_the_past_is_found() {
                 Told::Object(at(version_of(3, 0), &object("a", "m3", &json!({"x": "2"}))));
         },
         expect![
-            "9: load-1#10 get of core/configmaps load/a at one: was shown version 3.0, replaced at 9.0 when revision 9 was known already"
+            "9: load-1#10 get of Revision load/a at one: was shown version 3.0, replaced at 9.0 when revision 9 was known already"
         ],
     );
     breaks(
@@ -326,7 +322,7 @@ fn an_answer_from_the_past_is_found() {
             story.answers[3].told = Told::Object(at(version_of(5, 0), &object("b", "m5", &json!({}))));
         },
         expect![
-            "4: load-1#8 list of /berth/core/configmaps/load  at one: was shown revision 4 when 5 was known already"
+            "4: load-1#8 list of /berth/berth.dev/revisions/load  at one: was shown revision 4 when 5 was known already"
         ],
     );
 }
@@ -335,30 +331,32 @@ fn an_answer_from_the_past_is_found() {
 fn a_list_that_is_no_snapshot_is_found() {
     breaks(
         |story| drop(story.page(6, 0).items.remove(0)),
-        expect!["5: load-1#8 list of /berth/core/configmaps/load  at one: a page of 0 objects, asked for 1"],
+        expect![
+            "5: load-1#8 list of /berth/berth.dev/revisions/load  at one: a page of 0 objects, asked for 1"
+        ],
     );
     breaks(
         |story| story.page(6, 1).version = all_of(6),
         expect![
-            "6: load-1#8 list of /berth/core/configmaps/load  at one: a page of revision 6 after pages of 5"
+            "6: load-1#8 list of /berth/berth.dev/revisions/load  at one: a page of revision 6 after pages of 5"
         ],
     );
     breaks(
         |story| story.page(6, 1).items.clear(),
         expect![
-            "5: load-1#8 list of /berth/core/configmaps/load  at one: a page of revision 5 has 0 of 1 objects after `/berth/core/configmaps/load/a` and says that these are all"
+            "5: load-1#8 list of /berth/berth.dev/revisions/load  at one: a page of revision 5 has 0 of 1 objects after `/berth/berth.dev/revisions/load/a` and says that these are all"
         ],
     );
     breaks(
         |story| story.page(6, 0).items[0].hash += 1,
         expect![
-            "5: load-1#8 list of /berth/core/configmaps/load  at one: revision 5 shows core/configmaps load/a at 3.0 where there was with other content"
+            "5: load-1#8 list of /berth/berth.dev/revisions/load  at one: revision 5 shows Revision load/a at 3.0 where there was with other content"
         ],
     );
     breaks(
         |story| story.page(6, 0).version = version_of(5, 0),
         expect![
-            "5: load-1#8 list of /berth/core/configmaps/load  at one: a page of version 5.0, within a revision"
+            "5: load-1#8 list of /berth/berth.dev/revisions/load  at one: a page of version 5.0, within a revision"
         ],
     );
     breaks(
@@ -368,7 +366,7 @@ fn a_list_that_is_no_snapshot_is_found() {
             story.page(6, 1).items.clear();
         },
         expect![
-            "5: load-1#8 list of /berth/core/configmaps/load  at one: a page of revision 5 has 2 of 2 objects after `` and says that there are more"
+            "5: load-1#8 list of /berth/berth.dev/revisions/load  at one: a page of revision 5 has 2 of 2 objects after `` and says that there are more"
         ],
     );
 }
@@ -386,7 +384,7 @@ fn a_renewed_list_goes_on_at_a_newer_revision() {
             story.page(6, 1).items.clear();
         },
         expect![
-            "4: load-1#8 list of /berth/core/configmaps/load  at one: a page of revision 4 after pages of 5"
+            "4: load-1#8 list of /berth/berth.dev/revisions/load  at one: a page of revision 4 after pages of 5"
         ],
     );
 }
@@ -410,5 +408,5 @@ fn a_write_of_the_status_leaves_the_rest_alone() {
         story.judged().join("\n")
     };
     assert_eq!(tell(&json!({})), "");
-    expect![[r#"12: load-1#12 PatchStatus of core/configmaps load/c at one: was to make {"data":{},"metadata":{"annotations":{"load.berth.dev/op":"m11"},"name":"c","namespace":"load"}}, and made {"data":{"x":"1"},"metadata":{"annotations":{"load.berth.dev/op":"m11"},"name":"c","namespace":"load"}}"#]].assert_eq(&tell(&json!({"data": {"x": "1"}})));
+    expect![[r#"12: load-1#12 PatchStatus of Revision load/c at one: was to make {"metadata":{"annotations":{"load.berth.dev/op":"m11"},"name":"c","namespace":"load"},"spec":{}}, and made {"metadata":{"annotations":{"load.berth.dev/op":"m11"},"name":"c","namespace":"load"},"spec":{"x":"1"}}"#]].assert_eq(&tell(&json!({"spec": {"x": "1"}})));
 }

@@ -84,15 +84,24 @@ impl<'a> Log<'a> {
         }
     }
 
-    /// What happened where clients write, and no operation asked for it.
+    /// What happened to what clients write, or in their name, and no operation asked for it.
     fn nobodys(&self, deeds: &[Deed<'_>], effects: &[Option<&Edition>]) -> Vec<Breach> {
         let mut asked: HashSet<(&str, u64)> =
             effects.iter().flatten().map(|edition| (&*edition.key, edition.version)).collect();
         // What happened twice was told of already.
         let known = deeds.iter().filter_map(|deed| self.marked.get(deed.write.marker.as_str()));
         asked.extend(known.flatten().map(|edition| (&*edition.key, edition.version)));
-        let unasked =
-            self.editions.iter().filter(|edition| !asked.contains(&(&*edition.key, edition.version)));
+        let written: HashSet<&str> = deeds.iter().map(|deed| deed.write.key.as_str()).collect();
+        let clients: HashSet<&str> = deeds.iter().map(|deed| deed.operation.client.as_str()).collect();
+        let theirs = |edition: &&&Edition| {
+            let in_their_name = edition.now.as_ref().is_some_and(|now| clients.contains(now.writer.as_str()));
+            in_their_name || written.contains(&*edition.key)
+        };
+        let unasked = self
+            .editions
+            .iter()
+            .filter(theirs)
+            .filter(|edition| !asked.contains(&(&*edition.key, edition.version)));
         let found = unasked.filter_map(|edition| {
             let what = match &edition.now {
                 Some(now) if CONTROLLERS.contains(&now.writer.as_str()) => return None,
