@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use berth_e2e::etcd::Setup;
 use berth_e2e::{Part, StoreForm, World};
 use berth_types::task::Task;
 
@@ -21,6 +22,7 @@ pub fn measure(form_name: &str, form: StoreForm, report: &mut Report) {
     only_apiserver(form, &mut table);
     if form != StoreForm::Embedded {
         one_of_two_apiservers(form, &mut table);
+        leading_member(form, &mut table);
     }
 }
 
@@ -176,6 +178,25 @@ fn one_of_two_apiservers(form: StoreForm, table: &mut Table) {
         std::thread::sleep(SETTLES);
     }
     table.add("one of two apiservers kill -9, to a write answered", times, "2 s");
+}
+
+/// The leader of three members of etcd.
+fn leading_member(form: StoreForm, table: &mut Table) {
+    let setup = Setup { members: 3, ..Setup::default() };
+    let mut scene = Scene::of(World::plan(form).etcd(setup).start());
+    let client = scene.client(&scene.world.server());
+    let mut times = Vec::new();
+    for _ in 0..5 {
+        let leader = scene.world.etcd_mut().leader();
+        scene.write(&client);
+        let start = Instant::now();
+        scene.world.etcd_mut().kill(leader);
+        scene.write(&client);
+        times.push(start.elapsed());
+        scene.world.etcd_mut().begin(leader);
+        std::thread::sleep(SETTLES);
+    }
+    table.add("leader of three etcds kill -9, to a write answered", times, "3 s");
 }
 
 /// The Tasks of an App that run.
