@@ -154,7 +154,7 @@ async fn lost(world: &Arc<World>, uid: &TaskUid, known: &RememberedTask, now: Ti
         let record = records.iter().find(|r| r.container == *name && r.attempt == number);
         (name.clone(), Alive { number, since: record.map_or(begun, |r| r.started_at) })
     });
-    let run = recall(uid, known, &alive.collect(), Home::None, now);
+    let run = recall(uid, known, &alive.collect(), Home::Lost, now);
     let ends = records.iter().map(|record| end(uid, record)).collect();
     let events = vec![Event::ShimLost { task: uid.clone(), ends }];
     Recovered { run, conversation: None, digests: Vec::new(), events }

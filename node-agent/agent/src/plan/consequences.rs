@@ -28,7 +28,7 @@ impl TaskRun {
 
     fn advance_running(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
         match &self.home {
-            Home::Preparing => return,
+            Home::Preparing | Home::Lost => return,
             Home::Failed { until, .. } if now < *until => return,
             Home::None | Home::Failed { .. } => {
                 // A shim that was lost comes back only when a container is to start.

@@ -36,6 +36,8 @@ pub enum Home {
     Preparing,
     /// There.
     Ready,
+    /// The shim of an earlier agent is gone; which attempts ended with it is told next, and nothing begins before.
+    Lost,
     /// Could not be made; tried again then.
     Failed {
         /// Why.
@@ -173,7 +175,7 @@ impl TaskRun {
                 Home::Failed { until, .. } => Some(*until),
                 // Without a shim nothing runs, and a container that waits for its next attempt has the shim made again.
                 Home::Ready | Home::None => self.containers.iter().filter_map(ContainerRun::next_due).min(),
-                Home::Preparing => None,
+                Home::Preparing | Home::Lost => None,
             },
             Course::Draining { until, .. } => Some(*until),
             // Past it, KILL was sent to all and only exits are waited for.

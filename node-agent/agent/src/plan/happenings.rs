@@ -117,7 +117,7 @@ impl TaskRun {
     /// No attempt starts between the loss and the ends that came with it: it would be lost at once.
     pub(super) fn shim_lost(&mut self, ends: Vec<(Attempt, Exit)>, now: Timestamp) {
         match self.home {
-            Home::Ready => self.home = Home::None,
+            Home::Ready | Home::Lost => self.home = Home::None,
             // It was of no use: the next one waits, as after any other setback.
             Home::Preparing => {
                 let trouble = Trouble { reason: "CreateError", message: "the shim was lost".into() };

@@ -289,6 +289,19 @@ fn an_end_that_a_lost_shim_recorded_is_told_with_its_code_and_is_one_end() {
 }
 
 #[test]
+fn an_adopted_task_without_shim_gets_a_new_one_once_and_it_is_no_setback() {
+    let mut run = TaskRun::new(task(1, &["a"]));
+    run.home = Home::Lost;
+    let story = Story::default().then(0, Event::Adopted(Box::new(run))).then(1, lost(&[])).then(2, tick());
+    story.then(1_010, tick()).is(expect![[r#"
+        0: 
+        1: prepare
+        2: 
+        1010: 
+    "#]]);
+}
+
+#[test]
 fn a_shim_that_is_lost_before_it_was_of_use_ends_no_attempt_and_is_made_again_later() {
     let web = task(1, &["a"]);
     let seen = Event::Seen { assignment: web, wish: Wish::Run };
