@@ -8,3 +8,5 @@ mod etcds;
 mod failover;
 mod plane;
 mod recorded;
+mod severed;
+mod watches;

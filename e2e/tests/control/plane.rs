@@ -56,16 +56,30 @@ impl Plane {
         Self { store: Arc::new(store), recorded, folder, _etcd: Some(etcd) }
     }
 
+    /// What is under the apiservers.
+    pub fn store(&self) -> Arc<dyn Store> {
+        self.store.clone()
+    }
+
     /// Starts an apiserver and waits until it serves.
     pub async fn apiserver(&self, name: &str) -> Apiserver {
+        self.apiserver_over(name, self.store(), berth_server::Options::default()).await
+    }
+
+    /// The same with options of its own, over what a test has put before the store.
+    pub async fn apiserver_over(
+        &self,
+        name: &str,
+        store: Arc<dyn Store>,
+        options: berth_server::Options,
+    ) -> Apiserver {
         let path = self.folder.path().join(name);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let (store, socket) = (self.store.clone(), path.clone());
+        let socket = path.clone();
         let (ready, served) = tokio::sync::oneshot::channel();
         runtime.spawn(async move {
             let mut tasks = JoinSet::new();
-            let options = berth_server::Options::default();
             let server =
                 Server::start(store.clone(), Arc::new(SystemClock), options, &mut tasks).await.unwrap();
             let address = format!("unix:{}", socket.display());
