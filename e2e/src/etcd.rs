@@ -97,6 +97,14 @@ impl Etcd {
         self.members[member].process = Some(Process::start("etcd", command, &log));
     }
 
+    /// Starts a member that ended by itself; one that runs is left alone.
+    pub fn begin_if_ended(&mut self, member: usize) {
+        let process = self.members[member].process.as_mut();
+        if process.is_none_or(|process| process.ended().is_some()) {
+            self.begin(member);
+        }
+    }
+
     /// Kills a member with -9.
     pub fn kill(&mut self, member: usize) {
         self.members[member].process.take().expect("the member runs").kill();

@@ -18,7 +18,7 @@ pub use part::Part;
 pub use plan::Plan;
 
 use crate::etcd::Etcd;
-use crate::faults::{FaultLog, Paused, Relay};
+use crate::faults::{FaultLog, Paused, Relay, SmallDisk};
 use crate::hits;
 use crate::leftovers;
 use crate::load::Records;
@@ -74,6 +74,7 @@ pub struct World {
     links: BTreeMap<Part, Relay>,
     faults: FaultLog,
     plan: Plan,
+    disks: Vec<SmallDisk>,
     dir: TempDir,
 }
 
@@ -100,11 +101,14 @@ impl World {
         for folder in ["data/log", "run", "failpoints", "hits", "config"] {
             fs::create_dir_all(dir.path().join(folder)).expect("folders of the world");
         }
+        let faults = FaultLog::default();
+        let disk =
+            |(folder, size): &(String, u32)| SmallDisk::mount(&dir.path().join(folder), *size, &faults);
+        let disks = plan.disks.iter().map(disk).collect();
         let etcd = match plan.form {
             StoreForm::Embedded => None,
             StoreForm::Etcd(version) => Some(Etcd::set_up(version, dir.path(), plan.etcd.clone())),
         };
-        let faults = FaultLog::default();
         let server = dir.path().join("run/api.sock");
         let link = |part: &Part| {
             let socket = dir.path().join("run").join(format!("to-{}.sock", part.name()));
@@ -120,6 +124,7 @@ impl World {
             links,
             faults,
             plan,
+            disks,
             dir,
         };
         world.record();
@@ -199,6 +204,11 @@ impl World {
     /// In a world on another store.
     pub fn etcd_mut(&mut self) -> &mut Etcd {
         self.etcd.as_mut().expect("a world on etcd")
+    }
+
+    /// The first small disk of the plan.
+    pub fn disk(&mut self) -> &mut SmallDisk {
+        &mut self.disks[0]
     }
 
     /// Waits until the first node is ready.
@@ -372,7 +382,10 @@ impl World {
         self.catch_up();
         self.stop_all();
         self.down();
-        let left = leftovers::scan(self.dir.path());
+        let mut left = leftovers::scan(self.dir.path());
+        left.retain(|line| {
+            !self.disks.iter().any(|disk| line.contains(&format!(" {} ", disk.folder().display())))
+        });
         assert!(left.is_empty(), "left after `ctl down`: {left:#?}");
         self.judge();
     }

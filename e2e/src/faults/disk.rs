@@ -49,6 +49,11 @@ impl SmallDisk {
         self.full = None;
     }
 
+    /// Where it is mounted.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     fn filler(&self) -> PathBuf {
         self.folder.join(".filler")
     }

@@ -15,6 +15,7 @@ pub struct Plan {
     pub(super) simulated: usize,
     pub(super) etcd: Setup,
     pub(super) relayed: BTreeSet<Part>,
+    pub(super) disks: Vec<(String, u32)>,
     given: BTreeMap<Part, Given>,
 }
 
@@ -27,6 +28,7 @@ impl Plan {
             simulated: 0,
             etcd: Setup::default(),
             relayed: BTreeSet::new(),
+            disks: Vec::new(),
             given: BTreeMap::new(),
         }
     }
@@ -52,6 +54,12 @@ impl Plan {
     /// How the etcd is set up, in a world on etcd.
     pub fn etcd(mut self, setup: Setup) -> Self {
         self.etcd = setup;
+        self
+    }
+
+    /// A folder below the world's is a disk of its own, of this many MiB.
+    pub fn disk(mut self, folder: &str, mebibytes: u32) -> Self {
+        self.disks.push((folder.into(), mebibytes));
         self
     }
 

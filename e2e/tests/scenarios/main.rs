@@ -4,7 +4,7 @@
 use berth_e2e::StoreForm::{self, Embedded, Etcd};
 use berth_e2e::{hits, soak};
 use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
-use stores::{members, restored, space};
+use stores::{disks, members, restored, space};
 
 mod crashes;
 mod isolation;
@@ -76,6 +76,9 @@ fn main() {
         on!(tutorial::the_tutorial_is_true, Embedded),
         on!(members::three_members_lose_one_and_most, ETCD),
         on!(restored::an_older_snapshot_is_restored, ETCD),
+        on!(disks::the_agents_disk_is_full, Embedded, ETCD),
+        on!(disks::the_embedded_stores_disk_is_full, Embedded),
+        on!(disks::etcds_disk_is_full, ETCD),
         on!(space::an_etcd_at_its_quota_is_read_and_comes_back, ETCD, OLD_ETCD),
         on!(simulated::ten_thousand_tasks_on_a_thousand_nodes, Embedded, ETCD),
     ];

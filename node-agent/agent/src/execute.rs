@@ -1,6 +1,7 @@
 //! Doing what the plan asks: each action is a job of its own whose outcome comes back as an event.
 
 use std::collections::{HashMap, HashSet};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::assignment::{Assignment, TaskUid};
 use crate::homes::{Homes, chain};
-use crate::journal::{Journal, Record};
+use crate::journal::{Journal, JournalError, Record};
 use crate::places::Places;
 use crate::plan::{Action, Attempt, Ending, Event, Exit, ExitCause, Trouble};
 use crate::probes;
@@ -347,7 +348,11 @@ impl World {
     async fn remove_all(self: &Arc<Self>, task: &TaskUid, ending: &Ending) -> Result<(), Trouble> {
         let failed = |message: String| Trouble { reason: "CleanError", message };
         let record = Record::Ending { task: task.to_string(), ending: ending_record(ending) };
-        self.journal.append(vec![record]).await.map_err(|e| failed(chain(&e)))?;
+        match self.journal.append(vec![record]).await {
+            // Cleaning is what makes room. Forgotten with a crash, the end is found again: nothing of the Task runs.
+            Err(JournalError::NotNow { kind: ErrorKind::StorageFull, .. }) => {}
+            journalled => journalled.map_err(|e| failed(chain(&e)))?,
+        }
         berth_failpoint::reach("agent.cleanup.journalled");
         self.end_shim(task).await;
         berth_failpoint::reach("agent.cleanup.shim-ended");

@@ -15,7 +15,7 @@ use berth_agent::agent::Agent;
 use berth_agent::assignment::TaskUid;
 use berth_agent::execute::{World, blocking};
 use berth_agent::homes::{Homes, Views, chain};
-use berth_agent::journal::{Journal, Record};
+use berth_agent::journal::{Journal, JournalError, Record};
 use berth_agent::machine::{Machine, node_says};
 use berth_agent::membership::{Candidate, Membership};
 use berth_agent::places::Places;
@@ -218,6 +218,7 @@ impl Setup {
             }
             refused = membership.run() => refused.map_err(AnyError::from).map(|never| match never {}),
             () = client.store_replaced() => Err(OTHER_HISTORY.into()),
+            () = journal.broken() => Err(JournalError::Broken.into()),
             () = sweep(world, unknown, self.pace.unknown_tasks) => Ok(()),
         }
     }

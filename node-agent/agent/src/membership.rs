@@ -21,6 +21,8 @@ use crate::journal::{Identity, JournalError, Record};
 use crate::logs;
 use crate::machine::Machine;
 
+/// Sessions that are journalled at once.
+const AHEAD: u64 = 15;
 /// The annotation by which an agent knows a Node that it created and could not journal any more.
 const CLAIM: &str = "berth.dev/claim";
 
@@ -92,6 +94,8 @@ pub struct Membership {
     candidate: Candidate,
     known: Option<Identity>,
     session: u64,
+    /// Sessions up to this number are journalled, whether they were opened or not.
+    reserved: u64,
     news: mpsc::UnboundedSender<News>,
     tunnels: JoinSet<()>,
 }
@@ -112,7 +116,8 @@ impl Membership {
         (known, session): (Option<Identity>, u64),
         news: mpsc::UnboundedSender<News>,
     ) -> Self {
-        Self { client, world, candidate, known, session, news, tunnels: JoinSet::new() }
+        let reserved = session;
+        Self { client, world, candidate, known, session, reserved, news, tunnels: JoinSet::new() }
     }
 
     /// Registers, and stays present, until something that does not pass by waiting.
@@ -305,7 +310,7 @@ impl Membership {
         loop {
             self.session += 1;
             let number = self.session;
-            self.world.journal.append(vec![Record::Session { number }]).await?;
+            self.reserve(number).await?;
             berth_failpoint::reach("agent.session.before");
             let hello = Hello {
                 node: identity.name.clone(),
@@ -337,6 +342,19 @@ impl Membership {
             }
             tokio::time::sleep(self.candidate.reconnect).await;
         }
+    }
+
+    /// Journals that sessions up to some beyond `number` may be opened: a node whose disk is full stays present.
+    async fn reserve(&mut self, number: u64) -> Result<(), MembershipError> {
+        while number > self.reserved {
+            let reserved = number + AHEAD;
+            match self.world.journal.append(vec![Record::Session { number: reserved }]).await {
+                Ok(()) => self.reserved = reserved,
+                Err(JournalError::NotNow { .. }) => tokio::time::sleep(self.candidate.reconnect).await,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     /// The store's history, as a read of its newest state tells it.

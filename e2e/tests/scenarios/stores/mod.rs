@@ -3,6 +3,7 @@
 use berth_e2e::pace::Pace;
 use berth_e2e::{Part, Plan};
 
+pub mod disks;
 pub mod members;
 pub mod restored;
 pub mod space;

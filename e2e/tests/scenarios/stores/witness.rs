@@ -52,8 +52,15 @@ impl Api {
 
     /// Creates an object; the refusal when there is one.
     pub fn create(&self, name: &str) -> Result<(), Status> {
+        self.create_large(name, 0)
+    }
+
+    /// The same with an annotation of so many bytes.
+    pub fn create_large(&self, name: &str, bytes: usize) -> Result<(), Status> {
+        let mut large = object(name);
+        large["metadata"]["annotations"] = json!({"example.org/large": "x".repeat(bytes)});
         let write = wire::Write {
-            json: object(name).to_string().into(),
+            json: large.to_string().into(),
             key: Some(wire::ObjectKey { kind: kind(), namespace: "default".into(), name: name.into() }),
             ..wire::Write::default()
         };
@@ -134,8 +141,13 @@ impl OpenWatch<'_> {
     }
 
     /// How the stream ends.
+    ///
+    /// # Panics
+    /// When it does not in time.
     pub fn ends(mut self) -> Status {
+        let end = Instant::now() + SOON;
         loop {
+            assert!(Instant::now() < end, "the watch does not end");
             let next = async { tokio::time::timeout(SOON, self.stream.message()).await };
             match self.api.runtime.block_on(next).expect("the watch says nothing at all") {
                 Ok(Some(_)) => {}

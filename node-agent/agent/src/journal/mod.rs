@@ -45,9 +45,23 @@ pub enum JournalError {
         /// 1 for the first.
         line: usize,
     },
-    /// What should be remembered is not on disk, and must not be acted on.
-    #[error("the journal could not be written")]
-    NotWritten,
+    /// What should be remembered is not on disk, and must not be acted on; another time it may go better.
+    #[error("nothing could be journalled in {}: {why}{}", path.display(), remedy(*kind))]
+    NotNow {
+        /// The file.
+        path: PathBuf,
+        /// Which kind of failure.
+        kind: io::ErrorKind,
+        /// What the system said.
+        why: String,
+    },
+    /// Nobody knows what is on disk: the agent must start anew before it remembers anything.
+    #[error("the journal cannot be trusted any more: the agent must start anew")]
+    Broken,
+}
+
+fn remedy(kind: io::ErrorKind) -> &'static str {
+    if kind == io::ErrorKind::StorageFull { "; free some space there" } else { "" }
 }
 
 /// Appends to the journal; clones share it.
@@ -58,7 +72,7 @@ pub struct Journal {
 
 struct Append {
     records: Vec<Record>,
-    durable: oneshot::Sender<()>,
+    durable: oneshot::Sender<Result<(), JournalError>>,
 }
 
 impl Journal {
@@ -82,11 +96,16 @@ impl Journal {
     /// Queues the records at once, in the order of calls; the future ends when they are on disk.
     pub fn submit(&self, records: Vec<Record>) -> impl Future<Output = Result<(), JournalError>> + use<> {
         let (durable, done) = oneshot::channel();
-        let queued = self.queue.send(Append { records, durable }).map_err(|_| JournalError::NotWritten);
+        let queued = self.queue.send(Append { records, durable }).map_err(|_| JournalError::Broken);
         async move {
             queued?;
-            done.await.map_err(|_| JournalError::NotWritten)
+            done.await.map_err(|_| JournalError::Broken)?
         }
+    }
+
+    /// Ends when nothing can be journalled any more.
+    pub async fn broken(&self) {
+        self.queue.closed().await;
     }
 }
 
@@ -138,6 +157,9 @@ impl JournalFile {
                 Ok(()) => berth_failpoint::reach("agent.journal.after"),
                 Err(WriteError::CutOff(error)) => {
                     tracing::error!(error = %error, path = %self.path.display(), "records were not journalled");
+                    for append in together {
+                        let _ = append.durable.send(Err(self.not_now(&error)));
+                    }
                     continue;
                 }
                 Err(WriteError::Unsure(error)) => {
@@ -147,12 +169,16 @@ impl JournalFile {
             }
             for append in together {
                 // Whoever asked may have ended meanwhile.
-                let _ = append.durable.send(());
+                let _ = append.durable.send(Ok(()));
             }
             if let Err(error) = self.compact_if_due() {
                 tracing::warn!(error = %error, path = %self.path.display(), "the journal stays long");
             }
         }
+    }
+
+    fn not_now(&self, error: &io::Error) -> JournalError {
+        JournalError::NotNow { path: self.path.clone(), kind: error.kind(), why: error.to_string() }
     }
 
     fn append(&mut self, records: Vec<Record>) -> Result<(), WriteError> {

@@ -20,7 +20,7 @@ pub enum Record {
         /// Its id.
         id: String,
     },
-    /// A session is about to be opened.
+    /// Sessions up to this one may have been opened.
     Session {
         /// Its number.
         number: u64,

@@ -92,3 +92,22 @@ fn what_a_full_disk_refused_is_not_remembered_and_what_follows_is() {
     let memory = JournalFile::open(&path).unwrap().memory;
     assert_eq!((memory.session, memory.tasks.len()), (1, 1));
 }
+
+#[tokio::test]
+async fn what_finds_no_room_is_not_said_to_be_journalled_and_later_appends_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal");
+    let mut file = written(&path, vec![session(1)]);
+    let whole = file.length;
+    let good = std::mem::replace(&mut file.file, OpenOptions::new().write(true).open("/dev/full").unwrap());
+    assert!(matches!(file.append(vec![session(2)]), Err(WriteError::CutOff(_) | WriteError::Unsure(_))));
+    assert_eq!(file.length, whole);
+    let told = file.not_now(&io::Error::from(io::ErrorKind::StorageFull)).to_string();
+    assert!(
+        told.contains(&path.display().to_string()) && told.ends_with("; free some space there"),
+        "{told}"
+    );
+    file.file = good;
+    append(&mut file, vec![session(3)]);
+    assert_eq!(JournalFile::open(&path).unwrap().memory.session, 3);
+}

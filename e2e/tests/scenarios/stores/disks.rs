@@ -1,0 +1,160 @@
+//! The disk under a data folder is full: of the agent, of the embedded store, of etcd.
+
+use std::os::unix::fs::symlink;
+use std::time::Duration;
+
+use berth_e2e::wait::{always, eventually};
+use berth_e2e::world::{SOON, condition, summary};
+use berth_e2e::{Part, StoreForm, World};
+use berth_types::Reason;
+use serde_json::Value;
+
+use super::witness::{Api, Containers, Writer, present};
+use super::{STEADY, quick};
+
+/// What cannot be journalled is not started, and the Task says why and where; what runs runs on; with space again all
+/// is started, without anybody's help.
+pub fn the_agents_disk_is_full(form: StoreForm) {
+    let mut world = quick(World::plan(form)).disk("data/node", 64).start();
+    world.apply(STEADY).ok();
+    let containers = Containers::of(&world, &world.wait_ready("steady", 2));
+    world.disk().fill();
+    let late = STEADY.replace("name: steady", "name: late").replace("replicas: 2", "replicas: 1");
+    world.apply(&late).ok();
+    let folder = world.data().join("node").display().to_string();
+    eventually("the Task says what is full", SOON, || {
+        let tasks = world.tasks_of("late")?;
+        let says = |task: &Value| {
+            let text = task["status"].to_string();
+            text.contains("No space left") && text.contains(&folder) && text.contains("free some space")
+        };
+        if tasks.iter().any(says) { Ok(()) } else { Err(summary(&tasks)) }
+    });
+    // The node is there, though sessions are opened anew: no session needs the disk.
+    world.kill(Part::Apiserver);
+    world.begin(Part::Apiserver);
+    always("containers stay, and nothing is started", Duration::from_secs(6), || {
+        containers.untouched(&world)
+    });
+    nothing_of_it_runs(&world, "late");
+    world.disk().free();
+    world.wait_ready("late", 1);
+    assert_eq!(world.wait_ready("steady", 2).len(), 2);
+    containers.untouched(&world).expect("no container notices");
+    world.ctl(&["delete", "app/steady", "app/late"]).ok();
+    world.wait_none("tasks");
+    world.end();
+}
+
+fn nothing_of_it_runs(world: &World, app: &str) {
+    let tasks = world.tasks_of(app).expect("Tasks are listed");
+    assert!(tasks.iter().all(|task| condition(task, "Ready") != "True"), "{}", summary(&tasks));
+    let running = |task: &Value| !task["status"]["containerStatuses"][0]["state"]["running"].is_null();
+    assert!(!tasks.iter().any(running), "{}", summary(&tasks));
+}
+
+/// Writes are refused with the folder and the remedy, reads go on; with space again the apiserver ends by itself, and
+/// the one that is started after it has all that was acknowledged, and writes.
+pub fn the_embedded_stores_disk_is_full(form: StoreForm) {
+    // Not mounted below the data folder: `ctl down` would unmount it before the recorder has read the journal.
+    let mut world = quick(World::plan(form)).disk("disk", 64).start_nothing();
+    symlink(world.dir().join("disk"), world.data().join("store")).expect("the world's folder is writable");
+    Part::ALL.into_iter().for_each(|part| world.begin(part));
+    world.wait_for_nodes();
+    world.claim();
+    world.apply(STEADY).ok();
+    let containers = Containers::of(&world, &world.wait_ready("steady", 2));
+    let writer = Writer::start(&world, "kept");
+    writer.goes_on("while there is room");
+    let api = Api::of(&world);
+    world.disk().fill();
+    let mut number = 0;
+    // The journal's file has room for some.
+    let full = eventually("writes are refused", SOON, || {
+        number += 1;
+        match api.create_large(&format!("large-{number}"), 200_000) {
+            Err(status) if status.reason == Reason::StorageFull => Ok(status),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    let folder = world.data().join("store").display().to_string();
+    assert!(full.message.contains(&folder) && full.message.contains("free some space"), "{}", full.message);
+    assert!(!api.list("").expect("reads go on").is_empty());
+    let health = api.health().expect("the server lives");
+    assert!(health.ready && !health.writable && health.faults[0].contains(&folder), "{health:?}");
+    always("containers and reads stay", Duration::from_secs(6), || {
+        containers.untouched(&world)?;
+        api.list("").map(drop).map_err(|status| status.to_string())
+    });
+    world.disk().free();
+    assert!(world.falls(Part::Apiserver, SOON), "the apiserver does not end to open its journal anew");
+    world.begin(Part::Apiserver);
+    writer.goes_on("when there is room again");
+    let acknowledged = writer.stop();
+    let missing: Vec<_> = acknowledged.difference(&present(&world)).cloned().collect();
+    assert!(missing.is_empty(), "acknowledged and gone: {missing:?}");
+    all_is_well(&mut world, &containers);
+    world.end();
+}
+
+/// etcd ends when its disk is full: calls are refused as without a store, the cache is read; with space again etcd is
+/// started and all goes on.
+pub fn etcds_disk_is_full(form: StoreForm) {
+    // etcd takes twice 64 MB for its log at once.
+    let mut world = quick(World::plan(form)).disk("etcd", 160).start();
+    world.apply(STEADY).ok();
+    let containers = Containers::of(&world, &world.wait_ready("steady", 2));
+    let writer = Writer::start(&world, "kept");
+    writer.goes_on("while there is room");
+    let api = Api::of(&world);
+    world.disk().fill();
+    let refused = eventually("writes are refused", SOON, || {
+        // Large ones: the log has room for some that are small.
+        grow(&world);
+        match api.create("late") {
+            Err(status) => Ok(status),
+            Ok(()) => {
+                drop(api.delete("late"));
+                Err("a write was taken".to_owned())
+            }
+        }
+    });
+    let honest = [Reason::Unavailable, Reason::StorageFull, Reason::Timeout];
+    assert!(honest.contains(&refused.reason), "{refused:?}");
+    assert!(!api.list("0").expect("the cache is read").is_empty());
+    always("containers and cache stay", Duration::from_secs(6), || {
+        containers.untouched(&world)?;
+        api.list("0").map(drop).map_err(|status| status.to_string())
+    });
+    world.disk().free();
+    world.etcd_mut().begin_if_ended(0);
+    writer.goes_on("when there is room again");
+    let acknowledged = writer.stop();
+    let missing: Vec<_> = acknowledged.difference(&present(&world)).cloned().collect();
+    assert!(missing.is_empty(), "acknowledged and gone: {missing:?}");
+    all_is_well(&mut world, &containers);
+    world.end();
+}
+
+/// Writes past the API what makes etcd's files grow.
+fn grow(world: &World) {
+    let etcd = world.etcd().expect("a world on etcd");
+    let value = "x".repeat(100_000);
+    for n in 0..20 {
+        if etcd.ctl(&["put", "--command-timeout=2s", &format!("/elsewhere/{n}"), &value]).is_err() {
+            return;
+        }
+    }
+}
+
+fn all_is_well(world: &mut World, containers: &Containers) {
+    world.wait_for_node();
+    always("the node and its Tasks stay", Duration::from_secs(4), || {
+        containers.untouched(world)?;
+        let nodes = world.list("nodes")?;
+        let ready = nodes.iter().all(|node| condition(node, "Ready") == "True");
+        if ready { Ok(()) } else { Err(summary(&nodes)) }
+    });
+    world.ctl(&["delete", "app/steady"]).ok();
+    world.wait_none("tasks");
+}
