@@ -19,7 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 pub use floor::{Floor, Measured, Records};
 pub use watcher::{Manner, Watch};
-pub use wire::{APP, Kind, NODE, Peer, REVISION, TASK};
+pub use wire::{APP, Failure, Kind, NODE, Peer, REVISION, Sure, TASK};
 
 use crate::World;
 use crate::history::answers::Operation;

@@ -101,7 +101,9 @@ pub fn catches(row: &'static Row) {
         let (breaks, found) = (row.breaks, all.join("\n"));
         panic!("{breaks} was not found, but {found:?} in\n{}", verdict.story);
     });
-    assert!(found.witness > 0, "a violation without a witness: {}", found.text);
+    // What a client was told and never happened shows without a single event of the store.
+    let by_clients = ["I3 answers", "I5 watches"].contains(&row.breaks);
+    assert!(found.witness > 0 || by_clients, "a violation without a witness: {}", found.text);
     CAUGHT.lock().unwrap_or_else(PoisonError::into_inner).push(Caught {
         bug: row.bug,
         breaks: found.invariant.clone(),

@@ -1,10 +1,12 @@
 //! Which defect comes to light in which history, and the promise that it breaks.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 
 use berth_e2e::history::Run;
+use berth_failpoint::SEEDED_BUGS;
 
-use crate::{nodes, rollouts, rooms, writes};
+use crate::{answers, nodes, rollouts, rooms, watches, writes};
 
 /// One deliberate defect.
 pub struct Row {
@@ -54,7 +56,13 @@ pub const WORLDS: &[World] = worlds![
     writes::a_leader_comes_back,
     writes::an_app_is_written,
     rollouts::a_rollout_waits_for_stops,
-    rollouts::a_rollout_gets_stuck;
+    rollouts::a_rollout_gets_stuck,
+    answers::a_write_is_not_sent,
+    answers::an_answer_is_lost,
+    answers::a_server_lags,
+    watches::a_watch_follows_its_selection,
+    watches::a_watch_is_resumed,
+    watches::a_watch_is_resumed_too_late;
     nodes::a_deaf_container_is_stopped,
     nodes::a_shim_is_killed,
 ];
@@ -76,10 +84,20 @@ pub const TABLE: &[Row] = rows![
     "finalizer-off-by-anybody" in a_finalizer_is_taken_off breaks "I1 room",
     "bind-twice" in a_task_is_bound_twice breaks "I2 binding",
     "phase-goes-back" in an_end_is_taken_back breaks "I2 binding",
+    "unsent-is-acknowledged" in a_write_is_not_sent breaks "I3 answers",
+    "resent-without-conditions" in an_answer_is_lost breaks "I3 answers",
+    "answer-names-another-revision" in a_server_lags breaks "I3 answers",
+    "list-of-a-lagging-cache" in a_server_lags breaks "I3 answers",
     "end-told-before-it-came" in a_deaf_container_is_stopped breaks "I2 processes",
     "leftovers-live-on" in a_shim_is_killed breaks "I2 processes",
     "rollout-counts-the-unready" in a_rollout_gets_stuck breaks "I4 rollouts",
     "surge-without-the-stopping" in a_rollout_waits_for_stops breaks "I4 rollouts",
+    "watch-drops-an-event" in a_watch_follows_its_selection breaks "I5 watches",
+    "watch-keeps-who-left" in a_watch_follows_its_selection breaks "I5 watches",
+    "watch-splits-a-revision" in a_watch_follows_its_selection breaks "I5 watches",
+    "bookmark-comes-early" in a_watch_follows_its_selection breaks "I5 watches",
+    "watch-repeats-on-resuming" in a_watch_is_resumed breaks "I5 watches",
+    "watch-resumes-after-a-gap" in a_watch_is_resumed_too_late breaks "I5 watches",
     "holder-without-epoch" in a_leader_comes_back breaks "I9 fences",
     "fence-not-asked" in a_leader_comes_back breaks "I9 fences",
     "no-op-is-written" in an_app_is_written breaks "I13 versions",
@@ -87,3 +105,13 @@ pub const TABLE: &[Row] = rows![
     "generation-by-status" in an_app_is_written breaks "I13 versions",
     "generation-seen-before-it-is" in a_rollout_waits_for_stops breaks "I13 versions",
 ];
+
+/// A defect that nothing provokes proves nothing.
+pub fn is_whole() {
+    let rows: BTreeSet<&str> = TABLE.iter().map(|row| row.bug).collect();
+    assert_eq!(rows, SEEDED_BUGS.iter().copied().collect(), "the table on the left, the list on the right");
+    assert_eq!(rows.len(), TABLE.len(), "a defect has two rows");
+    for row in TABLE {
+        assert!(WORLDS.iter().any(|world| world.name == row.world), "there is no world {}", row.world);
+    }
+}

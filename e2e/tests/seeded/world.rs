@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use berth_client::{BindItem, Client, Error, ObjectKey, Write};
+use berth_e2e::history::content::all_of;
 use berth_e2e::history::{Event, Header, Run, Stored};
+use berth_e2e::load::Peer;
 use berth_proto::v1::resources_server::ResourcesServer;
 use berth_server::{Options, ResourcesFace, Server};
 use berth_store::{Change, EmbeddedStore, Store};
@@ -30,6 +32,8 @@ pub struct World {
     pub gate: Arc<Gate>,
     /// To the first server.
     pub client: Client,
+    /// The first server, for who wants to see each answer as it is.
+    pub peer: Peer,
 }
 
 /// One server, its gate, and how it is reached.
@@ -38,6 +42,8 @@ pub struct Apiserver {
     pub gate: Arc<Gate>,
     /// For who wants to have things done.
     pub client: Client,
+    /// For who wants to see each answer as it is.
+    pub peer: Peer,
 }
 
 impl World {
@@ -51,8 +57,8 @@ impl World {
         let store: Arc<dyn Store> = Arc::new(EmbeddedStore::memory());
         let folder = tempfile::tempdir().unwrap();
         let mut servers = JoinSet::new();
-        let Apiserver { gate, client } = serve(&store, &folder, "one", options, &mut servers).await;
-        Self { store, folder, servers, gate, client }
+        let Apiserver { gate, client, peer } = serve(&store, &folder, "one", options, &mut servers).await;
+        Self { store, folder, servers, gate, client, peer }
     }
 
     /// One more server over the same store.
@@ -119,6 +125,11 @@ impl World {
         Run { events: self.events().await, ..Run::default() }
     }
 
+    /// The version of all that happened so far.
+    pub async fn head(&self) -> u64 {
+        all_of(self.store.current_rev().await.unwrap())
+    }
+
     async fn events(&self) -> Vec<Event> {
         let newest = self.store.current_rev().await.unwrap();
         let mut watch = self.store.watch(b"/berth/", b"/berth0", 1).await.unwrap();
@@ -152,7 +163,7 @@ async fn serve(
         router.serve_with_incoming(UnixListenerStream::new(listener)).await.unwrap();
     });
     let address = format!("unix:{}", socket.display());
-    Apiserver { gate, client: Client::new(&[&address]).unwrap() }
+    Apiserver { gate, client: Client::new(&[&address]).unwrap(), peer: Peer::new(&address) }
 }
 
 /// Binds a Task to a Node as that was seen.

@@ -1,0 +1,48 @@
+//! Histories about what clients are told of their writes and reads.
+
+use berth_e2e::history::Run;
+
+use crate::witness::Recorder;
+use crate::world::World;
+
+const APPS: &str = "/berth/berth.dev/apps/";
+
+/// A call to the store is not sent.
+pub async fn a_write_is_not_sent() -> Run {
+    let world = World::start().await;
+    let mut client = Recorder::new("client", &world.peer);
+    client.create("a", "gold").await;
+    world.gate.refuse_write(APPS);
+    client.relabel("a", "tin").await;
+    client.list().await;
+    Run { answers: client.operations, ..world.run().await }
+}
+
+/// The store does what it is asked, and its answer is lost.
+pub async fn an_answer_is_lost() -> Run {
+    let world = World::start().await;
+    let mut client = Recorder::new("client", &world.peer);
+    client.create("a", "gold").await;
+    world.gate.lose_answer(APPS);
+    client.relabel("a", "tin").await;
+    client.list().await;
+    Run { answers: client.operations, ..world.run().await }
+}
+
+/// A client reads at a server that does not see yet what it wrote at another.
+pub async fn a_server_lags() -> Run {
+    let mut world = World::start().await;
+    let other = world.another_server().await;
+    let mut client = Recorder::new("client", &world.peer);
+    client.create("a", "gold").await;
+    other.gate.hide();
+    client.relabel("a", "tin").await;
+    let mut reader = Recorder::new("reader", &other.peer);
+    tokio::join!(reader.list(), async {
+        // Long enough for an answer that waits for nothing; who waits for the store is patient for seconds.
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        other.gate.show();
+    });
+    let answers = [client.operations, reader.operations].concat();
+    Run { answers, ..world.run().await }
+}
