@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::evidence::Run;
 use super::invariants::{self, Invariant};
+use super::key::Key;
 use super::log::Event;
 use super::object::Object;
 use super::state::{Change, Revision, State};
@@ -78,8 +79,10 @@ impl Judge {
             Object::of(event, was)
         };
         let objects: Vec<_> = self.pending.drain(..).map(read).collect();
-        let mut changes: Vec<_> =
-            objects.iter().map(|(key, now)| Change { key, was: state.get(key), now: now.as_ref() }).collect();
+        let mut changes: Vec<_> = objects
+            .iter()
+            .map(|(key, now)| Change { key, about: Key::read(key), was: state.get(key), now: now.as_ref() })
+            .collect();
         changes.sort_by_key(|change| change.key);
         let seen = Revision { rev, at, before: state, changes: &changes };
         let mut broken = Vec::new();

@@ -154,6 +154,15 @@ impl Object {
         self.parts.iter().map(|(name, value)| (&json[name.clone()], &json[value.clone()]))
     }
 
+    /// Whether a part is known to be the same text in both.
+    pub fn shares(&self, other: &Self, name: &str) -> bool {
+        match name {
+            "metadata" => Arc::ptr_eq(&self.meta, &other.meta),
+            "spec" => Arc::ptr_eq(&self.spec, &other.spec),
+            _ => false,
+        }
+    }
+
     /// Whether the deletion of it was asked for.
     pub fn is_deleting(&self) -> bool {
         self.meta.deleted.is_some()

@@ -63,19 +63,24 @@ fn nanos(seconds: u64) -> u64 {
 impl Fleet {
     /// A Task is seen as this; none is gone.
     pub fn set(&mut self, key: &str, now: Option<Member>, at: u64) {
-        let was = self.members.remove(key);
-        self.counted -= i64::from(was.as_ref().is_some_and(|was| was.counts));
-        let Some(mut now) = now else { return };
+        let Some(mut now) = now else {
+            let was = self.members.remove(key);
+            self.counted -= i64::from(was.is_some_and(|was| was.counts));
+            return;
+        };
         self.counted += i64::from(now.counts);
-        if let Some(was) = was {
-            match (was.serving_since, now.serving_since) {
-                (Some(since), Some(_)) => now.serving_since = Some(since),
-                (Some(_), None) => now.lost_at = Some(at),
-                (None, None) => now.lost_at = was.lost_at,
-                (None, Some(_)) => {}
-            }
+        let Some(was) = self.members.get_mut(key) else {
+            self.members.insert(key.into(), now);
+            return;
+        };
+        self.counted -= i64::from(was.counts);
+        match (was.serving_since, now.serving_since) {
+            (Some(since), Some(_)) => now.serving_since = Some(since),
+            (Some(_), None) => now.lost_at = Some(at),
+            (None, None) => now.lost_at = was.lost_at,
+            (None, Some(_)) => {}
         }
-        self.members.insert(key.into(), now);
+        *was = now;
     }
 
     /// How many count as the App's Tasks.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::key::Key;
 use super::object::Object;
 
 /// The store at one revision.
@@ -15,6 +16,8 @@ pub struct State {
 pub struct Change<'a> {
     /// The key.
     pub key: &'a str,
+    /// What the key is about.
+    pub about: Key<'a>,
     /// What lay there before.
     pub was: Option<&'a Object>,
     /// What lies there now.

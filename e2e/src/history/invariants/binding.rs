@@ -17,8 +17,7 @@ impl Invariant for Binding {
 
     fn on_revision(&mut self, seen: &Revision<'_>, broken: &mut Vec<Breach>) {
         for change in seen.changes {
-            let (Key::Object { kind: task::KIND, .. }, Some(now)) = (Key::read(change.key), change.now)
-            else {
+            let (Key::Object { kind: task::KIND, .. }, Some(now)) = (change.about, change.now) else {
                 continue;
             };
             for why in [moved(change.was, now), back(change.was, now)].into_iter().flatten() {

@@ -31,7 +31,7 @@ impl Invariant for Fences {
                     std::iter::once(change.key.to_string()).chain(lease.map(|lease| key::epoch(&lease)));
                 broken.push(Breach::new(seen.rev, format!("{} {why}", told(change.key)), keys));
             }
-            match Key::read(change.key) {
+            match change.about {
                 Key::Object { kind: "coordination.k8s.io/leases", namespace, name } => {
                     handed_over(seen, change, &format!("{namespace}/{name}"), broken);
                 }
@@ -40,7 +40,7 @@ impl Invariant for Fences {
             }
         }
         for change in seen.changes {
-            if let Key::Epoch(lease) = Key::read(change.key) {
+            if let Key::Epoch(lease) = change.about {
                 self.newest.insert(lease.into(), seen.rev);
                 self.begun.entry(seen.rev).or_default().push(lease.into());
             }

@@ -20,7 +20,7 @@ impl Invariant for Placing {
 
     fn on_revision(&mut self, seen: &Revision<'_>, broken: &mut Vec<Breach>) {
         for change in seen.changes {
-            match Key::read(change.key) {
+            match change.about {
                 Key::Object { kind: task::KIND, .. } => bound(seen, change, broken),
                 Key::Object { kind: "berth.dev/nodes", name, .. } => paired(seen, name, broken),
                 // Already told with its Node.

@@ -49,7 +49,7 @@ impl Invariant for Processes {
             return;
         }
         for change in seen.changes {
-            let Key::Object { kind: task::KIND, .. } = Key::read(change.key) else { continue };
+            let Key::Object { kind: task::KIND, .. } = change.about else { continue };
             let Some(object) = change.now.or(change.was) else { continue };
             let node = task::spec(object).map(|spec| spec.node.clone()).unwrap_or_default();
             if node.is_empty() {

@@ -75,7 +75,7 @@ enum Step {
 
 /// uid and key of the App that a Task belongs to.
 fn app_of<'a>(change: &Change<'a>) -> Option<(&'a str, String)> {
-    let Key::Object { kind: task::KIND, namespace, .. } = Key::read(change.key) else { return None };
+    let Key::Object { kind: task::KIND, namespace, .. } = change.about else { return None };
     let owner = change.now.or(change.was)?.meta.owner.as_ref()?;
     (*owner.kind == *"App").then(|| (&*owner.uid, key::app(namespace, &owner.name)))
 }
@@ -95,7 +95,10 @@ fn step(change: &Change<'_>) -> Step {
 impl Rollouts {
     fn judge(&mut self, seen: &Revision<'_>, touched: &Touched<'_>, broken: &mut Vec<Breach>) {
         let Touched { uid, app_key, steps } = touched;
-        let fleet = self.fleets.entry((*uid).into()).or_default();
+        if !self.fleets.contains_key(*uid) {
+            self.fleets.insert((*uid).into(), Fleet::default());
+        }
+        let fleet = self.fleets.get_mut(*uid).expect("it was put in");
         let app = seen.before.get(app_key).filter(|app| *app.meta.uid == **uid && !app.is_deleting());
         let spec = app.and_then(spec_of);
         let whats = match spec {
@@ -123,7 +126,7 @@ impl Rollouts {
     }
 
     fn learn(&mut self, change: &Change<'_>) {
-        let Key::Object { kind: "berth.dev/apps", .. } = Key::read(change.key) else { return };
+        let Key::Object { kind: "berth.dev/apps", .. } = change.about else { return };
         match change.now.and_then(|app| Some((app, spec_of(app)?))) {
             Some((app, spec)) => self.open.entry(change.key.into()).or_default().learn(app, spec),
             None => drop(self.open.remove(change.key)),

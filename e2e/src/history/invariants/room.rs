@@ -28,7 +28,7 @@ struct Load {
 }
 
 /// What one Task takes of which Node.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 struct Claim<'a> {
     node: &'a str,
     uid: &'a str,
@@ -56,20 +56,20 @@ impl Invariant for Room {
     fn on_revision(&mut self, seen: &Revision<'_>, broken: &mut Vec<Breach>) {
         let mut rises = Vec::new();
         for change in seen.changes {
-            if !matches!(Key::read(change.key), Key::Object { kind: task::KIND, .. }) {
+            if !matches!(change.about, Key::Object { kind: task::KIND, .. }) {
                 continue;
             }
             let (was, now) = (Claim::of(change.was), Claim::of(change.now));
             left_without_a_word(seen, change, broken);
+            if was == now {
+                continue;
+            }
             if let Some(old) = was {
                 self.loads.entry(old.uid.into()).or_default().remove(change.key, &old);
             }
             let Some(new) = now else { continue };
             self.loads.entry(new.uid.into()).or_default().add(change.key, &new);
-            let before = was.filter(|old| old.uid == new.uid);
-            if before.is_none_or(|old| old.amounts != new.amounts || old.ports != new.ports) {
-                rises.push((change.key, before, new));
-            }
+            rises.push((change.key, was.filter(|old| old.uid == new.uid), new));
         }
         for (key, before, new) in rises {
             self.judge(seen, key, before, new, broken);

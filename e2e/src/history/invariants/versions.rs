@@ -27,7 +27,7 @@ impl Invariant for Versions {
     fn on_revision(&mut self, seen: &Revision<'_>, broken: &mut Vec<Breach>) {
         positions(seen, broken);
         for change in seen.changes {
-            let (Key::Object { kind, .. }, Some(now)) = (Key::read(change.key), change.now) else { continue };
+            let (Key::Object { kind, .. }, Some(now)) = (change.about, change.now) else { continue };
             let mut tell = |why: String, other: Option<&str>| {
                 let keys = std::iter::once(change.key).chain(other);
                 broken.push(Breach::new(seen.rev, format!("{} {why}", told(change.key)), keys));
@@ -100,7 +100,7 @@ fn unchanged(was: &Object, now: &Object) -> bool {
     let names = |object: &Object| object.parts().map(|(name, _)| name.len()).sum::<usize>();
     let mut pairs = was.parts().zip(now.parts());
     if names(was) == names(now) && pairs.clone().all(|(old, new)| old.0 == new.0) {
-        return pairs.all(|(old, new)| text::same(old.1, new.1));
+        return pairs.all(|(old, new)| was.shares(now, old.0) || text::same(old.1, new.1));
     }
     text::same(&was.stored.json, &now.stored.json)
 }
@@ -125,13 +125,16 @@ const PLACEMENT: [&str; 3] = ["nodeName", "nodeUid", "assignedPorts"];
 
 /// Whether anything but metadata and status differs.
 fn spec_changed(kind: &str, was: &Object, now: &Object) -> bool {
-    if rest(was).eq(rest(now)) {
+    let same = |(old, new): ((&str, &str), (&str, &str))| {
+        old.0 == new.0 && (was.shares(now, old.0) || old.1 == new.1)
+    };
+    if rest(was).count() == rest(now).count() && rest(was).zip(rest(now)).all(same) {
         return false;
     }
     let names: HashSet<&str> = rest(was).chain(rest(now)).map(|(name, _)| name).collect();
     names.into_iter().any(|name| match (was.part(name), now.part(name)) {
         (Some(old), Some(new)) if kind == "berth.dev/tasks" && name == "spec" => {
-            unplaced(old) != unplaced(new)
+            !unplaced(old).eq(unplaced(new)) && unplaced_tree(old) != unplaced_tree(new)
         }
         (Some(old), Some(new)) => !text::same(old, new),
         (old, new) => old != new,
@@ -142,7 +145,13 @@ fn rest(object: &Object) -> impl Iterator<Item = (&str, &str)> {
     object.parts().filter(|(name, _)| !matches!(*name, "metadata" | "status"))
 }
 
-fn unplaced(spec: &str) -> Option<Value> {
+fn unplaced(spec: &str) -> impl Iterator<Item = (&str, &str)> {
+    let fields = text::fields(spec).map(|(name, value)| (&spec[name], &spec[value]));
+    fields.filter(|(name, _)| !PLACEMENT.contains(name))
+}
+
+/// For fields in another order.
+fn unplaced_tree(spec: &str) -> Option<Value> {
     let mut tree: Value = serde_json::from_str(spec).ok()?;
     let fields = tree.as_object_mut()?;
     PLACEMENT.iter().for_each(|field| drop(fields.remove(*field)));
