@@ -57,7 +57,10 @@ fn asked_for() -> Option<&'static Mutex<Failpoints>> {
 fn carry_out(action: Action) -> bool {
     match action {
         Action::Kill => end(Signal::KILL),
-        Action::Stop => end(Signal::STOP),
+        // Sent to this thread: it must not take one more step, as it might when any other thread may take the signal.
+        Action::Stop => {
+            nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP).expect("a thread may stop")
+        }
         Action::Sleep(pause) => std::thread::sleep(pause.min(Duration::from_secs(600))),
         Action::Fail => return true,
     }
