@@ -1,7 +1,7 @@
 //! I4: a rollout stays within the bounds of its App. Judged are the steps that a controller takes, on the App and its
 //! Tasks as they stood before: what nodes, probes and people take away is not its doing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::Invariant;
 use crate::history::Object;
@@ -19,6 +19,8 @@ pub struct Rollouts {
     fleets: HashMap<Box<str>, Fleet>,
     /// By key of the App: the specs that its controller may still act on.
     open: HashMap<String, Open>,
+    /// uids of Nodes that were deleted.
+    gone: HashSet<Box<str>>,
 }
 
 /// Of many Tasks that are stopped at once, so many are named.
@@ -36,7 +38,7 @@ impl Invariant for Rollouts {
         let mut apps: Vec<Touched<'_>> = Vec::new();
         for change in seen.changes {
             let Some((uid, app_key)) = app_of(change) else { continue };
-            let step = (change, step(change));
+            let step = (change, self.step(change));
             match apps.iter_mut().find(|touched| touched.uid == uid) {
                 Some(touched) => touched.steps.push(step),
                 None => apps.push(Touched { uid, app_key, steps: vec![step] }),
@@ -93,6 +95,15 @@ fn step(change: &Change<'_>) -> Step {
 }
 
 impl Rollouts {
+    /// What is done to a Task; nothing any more to one whose Node is gone, the operator's word that nothing of it runs.
+    fn step(&self, change: &Change<'_>) -> Step {
+        let node = change.was.and_then(|task| match &*task.spec {
+            Spec::Task(spec) => Some(&*spec.node_uid),
+            Spec::App(_) | Spec::Node(_) | Spec::Lease(_) | Spec::Other => None,
+        });
+        if node.is_some_and(|node| self.gone.contains(node)) { Step::Other } else { step(change) }
+    }
+
     fn judge(&mut self, seen: &Revision<'_>, touched: &Touched<'_>, broken: &mut Vec<Breach>) {
         let Touched { uid, app_key, steps } = touched;
         if !self.fleets.contains_key(*uid) {
@@ -126,6 +137,11 @@ impl Rollouts {
     }
 
     fn learn(&mut self, change: &Change<'_>) {
+        if let (Key::Object { kind: "berth.dev/nodes", .. }, Some(was), None) =
+            (change.about, change.was, change.now)
+        {
+            self.gone.insert(was.meta.uid.clone());
+        }
         let Key::Object { kind: "berth.dev/apps", .. } = change.about else { return };
         match change.now.and_then(|app| Some((app, spec_of(app)?))) {
             Some((app, spec)) => self.open.entry(change.key.into()).or_default().learn(app, spec),
@@ -231,6 +247,7 @@ mod tests {
                 story.task_condition("w0", "Reachable", "False", "GivenUp").task("web", "w4", "1");
                 story.task("web", "w5", "1")
             })
+            .keeps(|story| story.remove_node("n1").by("garbage-collector").stop("w0").stop("w1"))
             .breaks("a second one is missing", |story| {
                 story.stop("w0").stop("w1")
             })
