@@ -45,8 +45,8 @@ pub struct Guest {
 /// One node of the cluster, as seen from the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Neighbour {
-    /// It is there.
-    There,
+    /// It is Ready since then; since ever, if nobody said so yet.
+    There(Timestamp),
     /// It is away since then.
     Away(Timestamp),
 }
@@ -98,10 +98,12 @@ impl Machine {
     /// The Node as the others see it.
     pub fn as_neighbour(&self) -> Neighbour {
         match (self.sight, self.not_ready_since()) {
-            (Sight::Present, _) | (Sight::Unseen, None) => Neighbour::There,
-            (Sight::Away(_) | Sight::Unseen, Some(since)) | (Sight::Away(since), None) => {
-                Neighbour::Away(since)
+            (Sight::Present | Sight::Unseen, None) => {
+                let ready = self.ready.as_ref().map(|ready| ready.last_transition_time);
+                Neighbour::There(ready.unwrap_or(Timestamp::from_millis(0)))
             }
+            // One that just came back is there when its condition says so.
+            (_, Some(since)) | (Sight::Away(since), None) => Neighbour::Away(since),
         }
     }
 }

@@ -75,15 +75,23 @@ fn judge(seen: &Observed, away: Timestamp) -> Plan {
     }
     let vanished = vanished_together(seen, since);
     for task in seen.tasks.iter().filter(|task| !is_given_up(task)) {
-        let due = since.plus(task.replace_after);
+        let begins = match &vanished {
+            Some(Vanished::LatelyBack(last)) => *last,
+            Some(Vanished::Away(_)) | None => since,
+        };
+        let due = begins.plus(task.replace_after);
         let away = format!("node {} is away since {since}", seen.node.name);
         let verdict = match &vanished {
-            Some(many) => {
+            Some(Vanished::Away(many)) => {
+                // Those that come back are not told of one by one.
+                plan.wake = earlier(plan.wake, seen.now.plus(task.replace_after));
                 verdict(ConditionStatus::False, NODE_NOT_READY, format!("{away}, and not replaced: {many}"))
             }
-            None if due <= seen.now => verdict(ConditionStatus::False, GIVEN_UP, format!("{away}: given up")),
-            None => {
-                plan.wake = Some(plan.wake.map_or(due, |wake| wake.min(due)));
+            Some(Vanished::LatelyBack(_)) | None if due <= seen.now => {
+                verdict(ConditionStatus::False, GIVEN_UP, format!("{away}: given up"))
+            }
+            Some(Vanished::LatelyBack(_)) | None => {
+                plan.wake = earlier(plan.wake, due);
                 verdict(ConditionStatus::False, NODE_NOT_READY, format!("{away}: given up from {due}"))
             }
         };
@@ -104,21 +112,40 @@ fn not_ready_since(seen: &Observed, away: Timestamp) -> Timestamp {
     }
 }
 
-/// Why nothing is replaced, when too many nodes vanished together with this one.
-fn vanished_together(seen: &Observed, since: Timestamp) -> Option<String> {
+fn earlier(wake: Option<Timestamp>, at: Timestamp) -> Option<Timestamp> {
+    Some(wake.map_or(at, |wake| wake.min(at)))
+}
+
+/// So many nodes vanished together with this one that rather we than they were at fault.
+enum Vanished {
+    /// They are away: nothing is replaced, for this reason.
+    Away(String),
+    /// Enough of them are back, the last one since then: the others are given as long again as any node.
+    LatelyBack(Timestamp),
+}
+
+/// Whether too many nodes vanished together with this one, which is NotReady since `since`.
+fn vanished_together(seen: &Observed, since: Timestamp) -> Option<Vanished> {
     let MassVanish { nodes, percent, within } = seen.mass_vanish;
     let together = |at: &Timestamp| at.since(since) <= within && since.since(*at) <= within;
-    let (mut there, mut vanished) = (0, 0);
+    let (mut there, mut away, mut back, mut last) = (0, 0, 0, since);
     for neighbour in seen.neighbours {
         match neighbour {
-            Neighbour::There => there += 1,
-            Neighbour::Away(at) if together(at) => vanished += 1,
+            Neighbour::There(at) if *at > since => {
+                back += 1;
+                last = last.max(*at);
+            }
+            Neighbour::There(_) => there += 1,
+            Neighbour::Away(at) if together(at) => away += 1,
             Neighbour::Away(_) => {}
         }
     }
-    let before = there + vanished;
-    (vanished > nodes && vanished * 100 > before * percent)
-        .then(|| format!("{vanished} of {before} nodes vanished at once"))
+    let before = there + away + back;
+    let too_many = |count: usize| count > nodes && count * 100 > before * percent;
+    if too_many(away) {
+        return Some(Vanished::Away(format!("{away} of {before} nodes vanished at once")));
+    }
+    too_many(away + back).then_some(Vanished::LatelyBack(last))
 }
 
 fn is_out_of_reach(task: &Guest) -> bool {

@@ -50,7 +50,7 @@ fn text(plan: &Plan) -> String {
 }
 
 fn plans(node: Machine, tasks: &[Guest], now: i64, expected: Expect) {
-    let neighbours = &[Neighbour::There, Neighbour::There];
+    let neighbours = &[Neighbour::There(at(-99)), Neighbour::There(at(-99))];
     let mass_vanish = MassVanish::default();
     let seen = Observed { node: &node, tasks, neighbours, mass_vanish, now: at(now) };
     expected.assert_eq(&text(&plan(&seen)));
@@ -70,12 +70,26 @@ fn a_node_is_ready_while_its_agent_is_present() {
 fn a_clock_that_was_set_by_an_hour_gives_nothing_up_early_nor_late() {
     for said in [-3600, 3600] {
         let node = machine(Some((False, said)), Sight::Away(at(-1)));
-        let (tasks, neighbours) = ([guest("web-1", None)], [Neighbour::There, Neighbour::There]);
+        let (tasks, neighbours) =
+            ([guest("web-1", None)], [Neighbour::There(at(-99)), Neighbour::There(at(-99))]);
         let mass_vanish = MassVanish::default();
         let seen = |now| Observed { node: &node, tasks: &tasks, neighbours: &neighbours, mass_vanish, now };
         assert_eq!(plan(&seen(at(0))).wake, Some(at(14)), "NotReady since {said}");
         assert!(text(&plan(&seen(at(14)))).contains("GivenUp"), "NotReady since {said}");
     }
+}
+
+#[test]
+fn those_that_come_back_last_after_most_vanished_are_not_given_up_for_it() {
+    let node = machine(Some((False, 0)), Sight::Away(at(0)));
+    let tasks = [guest("web-1", None)];
+    let mut neighbours = vec![Neighbour::There(at(-99)), Neighbour::Away(at(0)), Neighbour::Away(at(1))];
+    neighbours.extend([60, 61, 62].map(|back| Neighbour::There(at(back))));
+    let mass_vanish = MassVanish::default();
+    let seen = |now| Observed { node: &node, tasks: &tasks, neighbours: &neighbours, mass_vanish, now };
+    assert_eq!(plan(&seen(at(63))).wake, Some(at(77)));
+    assert!(!text(&plan(&seen(at(76)))).contains("GivenUp"));
+    assert!(text(&plan(&seen(at(77)))).contains("GivenUp"));
 }
 
 #[test]
@@ -131,7 +145,7 @@ fn tasks_of_a_node_that_is_back_are_in_reach_unless_given_up() {
 fn nothing_is_replaced_when_more_than_half_and_more_than_three_nodes_vanish_at_once() {
     let replaced = |vanished: usize, there: usize, long_gone: usize| {
         let mut neighbours = vec![Neighbour::Away(at(0)); vanished];
-        neighbours.extend(vec![Neighbour::There; there]);
+        neighbours.extend(vec![Neighbour::There(at(-99)); there]);
         neighbours.extend(vec![Neighbour::Away(at(-3600)); long_gone]);
         let (node, tasks) = (machine(Some((False, 0)), Sight::Away(at(0))), [guest("web-1", None)]);
         let mass_vanish = MassVanish::default();
@@ -182,7 +196,10 @@ fn machines() -> impl Strategy<Value = Machine> {
 }
 
 fn neighbours() -> impl Strategy<Value = Vec<Neighbour>> {
-    let one = prop_oneof![Just(Neighbour::There), (-90i64..0).prop_map(|since| Neighbour::Away(at(since)))];
+    let one = prop_oneof![
+        (-90i64..0).prop_map(|since| Neighbour::There(at(since))),
+        (-90i64..0).prop_map(|since| Neighbour::Away(at(since)))
+    ];
     prop::collection::vec(one, 1..12)
 }
 
