@@ -29,6 +29,16 @@ pub fn counted_in(folder: &Path) -> Hits {
     hits
 }
 
+/// How often one process, which may be gone, reached `place`.
+pub fn of_process(folder: &Path, pid: u32, place: &str) -> u64 {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let its = |path: &std::path::PathBuf| path.to_string_lossy().ends_with(&format!("-{pid}"));
+    let text = files.into_iter().find(its).map(|path| fs::read_to_string(path).unwrap_or_default());
+    let text = text.unwrap_or_default();
+    let line = text.lines().find(|line| line.split_whitespace().nth(1) == Some(place));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
 /// Adds the hits of a world that ends.
 pub fn gather(folder: &Path) {
     let mut gathered = gathered();

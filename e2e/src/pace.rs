@@ -1,5 +1,7 @@
 //! How fast a world lives: the durations of its parts, as their configuration files say them.
 
+use crate::soak;
+
 /// The durations that a world's parts are configured with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Pace {
@@ -45,6 +47,11 @@ unknownTasksMillis: 12000
 ";
 
 impl Pace {
+    /// A fifth, but for a soak, which has the time.
+    pub fn of_run() -> Self {
+        if soak::soaking() { Self::Full } else { Self::Fifth }
+    }
+
     /// Lines of the configuration file of an apiserver.
     pub fn apiserver(self) -> String {
         self.lines(&[APISERVER])

@@ -6,11 +6,18 @@ use berth_e2e::{hits, soak};
 use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
 use stores::{disks, members, restored, space};
 
+mod census;
+mod clocks;
 mod crashes;
 mod isolation;
 mod kills;
+mod leaders;
 mod load;
 mod manifests;
+mod operator;
+mod outages;
+mod overload;
+mod partitions;
 mod recorder;
 mod replicas;
 mod rollout;
@@ -68,6 +75,15 @@ fn main() {
         on!(kills::a_rollout_ends_the_same_wherever_servers_and_controllers_are_killed, Embedded, ETCD),
         on!(kills::a_rebooted_node_believes_nothing_and_signals_no_stranger, Embedded, ETCD),
         on!(load::answers_and_watches_stay_true_while_apiservers_die, Embedded, ETCD),
+        on!(partitions::a_node_cut_off_is_replaced_and_stops_its_tasks_when_it_returns, ETCD),
+        on!(partitions::one_way_cuts_and_a_black_hole_are_noticed_and_healed, ETCD),
+        on!(outages::the_only_apiserver_paused_replaces_nobody, Embedded, ETCD),
+        on!(outages::an_etcd_without_leader_replaces_nobody, ETCD),
+        on!(outages::most_nodes_gone_at_once_are_not_replaced, ETCD),
+        on!(overload::two_schedulers_bind_exactly_what_fits, ETCD),
+        on!(leaders::a_leader_paused_with_its_write_on_the_way_is_refused, ETCD),
+        on!(leaders::two_of_every_controller_end_right, ETCD),
+        on!(clocks::a_clock_set_by_an_hour_changes_nothing, ETCD),
         on!(up::up_stopped_and_started_again_adopts_its_containers, Embedded, ETCD),
         on!(isolation::a_task_reaches_nothing_of_berth, Embedded, ETCD),
         on!(manifests::every_manifest_runs, Embedded, ETCD),

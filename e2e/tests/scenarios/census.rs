@@ -1,0 +1,78 @@
+//! What runs, so that a scenario can say that nothing of it was touched.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use berth_e2e::leftovers::processes_of_task;
+use berth_e2e::wait::eventually;
+use berth_e2e::world::{condition, name, summary, uid};
+use berth_e2e::{World, soak};
+use serde_json::Value;
+
+/// The Tasks of an App, by uid, with the processes of each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Census(BTreeMap<String, Vec<u32>>);
+
+impl Census {
+    /// Takes it.
+    pub fn of(world: &World, app: &str) -> Result<Self, String> {
+        let tasks = world.tasks_of(app)?;
+        let pids = |task: &Value| (uid(task).to_owned(), processes_of_task(world.dir(), uid(task)));
+        Ok(Self(tasks.iter().map(pids).collect()))
+    }
+
+    /// Fails the scenario unless the same Tasks are there, with the same processes.
+    pub fn must_be_untouched(&self, world: &World, app: &str) {
+        let now = eventually("the API answers", Duration::from_secs(60), || Self::of(world, app));
+        assert_eq!(&now, self, "nothing of {app} was to be touched");
+    }
+
+    /// Whether what is there is the same.
+    pub fn is_untouched(&self, world: &World, app: &str) -> Result<(), String> {
+        let now = Self::of(world, app)?;
+        if now == *self { Ok(()) } else { Err(format!("{app} was {self:?} and is {now:?}")) }
+    }
+}
+
+/// `replaceAfterSeconds` of the scenarios' Apps: as long as the default, at the run's pace.
+pub fn replace_after() -> Duration {
+    soak::paced(Duration::from_secs(15))
+}
+
+/// An App whose Tasks do nothing, with more lines of its Tasks' spec, indented by six.
+pub fn idle_app(name: &str, replicas: usize, more: &str) -> String {
+    format!(
+        "apiVersion: berth.dev/v1
+kind: App
+metadata: {{name: {name}}}
+spec:
+  replicas: {replicas}
+  template:
+    spec:
+      drainDelaySeconds: 0
+      terminationGracePeriodSeconds: 1
+      unreachable: {{replaceAfterSeconds: {}}}
+{more}      containers:
+        - name: main
+          command: [sleep, '100000']
+          resources: {{requests: {{cpu: 10m, memory: 8Mi}}}}
+---
+",
+        replace_after().as_secs()
+    )
+}
+
+/// Waits until the Node of this name has this status of `Ready`.
+pub fn wait_node(world: &World, node: &str, ready: &str, limit: Duration) -> Value {
+    eventually(&format!("Ready of node {node} is {ready}"), limit, || {
+        let nodes = world.list("nodes")?;
+        let found = nodes.iter().find(|one| name(one) == node);
+        let found = found.filter(|node| condition(node, "Ready") == ready);
+        found.cloned().ok_or_else(|| summary(&nodes))
+    })
+}
+
+/// The name of the node that a Task is bound to; empty when it is not.
+pub fn node_of(task: &Value) -> &str {
+    task["spec"]["nodeName"].as_str().unwrap_or_default()
+}

@@ -1,0 +1,93 @@
+//! Everybody away at once, or the one who would say so: nobody is replaced for it.
+
+use std::time::Duration;
+
+use berth_e2e::faults::Paused;
+use berth_e2e::pace::Pace;
+use berth_e2e::wait::{always, eventually};
+use berth_e2e::world::{SOON, condition, summary};
+use berth_e2e::{Part, StoreForm, World, soak};
+
+use serde_json::{Value, json};
+
+use crate::census::{Census, idle_app, replace_after, wait_node};
+use crate::operator::Operator;
+
+/// Longer than `replaceAfter` and all that comes before it.
+fn outage() -> Duration {
+    soak::paced(Duration::from_secs(20)).max(replace_after() + Duration::from_secs(1))
+}
+
+/// The only apiserver stands still, and goes on: nobody was replaced, containers are untouched, the node is Ready.
+pub fn the_only_apiserver_paused_replaces_nobody(form: StoreForm) {
+    during_an_outage(form, |world| world.pause(Part::Apiserver));
+}
+
+/// etcd has no leader for a while: the same.
+pub fn an_etcd_without_leader_replaces_nobody(form: StoreForm) {
+    during_an_outage(form, World::pause_etcd);
+}
+
+fn during_an_outage(form: StoreForm, begin: impl Fn(&World) -> Paused) {
+    let world = World::plan(form).pace(Pace::of_run()).simulate(4).start();
+    world.apply(&idle_app("calm", 10, "")).ok();
+    world.wait_ready("calm", 10);
+    let census = Census::of(&world, "calm").expect("the API answers");
+    let paused = begin(&world);
+    std::thread::sleep(outage());
+    paused.resume();
+    always("nobody is replaced", outage(), || match census.is_untouched(&world, "calm") {
+        // Right after the outage there may be no answer.
+        Err(why) if why.contains("was Census") => Err(why),
+        Ok(()) | Err(_) => Ok(()),
+    });
+    eventually("all nodes are Ready", SOON, || {
+        let nodes = world.list("nodes")?;
+        let ready = nodes.iter().filter(|node| condition(node, "Ready") == "True").count();
+        if ready == 5 { Ok(()) } else { Err(summary(&nodes)) }
+    });
+    census.must_be_untouched(&world, "calm");
+    world.wait_ready("calm", 10);
+    world.ctl(&["delete", "app/calm"]).ok();
+    world.wait_none("tasks");
+    world.end();
+}
+
+/// Most nodes vanish at once: they are NotReady and it is told why nothing is replaced; when they are back, nothing was.
+pub fn most_nodes_gone_at_once_are_not_replaced(form: StoreForm) {
+    let plan = World::plan(form).pace(Pace::of_run()).simulate(6).relayed(Part::Simulated);
+    let world = plan.start();
+    let operator = Operator::new(&world);
+    // So that those that vanish have all the Tasks.
+    operator.cordon("one", json!(true));
+    world.apply(&idle_app("calm", 14, "")).ok();
+    world.wait_ready("calm", 14);
+    operator.cordon("one", Value::Null);
+    let census = Census::of(&world, "calm").expect("the API answers");
+    world.link(Part::Simulated).cut();
+    eventually("six nodes are NotReady", SOON, || {
+        let nodes = world.list("nodes")?;
+        let away = nodes.iter().filter(|node| condition(node, "Ready") == "False").count();
+        if away == 6 { Ok(()) } else { Err(summary(&nodes)) }
+    });
+    wait_node(&world, "one", "True", SOON);
+    always("nothing is replaced", replace_after() * 2, || census.is_untouched(&world, "calm"));
+    let tasks = world.tasks_of("calm").expect("the API answers");
+    let told = summary(&tasks);
+    assert!(told.contains("6 of 7 nodes vanished at once"), "{told}");
+    world.link(Part::Simulated).heal();
+    eventually("all nodes are Ready", SOON, || {
+        let nodes = world.list("nodes")?;
+        let ready = nodes.iter().filter(|node| condition(node, "Ready") == "True").count();
+        if ready == 7 { Ok(()) } else { Err(summary(&nodes)) }
+    });
+    eventually("every Task is in reach", SOON, || {
+        let tasks = world.tasks_of("calm")?;
+        let away = tasks.iter().filter(|task| condition(task, "Reachable") == "False").count();
+        if away == 0 { Ok(()) } else { Err(summary(&tasks)) }
+    });
+    census.must_be_untouched(&world, "calm");
+    world.ctl(&["delete", "app/calm"]).ok();
+    world.wait_none("tasks");
+    world.end();
+}
