@@ -1,5 +1,6 @@
 //! A recording that is over: judged, kept in a folder, read again.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Write};
@@ -12,6 +13,9 @@ use super::tape::Era;
 use crate::history::answers::Operation;
 use crate::history::watched::Stream;
 use crate::history::{Fault, Run, Sighting, Violation, judge, log};
+
+/// Where the store keeps Tasks.
+const TASKS: &str = "/berth/berth.dev/tasks/";
 
 const PROCESSES: &str = "processes.jsonl";
 const ANSWERS: &str = "answers.jsonl";
@@ -57,7 +61,7 @@ impl Recording {
         let ends: Vec<u64> = starts.chain([u64::MAX]).collect();
         let runs = self.eras.iter().zip(ends).enumerate().map(|(number, (era, end))| Run {
             events: era.events.clone(),
-            processes: self.processes.iter().filter(|seen| seen.first < end).cloned().collect(),
+            processes: self.processes_of(number, end),
             answers: self.answers_of(number, end),
             watches: self.watches_of(number, end),
             faults: self.faults.clone(),
@@ -66,6 +70,19 @@ impl Recording {
         let violations = runs.flat_map(|run| judge(&run)).collect();
         let events = self.eras.iter().map(|era| era.events.len()).sum();
         Verdict { wrong: self.wrong.clone(), violations, events }
+    }
+
+    /// What ran in an era, of Tasks that it knows. A Task that a restored store lacks runs on for a while, as it was
+    /// told to in the era before; what no era knows belongs to all.
+    fn processes_of(&self, era: usize, end: u64) -> Vec<Sighting> {
+        let [_, _, ..] = &self.eras[..] else { return self.processes.clone() };
+        let known: Vec<HashSet<String>> = self.eras.iter().map(tasks).collect();
+        let belongs = |seen: &&Sighting| {
+            seen.first < end
+                && (known[era].contains(&seen.task) || !known.iter().any(|known| known.contains(&seen.task)))
+        };
+        let until = |seen: &Sighting| Sighting { last: seen.last.min(end), ..seen.clone() };
+        self.processes.iter().filter(belongs).map(until).collect()
     }
 
     /// Answers are held against the first history alone: what was acknowledged in it may be lost to a restored store,
@@ -121,6 +138,14 @@ impl Recording {
             seed: text(SEED).trim().parse().unwrap_or(0),
         })
     }
+}
+
+/// uids of the Tasks of an era.
+fn tasks(era: &Era) -> HashSet<String> {
+    let written = era.events.iter().filter(|event| event.key.starts_with(TASKS));
+    let jsons = written.filter_map(|event| event.now.as_ref()).map(|stored| &*stored.json);
+    let objects = jsons.filter_map(|json| serde_json::from_str::<serde_json::Value>(json).ok());
+    objects.filter_map(|object| Some(object["metadata"]["uid"].as_str()?.to_owned())).collect()
 }
 
 fn write_lines<T: Serialize>(path: &Path, items: &[T]) -> io::Result<()> {
@@ -180,6 +205,34 @@ mod tests {
             "end": {"over": 3071},
         });
         serde_json::from_value(stream).unwrap()
+    }
+
+    #[test]
+    fn a_process_belongs_to_the_eras_that_know_its_task() {
+        let task = |rev, uid: &str| {
+            let json = format!(r#"{{"metadata":{{"uid":"{uid}"}}}}"#).into();
+            let header = crate::history::Header::default();
+            let now = crate::history::Stored { create_rev: rev, version: 1, lease: 0, header, json };
+            Event { rev, at: 5, key: format!("{TASKS}default/{uid}"), now: Some(now) }
+        };
+        let seen = |uid: &str, first, last| Sighting { task: uid.into(), first, last, ..Sighting::default() };
+        let eras = vec![
+            Era { from: 0, events: vec![task(2, "old"), task(3, "late")] },
+            Era { from: 100, events: vec![task(2, "old"), task(3, "new")] },
+        ];
+        let processes = vec![
+            seen("old", 10, 150),
+            seen("late", 20, 130),
+            seen("new", 120, 140),
+            seen("strange", 110, 115),
+        ];
+        let recording = Recording { eras, processes, ..Recording::default() };
+        let of = |era, end| {
+            let told = |seen: Sighting| format!("{} {}-{}", seen.task, seen.first, seen.last);
+            recording.processes_of(era, end).into_iter().map(told).collect::<Vec<_>>()
+        };
+        assert_eq!(of(0, 100), ["old 10-100", "late 20-100"]);
+        assert_eq!(of(1, u64::MAX), ["old 10-150", "new 120-140", "strange 110-115"]);
     }
 
     #[test]
