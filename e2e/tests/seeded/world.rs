@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use berth_client::{BindItem, Client, Error, ObjectKey, Write};
+use berth_client::{BindItem, Client, Error, ObjectKey, Query, Write};
 use berth_e2e::history::content::all_of;
 use berth_e2e::history::{Event, Header, Run, Stored};
 use berth_e2e::load::Peer;
@@ -70,7 +70,14 @@ impl World {
     pub async fn node(&self, name: &str, cores: u32) -> Node {
         let node = json!({ "apiVersion": "berth.dev/v1", "kind": "Node", "metadata": { "name": name } });
         self.client.write(&Write::create_json(&node)).await.unwrap();
-        self.resize(&self.client, name, cores).await
+        let node = self.resize(&self.client, name, cores).await;
+        self.is_seen().await;
+        node
+    }
+
+    /// The first server sees all that was written: a Bind decides on what it sees.
+    async fn is_seen(&self) {
+        self.client.list_as::<Node>(&Query::of::<Node>()).await.unwrap();
     }
 
     /// The Node has so many cores now.
@@ -95,7 +102,9 @@ impl World {
             "apiVersion": "berth.dev/v1", "kind": "Task", "metadata": { "namespace": "default", "name": name },
             "spec": { "containers": [container] },
         });
-        self.client.write_as(&Write::create_json(&task)).await.unwrap()
+        let task = self.client.write_as(&Write::create_json(&task)).await.unwrap();
+        self.is_seen().await;
+        task
     }
 
     /// An App, as asked for.
@@ -112,12 +121,15 @@ impl World {
         let status = json!({ "status": { "phase": phase } });
         let meta = &task.metadata;
         let write = Write::patch_status::<Task>(&meta.namespace, &meta.name, status);
-        self.client.write_as(&write.by("node-agent")).await
+        let told = self.client.write_as(&write.by("node-agent")).await;
+        self.is_seen().await;
+        told
     }
 
     /// Deletes a Task.
     pub async fn delete(&self, task: &Task) {
         self.client.write(&Write::delete(&ObjectKey::to(task))).await.unwrap();
+        self.is_seen().await;
     }
 
     /// All that is known of what happened.
