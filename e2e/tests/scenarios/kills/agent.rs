@@ -72,6 +72,7 @@ impl Kills {
     /// Kills the agent when it comes by `place`.
     fn at(&mut self, place: &str) {
         let trigger = trigger(place);
+        self.fleet.make_room(&self.world);
         let order = format!("{place} kill\n");
         if let Trigger::Start = trigger {
             self.world.kill(Part::Agent);
@@ -91,6 +92,7 @@ impl Kills {
     fn at_random(&mut self) {
         let trigger =
             [Trigger::Grow, Trigger::Shrink, Trigger::End, Trigger::Bereave][self.chance.usize(..4)];
+        self.fleet.make_room(&self.world);
         self.pull(trigger);
         let moment = Duration::from_millis(self.chance.u64(..800));
         std::thread::park_timeout(moment);

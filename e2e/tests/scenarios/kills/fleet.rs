@@ -111,21 +111,21 @@ impl Fleet {
         }
     }
 
-    /// One Task more comes.
-    pub fn grow(&mut self, world: &World) {
-        if self.churn >= MOST {
-            self.scale(world, 1);
+    /// Leaves room for one Task to come and one to go. Called while nothing is armed: it waits for the agent.
+    pub fn make_room(&mut self, world: &World) {
+        if self.churn == 0 || self.churn >= MOST {
+            self.scale(world, MOST / 2);
             self.settles(world);
         }
+    }
+
+    /// One Task more comes.
+    pub fn grow(&mut self, world: &World) {
         self.scale(world, self.churn + 1);
     }
 
     /// One Task goes.
     pub fn shrink(&mut self, world: &World) {
-        if self.churn == 0 {
-            self.scale(world, 3);
-            self.settles(world);
-        }
         self.scale(world, self.churn - 1);
     }
 

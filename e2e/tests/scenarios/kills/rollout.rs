@@ -214,13 +214,17 @@ impl Rolling {
             Trigger::ControllersEnd => {
                 let before = self.hits(place);
                 self.arm(place, 1);
-                for part in self.running(Side::Controllers) {
-                    // Who leads falls on the way, who does not ends as it was told to.
-                    self.world.stop(part);
-                    self.world.begin(part);
+                let end = Instant::now() + LIMIT;
+                while self.hits(place) == before {
+                    assert!(Instant::now() < end, "nobody comes by {place}");
+                    // Who leads falls on the way, who does not ends as it was told to. For a moment nobody may lead.
+                    for part in self.running(Side::Controllers) {
+                        self.world.stop(part);
+                        self.world.begin(part);
+                    }
+                    soon(|| self.hits(place) > before);
                 }
                 Self::parts(Side::Controllers).into_iter().for_each(|part| self.world.arm(part, ""));
-                assert!(self.hits(place) > before, "nobody comes by {place}");
                 self.story.killed(place);
                 left.retain(|open| *open != place);
             }

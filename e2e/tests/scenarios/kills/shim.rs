@@ -46,6 +46,7 @@ pub fn a_killed_shim_is_noticed_and_nothing_runs_twice(form: StoreForm) {
 impl Kills {
     /// Kills whichever shim comes by `place` first.
     fn at(&mut self, place: &str) {
+        self.fleet.make_room(&self.world);
         let before = self.hits(place);
         self.story.killed(place);
         // Every shim that the agent starts reads the agent's orders.
