@@ -30,7 +30,7 @@ pub struct Floor {
 
 impl Default for Floor {
     fn default() -> Self {
-        Self { writes_per_second: 20.0, watch_events: 500 }
+        Self { writes_per_second: 10.0, watch_events: 300 }
     }
 }
 

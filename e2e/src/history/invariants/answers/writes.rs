@@ -211,7 +211,7 @@ impl<'a> Deed<'a> {
             return broken(format!("was asked when revision {floor} was known, and happened in {rev}"));
         }
         follows(write, was.map(|was| &was.tree), edition.now.as_ref().map(|now| &now.tree))
-            .or_else(|why| broken(why))
+            .or_else(broken)
     }
 }
 
