@@ -122,6 +122,11 @@ impl Cache {
         })
     }
 
+    /// The revision in which an object was removed, as far as the window goes back.
+    pub fn removed_in(&self, kind: KindId, entry: &Entry) -> Option<Rev> {
+        self.look(|state| state.kind(kind).window.removed(&entry.path, &entry.uid).map(Version::rev))
+    }
+
     /// The revision that is wholly applied.
     pub fn rev(&self) -> Rev {
         *self.reached.borrow()

@@ -88,6 +88,15 @@ impl Window {
         Some(self.events.range(first..))
     }
 
+    /// The version in which the object of a uid was removed from `path`; none when the window does not show that.
+    pub fn removed(&self, path: &str, uid: &str) -> Option<Version> {
+        let removal = self.events.iter().rev().find(|event| {
+            let entry = event.entry();
+            matches!(event.now, Now::Gone(_)) && *entry.path == *path && *entry.uid == *uid
+        });
+        removal.map(|event| event.version)
+    }
+
     /// The object at `path` as a group wrote it; none when the window does not show that.
     pub fn written_by(&self, path: &str, write_id: WriteId) -> Option<&Arc<Entry>> {
         self.events.iter().rev().find_map(|event| match &event.now {

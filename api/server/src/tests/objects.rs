@@ -1,10 +1,15 @@
 //! Laws of single objects: create, change, delete.
 
+use std::sync::Arc;
+
+use berth_proto::v1::ListRequest;
 use berth_proto::v1::write::Verb;
+use berth_store::{EmbeddedStore, Store};
 use berth_types::Reason;
 use serde_json::{Value, json};
 
-use super::{api, app, task, version, write};
+use super::faulty::Faulty;
+use super::{api, app, beside, key, task, version, write};
 
 #[tokio::test]
 async fn a_created_object_has_what_the_server_gives_it_and_reads_back() {
@@ -251,4 +256,30 @@ async fn every_change_of_a_leases_holder_starts_an_epoch_and_nothing_else_does()
     }
     let gone = api.delete("Lease", path).await.unwrap();
     assert_eq!(epoch().await, rev(&gone));
+}
+
+#[tokio::test]
+async fn a_removal_whose_answer_was_lost_is_told_in_the_version_in_which_it_happened() {
+    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::memory());
+    let (plain, faulty) = (beside(store.clone()).await, beside(Faulty::over(store, 7)).await);
+    for _ in 0..100 {
+        plain.create("App", "a", app(1)).await.unwrap();
+        let before = plain
+            .list(ListRequest { kind: key("App", "").kind, ..Default::default() })
+            .await
+            .unwrap()
+            .resource_version;
+        let Ok(gone) = faulty.delete("App", "a").await else {
+            plain.delete("App", "a").await.ok();
+            continue;
+        };
+        let after = plain
+            .list(ListRequest { kind: key("App", "").kind, ..Default::default() })
+            .await
+            .unwrap()
+            .resource_version;
+        let number = |version: &str| version.parse::<u64>().unwrap();
+        let told = number(&version(&gone));
+        assert!(number(&before) < told && told <= number(&after), "{before} < {told} <= {after}");
+    }
 }

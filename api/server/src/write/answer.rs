@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::plan::{After, Plan};
 use super::{Joint, Request, Writer};
+use crate::cache::Entry;
 use crate::encoded::Served;
 use crate::refuse::Answer;
 use crate::version::Version;
@@ -42,11 +43,19 @@ impl Writer {
             // A removal leaves no mark of who made it; that it is gone is what was asked.
             After::Gone(entry) => {
                 let here = self.cache.get(request.kind, &request.path);
-                here.is_none_or(|here| here.uid != entry.uid).then(|| entry.served.json().clone())
+                here.is_none_or(|here| here.uid != entry.uid).then(|| self.removed(request, entry, rev))
             }
             After::Unchanged(entry) => Some(entry.served.json().clone()),
         });
         Ok(found.collect())
+    }
+}
+
+impl Writer {
+    /// An object that is gone, in the version of its removal: at the latest that of `rev`, where it was found gone.
+    fn removed(&self, request: &Request, entry: &Entry, rev: Rev) -> Bytes {
+        let removed_in = self.cache.removed_in(request.kind, entry);
+        entry.served.at(Version::all_of(removed_in.unwrap_or(rev)))
     }
 }
 

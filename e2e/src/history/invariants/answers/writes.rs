@@ -210,8 +210,7 @@ impl<'a> Deed<'a> {
         if rev <= floor {
             return broken(format!("was asked when revision {floor} was known, and happened in {rev}"));
         }
-        follows(write, was.map(|was| &was.tree), edition.now.as_ref().map(|now| &now.tree))
-            .or_else(broken)
+        follows(write, was.map(|was| &was.tree), edition.now.as_ref().map(|now| &now.tree)).or_else(broken)
     }
 }
 
