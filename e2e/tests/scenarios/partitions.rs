@@ -140,7 +140,8 @@ pub fn one_way_cuts_and_a_black_hole_are_noticed_and_healed(form: StoreForm) {
     let link = world.link(Part::Agent);
     // Silence, the agent's missed answers, a connection's pings: none is longer than this, on a busy machine neither.
     let noticed = Duration::from_secs(10) + soak::paced(Duration::from_secs(30));
-    let faults: [(&str, &dyn Fn(), &[Way]); 3] = [
+    type Begun<'a> = (&'a str, &'a dyn Fn(), &'a [Way]);
+    let faults: [Begun<'_>; 3] = [
         ("nothing reaches the server", &|| link.swallow_one_way(Way::ToServer), &[Way::ToServer]),
         ("nothing reaches the agent", &|| link.swallow_one_way(Way::FromServer), &[Way::FromServer]),
         ("a black hole", &|| link.swallow(), &[Way::ToServer]),

@@ -259,9 +259,10 @@ impl Rolling {
         let current = &status["currentRevision"];
         let count = |field: &str| status[field].as_u64().unwrap_or(0);
         let counts = ["replicas", "updatedReplicas", "readyReplicas", "availableReplicas"].map(count);
+        let version = self.version.to_string();
         let is_new = |task: &&Value| {
             let env = &task["spec"]["containers"][0]["env"][0]["value"];
-            *env == self.version.to_string() && task["spec"]["revision"] == *current
+            *env == *version && task["spec"]["revision"] == *current
         };
         let new = tasks.iter().filter(is_new).count();
         let over = status["observedGeneration"] == app["metadata"]["generation"]
