@@ -311,6 +311,26 @@ impl World {
         false
     }
 
+    /// Waits until a part has ended by itself with an error, as one does that cannot go on; whether it has within
+    /// `limit`. Then it may be started again.
+    ///
+    /// # Panics
+    /// When it ended well or by a signal.
+    pub fn gives_up(&mut self, part: Part, limit: Duration) -> bool {
+        let end = Instant::now() + limit;
+        while Instant::now() < end {
+            let Some(process) = self.parts.get_mut(&part) else { return false };
+            if let Some(status) = process.ended() {
+                let failed = status.code().is_some_and(|code| code != 0);
+                assert!(failed, "{} ended with {status}: {}", part.name(), process.output());
+                self.parts.remove(&part);
+                return true;
+            }
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        false
+    }
+
     /// Asks a part to end.
     pub fn stop(&mut self, part: Part) {
         self.parts.remove(&part).unwrap_or_else(|| panic!("{} runs", part.name())).stop();

@@ -42,7 +42,7 @@ pub fn an_older_snapshot_is_restored(form: StoreForm) {
             supervise(&mut world, part, &known);
             continue;
         }
-        assert!(world.falls(part, SOON), "{part:?} does not notice the other history");
+        assert!(world.gives_up(part, SOON), "{part:?} does not notice the other history");
         world.begin(part);
     }
     world.wait_for_node();
@@ -64,7 +64,7 @@ pub fn an_older_snapshot_is_restored(form: StoreForm) {
 
 /// The part ends by itself and is started again.
 fn supervise(world: &mut World, part: Part, known: &Containers) {
-    assert!(world.falls(part, SOON), "{part:?} does not hear of the other history");
+    assert!(world.gives_up(part, SOON), "{part:?} does not hear of the other history");
     known.untouched(world).expect("no container notices");
     world.begin(part);
 }
