@@ -91,7 +91,7 @@ impl Liveness {
 /// etcd counts the life of its leases in whole seconds, and gives none less than two.
 pub fn fits_etcd(timing: &Timing, faults: &mut Vec<String>) {
     let ttl = timing.server_ttl.as_millis();
-    if ttl < 2000 || ttl % 1000 != 0 {
+    if ttl < 2000 || !ttl.is_multiple_of(1000) {
         faults
             .push(format!("liveness.serverTtlMillis: must be whole seconds, at least 2, on etcd, got {ttl}"));
     }
