@@ -20,7 +20,7 @@ pub fn an_etcd_at_its_quota_is_read_and_comes_back(form: StoreForm) {
     let containers = Containers::of(&world, &world.wait_ready("steady", 2));
     let api = Api::of(&world);
     api.create("early").expect("there is room");
-    fill(&world);
+    fill(&api);
     let full = eventually("writes are refused", SOON, || match api.create("late") {
         Err(status) if status.reason == Reason::StorageFull => Ok(status),
         other => Err(format!("{other:?}")),
@@ -59,13 +59,12 @@ pub fn an_etcd_at_its_quota_is_read_and_comes_back(form: StoreForm) {
     world.end();
 }
 
-/// Writes past the API until etcd takes no more.
-fn fill(world: &World) {
-    let etcd = world.etcd().expect("a world on etcd");
-    let value = "x".repeat(100_000);
-    for n in 0..1_000 {
-        if etcd.ctl(&["put", &format!("/elsewhere/{}", n % 5), &value]).is_err() {
-            return;
+/// Writes one object until etcd takes no more.
+fn fill(api: &Api) {
+    for number in 0..1_000 {
+        match api.rewrite("early", number, 150_000) {
+            Err(status) if status.reason == Reason::StorageFull => return,
+            Err(_) | Ok(()) => {}
         }
     }
     panic!("etcd is never full");

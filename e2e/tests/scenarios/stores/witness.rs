@@ -69,6 +69,20 @@ impl Api {
         answer.map(drop).map_err(|status| berth_proto::from_grpc(&status))
     }
 
+    /// Gives an object another large annotation: the store grows by its history alone.
+    pub fn rewrite(&self, name: &str, number: usize, bytes: usize) -> Result<(), Status> {
+        let text = format!("{number} {}", "x".repeat(bytes));
+        let patch = json!({"metadata": {"annotations": {"example.org/large": text}}});
+        let write = wire::Write {
+            json: patch.to_string().into(),
+            key: Some(wire::ObjectKey { kind: kind(), namespace: "default".into(), name: name.into() }),
+            ..wire::Write::default()
+        };
+        let mut raw = self.raw.clone();
+        let answer = self.runtime.block_on(async { raw.patch(write).await });
+        answer.map(drop).map_err(|status| berth_proto::from_grpc(&status))
+    }
+
     /// Deletes an object.
     pub fn delete(&self, name: &str) -> Result<(), Status> {
         let write = wire::Write {
