@@ -8,8 +8,8 @@ use super::*;
 const UID: &str = "0123456789abcdef0123456789abcdef";
 
 fn app(version: &str, tasks_created: i64) -> App {
-    let mut app = App::default();
-    app.metadata = ObjectMeta { uid: UID.into(), ..ObjectMeta::named("default", "web") };
+    let metadata = ObjectMeta { uid: UID.into(), ..ObjectMeta::named("default", "web") };
+    let mut app = App { metadata, ..App::default() };
     app.metadata.resource_version = version.into();
     app.spec.template.spec.containers = vec![Container { name: "main".into(), ..Container::default() }];
     app.status.tasks_created = tasks_created;
@@ -17,8 +17,8 @@ fn app(version: &str, tasks_created: i64) -> App {
 }
 
 fn task(version: &str) -> Task {
-    let mut task = Task::default();
-    task.metadata = ObjectMeta { uid: "t".into(), ..ObjectMeta::named("default", "web-0") };
+    let metadata = ObjectMeta { uid: "t".into(), ..ObjectMeta::named("default", "web-0") };
+    let mut task = Task { metadata, ..Task::default() };
     task.metadata.resource_version = version.into();
     task.metadata.owner_references =
         vec![OwnerReference { uid: UID.into(), controller: Some(true), ..OwnerReference::default() }];
