@@ -263,7 +263,7 @@ async fn a_removal_whose_answer_was_lost_is_told_in_the_version_in_which_it_happ
     let store: Arc<dyn Store> = Arc::new(EmbeddedStore::memory());
     let (plain, faulty) = (beside(store.clone()).await, beside(Faulty::over(store, 7)).await);
     for _ in 0..100 {
-        plain.create("App", "a", app(1)).await.ok();
+        plain.create("App", "a", app(1)).await.unwrap();
         let Ok(gone) = faulty.delete("App", "a").await else {
             plain.delete("App", "a").await.ok();
             continue;

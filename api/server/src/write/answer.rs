@@ -1,14 +1,14 @@
 //! What the caller of a write is told: the object as it is now.
 
 use berth_failpoint::seeded_bug;
-use berth_store::{Rev, Write, WriteId};
+use berth_store::{Rev, StoreError, Write, WriteId};
 use bytes::Bytes;
 
 use super::plan::{After, Plan};
 use super::{Joint, Request, Writer};
 use crate::cache::Entry;
 use crate::encoded::Served;
-use crate::refuse::Answer;
+use crate::refuse::{self, Answer};
 use crate::version::Version;
 
 impl Writer {
@@ -29,7 +29,8 @@ impl Writer {
         .collect()
     }
 
-    /// After an outcome that no key shows any more: whether the history tells that the group happened.
+    /// After an outcome that no key shows any more: whether the history tells that the group happened. Where nobody
+    /// can tell, that is the answer.
     pub(super) async fn happened(
         &self,
         requests: &[Request],
@@ -39,15 +40,25 @@ impl Writer {
     ) -> Answer<Option<Vec<Bytes>>> {
         self.cache.await_rev(rev).await?;
         let found = requests.iter().zip(&joint.plans).map(|(request, plan)| match &plan.after {
-            After::Stored(_) => self.cache.written_by(request.kind, &request.path, write_id),
-            // A removal leaves no mark of who made it; that it is gone is what was asked.
-            After::Gone(entry) => {
-                let here = self.cache.get(request.kind, &request.path);
-                here.is_none_or(|here| here.uid != entry.uid).then(|| self.removed(request, entry, rev))
-            }
-            After::Unchanged(entry) => Some(entry.served.json().clone()),
+            After::Stored(_) => Ok(self.cache.written_by(request.kind, &request.path, write_id)),
+            After::Gone(entry) => self.found_gone(request, entry, rev),
+            After::Unchanged(entry) => Ok(Some(entry.served.json().clone())),
         });
-        Ok(found.collect())
+        found.collect()
+    }
+
+    /// A removal leaves no mark of who made it. That nothing is there is what was asked; where another object of the
+    /// name is, the one that was meant may have been gone before anybody asked.
+    fn found_gone(&self, request: &Request, entry: &Entry, rev: Rev) -> Answer<Option<Bytes>> {
+        match self.cache.get(request.kind, &request.path) {
+            None => Ok(Some(self.removed(request, entry, rev))),
+            Some(here) if here.uid == entry.uid => Ok(None),
+            Some(_) => {
+                let name = &request.name;
+                let why = format!("whether this removed `{name}`, or another before it, nobody can tell");
+                Err(refuse::store(&StoreError::Unknown(why)))
+            }
+        }
     }
 }
 
