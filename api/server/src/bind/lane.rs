@@ -27,6 +27,17 @@ pub struct Work {
     pub fence: Option<Fence>,
     /// Own binds that the cache may not show yet.
     pub own: Vec<Own>,
+    /// What is decided on.
+    pub view: View,
+}
+
+/// How new what is decided on is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum View {
+    /// As the cache is: good enough to admit, for the store checks; a refusal would be nobody's word but ours.
+    Cached,
+    /// At least as new as the call.
+    Current,
 }
 
 impl Work {
@@ -53,12 +64,36 @@ impl Work {
         // A version that never comes is refused below, for it is not the Node's.
         let _ = cache.await_rev(decided_on).await;
         let Decision { admitted, settled, group } = cache.look(|state| self.sight(state).decide(items));
+        let doubted = self.tell(settled);
+        let mut again = if admitted.is_empty() { Vec::new() } else { self.send(admitted, group).await };
+        again.extend(self.look_again(doubted).await);
+        again
+    }
+
+    /// Answers what is settled; those that only an older view refuses.
+    fn tell(&self, settled: Vec<(Item, refuse::Answer<bytes::Bytes>)>) -> Vec<Item> {
+        let mut doubted = Vec::new();
         for (item, ended) in settled {
-            answer(item, ended);
+            match (&ended, self.view) {
+                (Err(_), View::Cached) => doubted.push(item),
+                (Err(_), View::Current) | (Ok(_), _) => answer(item, ended),
+            }
         }
-        if admitted.is_empty() {
-            return Vec::new();
+        doubted
+    }
+
+    /// The items again, once the cache has what the store had when they were refused.
+    async fn look_again(&mut self, doubted: Vec<Item>) -> Vec<Item> {
+        if doubted.is_empty() {
+            return doubted;
         }
+        self.view = View::Current;
+        let current = self.writer.cache.refresh().await;
+        or_refused(current, doubted)
+    }
+
+    /// Sends what is admitted; what must be decided anew.
+    async fn send(&mut self, admitted: Vec<Admitted>, group: Group) -> Vec<Item> {
         let author = write::author("bind", self.fence.as_ref());
         berth_failpoint::reach("server.bind.admitted");
         match self.writer.committer.submit(group.clone(), &author).await {
@@ -130,16 +165,8 @@ impl Work {
 
     /// The items again, once the cache has `rev`.
     async fn seen_at(&self, rev: Rev, admitted: Vec<Admitted>) -> Vec<Item> {
-        let items = admitted.into_iter().map(|one| one.item);
-        match self.writer.cache.await_rev(rev).await {
-            Ok(()) => items.collect(),
-            Err(why) => {
-                for item in items {
-                    answer(item, Err(why.clone()));
-                }
-                Vec::new()
-            }
-        }
+        let seen = self.writer.cache.await_rev(rev).await;
+        or_refused(seen, admitted.into_iter().map(|one| one.item).collect())
     }
 
     /// After an outcome that stayed unknown: writes the ledger, so that the group, wherever it still is, can no longer
@@ -171,6 +198,15 @@ impl Work {
             }
         }
     }
+}
+
+/// The items, or none when the cache did not come so far: each is told why.
+fn or_refused(seen: refuse::Answer<()>, items: Vec<Item>) -> Vec<Item> {
+    let Err(why) = seen else { return items };
+    for item in items {
+        answer(item, Err(why.clone()));
+    }
+    Vec::new()
 }
 
 /// Nobody waits any more when the call was given up.

@@ -190,7 +190,12 @@ fn go_on(writer: &Writer, lanes: &mut HashMap<String, Lane>, running: &mut Runni
         items.extend(lane.waiting.pop_front());
     }
     lane.busy = true;
-    let work =
-        lane::Work { writer: writer.clone(), node: node.clone(), fence, own: std::mem::take(&mut lane.own) };
+    let work = lane::Work {
+        writer: writer.clone(),
+        node: node.clone(),
+        fence,
+        own: std::mem::take(&mut lane.own),
+        view: lane::View::Cached,
+    };
     running.push(async move { (node, work.carry_out(items).await) }.boxed());
 }

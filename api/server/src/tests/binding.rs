@@ -89,6 +89,18 @@ async fn items_are_admitted_in_order_and_a_refusal_says_what_was_free() {
 }
 
 #[tokio::test]
+async fn a_server_that_lags_looks_again_before_it_refuses() {
+    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::memory());
+    let (prompt, late) = (beside(store.clone()).await, beside(Faulty::slow(store)).await);
+    let node = prompt.node("n1", 1).await;
+    let first = prompt.create("Task", "web-0", task()).await.unwrap();
+    assert_eq!(messages(&late.bind(vec![item(&first, &node, 31000)]).await), ["bound"]);
+    prompt.patch_status("Task", "web-0", json!({"phase": "Failed"})).await.unwrap();
+    let next = prompt.create("Task", "web-1", task()).await.unwrap();
+    assert_eq!(messages(&late.bind(vec![item(&next, &node, 31000)]).await), ["bound"]);
+}
+
+#[tokio::test]
 async fn a_stale_decision_is_refused() {
     let api = api().await;
     let stale = api.node("n1", 2).await;
