@@ -1,4 +1,4 @@
-//! `ctl version`.
+//! `ctl version`: which versions these are, and what is wrong with the server, if anything is.
 
 use serde_json::{Value, json};
 
@@ -27,6 +27,7 @@ pub async fn run(api: impl FnOnce() -> Result<Api, Failure>, task: Version) -> R
                 let (version, cluster, store) = (&server["version"], &server["clusterUid"], &server["store"]);
                 let of = format!("cluster {}, store {}", text(cluster), text(store));
                 print::line(&format!("server  {}   ({of})", text(version)));
+                troubles(&server["health"]).iter().for_each(|trouble| print::line(trouble));
             }
         }
     }
@@ -37,7 +38,10 @@ async fn server(api: impl FnOnce() -> Result<Api, Failure>) -> Result<Value, Fai
     let api = api()?;
     let found = api.client.version().await;
     let found = found.map_err(|error| api.failed("could not ask the server for its version", &error))?;
+    let health = api.client.health().await;
+    let health = health.map_err(|error| api.failed("could not ask the server for its health", &error))?;
     Ok(json!({
+        "health": {"ready": health.ready, "writable": health.writable, "faults": health.faults},
         "version": found.version,
         "clusterUid": found.cluster_uid,
         "serverId": found.server_id,
@@ -45,6 +49,35 @@ async fn server(api: impl FnOnce() -> Result<Api, Failure>) -> Result<Value, Fai
     }))
 }
 
+/// What a server cannot do just now, and why: a line each.
+fn troubles(health: &Value) -> Vec<String> {
+    let cannot = match (&health["ready"], &health["writable"]) {
+        (Value::Bool(true), Value::Bool(true)) => return Vec::new(),
+        (Value::Bool(true), _) => "takes no writes",
+        _ => "answers no current reads and takes no writes",
+    };
+    let faults = health["faults"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let why = faults.iter().map(|fault| format!("        {}", text(fault)));
+    std::iter::once(format!("        it {cannot}:")).chain(why).collect()
+}
+
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or("unknown")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_says_what_it_cannot_do_and_why() {
+        let told = |ready, writable| {
+            let health =
+                json!({"ready": ready, "writable": writable, "faults": ["etcd is full; compact it"]});
+            troubles(&health).join("\n")
+        };
+        assert_eq!(told(true, true), "");
+        assert_eq!(told(true, false), "        it takes no writes:\n        etcd is full; compact it");
+        assert!(told(false, false).contains("it answers no current reads and takes no writes:"));
+    }
 }
