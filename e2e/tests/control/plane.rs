@@ -61,6 +61,13 @@ impl Plane {
         self.store.clone()
     }
 
+    /// Compacts the store up to now, once that is recorded.
+    pub async fn compact(&self) {
+        let now = self.store.current_rev().await.unwrap();
+        self.recorded.as_ref().expect("a plane is recorded until it is judged").reaches(now);
+        self.store.compact(now).await.unwrap();
+    }
+
     /// Starts an apiserver and waits until it serves.
     pub async fn apiserver(&self, name: &str) -> Apiserver {
         self.apiserver_over(name, self.store(), berth_server::Options::default()).await

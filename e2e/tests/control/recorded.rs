@@ -7,17 +7,19 @@ use std::thread::JoinHandle;
 use berth_e2e::record::{
     Listing, RawChange, RawValue, Recorder, Recording, Source, Tape, Verdict, differences,
 };
-use berth_store::{At, Change, Kv, Store};
+use berth_store::{At, Change, Kv, Rev, Store};
 use tokio::sync::oneshot;
 use tokio_stream::StreamExt;
+
+use crate::plane::LIMIT;
 
 const START: &[u8] = &[0];
 const END: &[u8] = &[u8::MAX];
 
 /// Records one plane.
 pub enum Recorded {
-    /// A store of this process: what tells the recorder to end, and what it found.
-    Own(oneshot::Sender<()>, JoinHandle<Recording>),
+    /// A store of this process: what is recorded, what tells the recorder to end, and what it found.
+    Own(Arc<Tape>, oneshot::Sender<()>, JoinHandle<Recording>),
     /// An etcd.
     Etcd(Recorder),
 }
@@ -25,10 +27,12 @@ pub enum Recorded {
 impl Recorded {
     /// Records a store that nothing was written to yet.
     pub fn own(store: Arc<dyn Store>, folder: &Path) -> Self {
-        let tape = Tape::new(folder).unwrap();
+        let tape = Arc::new(Tape::new(folder).unwrap());
         let (end, ended) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        Self::Own(end, std::thread::spawn(move || runtime.block_on(follow(&*store, &tape, ended))))
+        let written = tape.clone();
+        let thread = std::thread::spawn(move || runtime.block_on(follow(&*store, &written, ended)));
+        Self::Own(tape, end, thread)
     }
 
     /// Records an etcd that nothing was written to yet.
@@ -36,10 +40,19 @@ impl Recorded {
         Self::Etcd(Recorder::start(folder, folder, Source::Etcd(urls)))
     }
 
+    /// Waits until `rev` is recorded: what is compacted before can never be.
+    pub fn reaches(&self, rev: Rev) {
+        let tape = match self {
+            Self::Own(tape, ..) => tape,
+            Self::Etcd(recorder) => recorder.tape(),
+        };
+        tape.wait_for(rev, LIMIT).expect("the recorder follows");
+    }
+
     /// Ends it, with what is to be said.
     pub fn judge(self) -> Verdict {
         let recording = match self {
-            Self::Own(end, thread) => {
+            Self::Own(_, end, thread) => {
                 end.send(()).expect("it waits for that");
                 thread.join().unwrap()
             }

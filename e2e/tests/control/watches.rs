@@ -137,8 +137,7 @@ async fn cut_across_a_compaction(plane: Plane) {
         cut.send_replace(true);
         writer.write(&Write::delete(&ObjectKey::of::<Event>("default", "e-0"))).await.unwrap();
         write(&writer, (0..5).map(|n| format!("e-{n}")), round).await;
-        let store = plane.store();
-        store.compact(store.current_rev().await.unwrap()).await.unwrap();
+        plane.compact().await;
         write(&writer, (3..8).map(|n| format!("e-{n}")), "after").await;
         cut.send_replace(false);
         assert!(
