@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
 
@@ -87,10 +87,17 @@ pub fn scenario(name: &str, run: impl FnOnce()) {
     append(&json!({ "scenario": name, "counted": "begun", "count": 1 }));
     let ended = catch_unwind(AssertUnwindSafe(run));
     let (how, seconds) = (if ended.is_ok() { "passed" } else { "failed" }, start.elapsed().as_secs());
-    append(&json!({ "scenario": name, "counted": how, "count": 1, "seed": seed(), "seconds": seconds }));
+    append(&json!({
+        "scenario": name, "counted": how, "count": 1, "seed": seed(), "seconds": seconds, "ended": unix_time()
+    }));
     if let Err(panic) = ended {
         resume_unwind(panic);
     }
+}
+
+/// Seconds since 1970, for the table's reader.
+fn unix_time() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// Several processes write one file: a line is one write.
