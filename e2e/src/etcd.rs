@@ -153,14 +153,19 @@ impl Etcd {
         answer["header"]["revision"].as_i64().expect("an answer has a revision")
     }
 
-    /// What an operator does about NOSPACE: compacts, defragments every member, disarms the alarm.
-    pub fn make_space(&self) {
+    /// Forgets all revisions but the newest; who has not seen them never will.
+    pub fn compact(&self) {
         let revision = self.revision();
         if let Some(tape) = &self.tape {
             tape.wait_for(revision, SOON).expect("the recorder comes to what is compacted");
         }
         let revision = revision.to_string();
         self.ctl_at(&self.url(), &["compaction", "--physical", &revision]).expect("compaction");
+    }
+
+    /// What an operator does about NOSPACE: compacts, defragments every member, disarms the alarm.
+    pub fn make_space(&self) {
+        self.compact();
         for url in self.urls() {
             self.ctl_at(&url, &["defrag", "--command-timeout", "60s"]).expect("defragmentation");
         }

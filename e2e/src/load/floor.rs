@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::history::answers::{Asked, Operation, Told};
 use crate::history::evidence::Fault;
-use crate::history::watched::Stream;
+use crate::history::watched::{End, Stream};
 
 /// Everything that a load noted. Times are nanoseconds of the machine's monotonic clock.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +43,12 @@ pub struct Measured {
     pub quiet: Duration,
     /// Events that watchers were told.
     pub watch_events: usize,
+    /// Operations that were under way while a fault was in force.
+    pub in_faults: usize,
+    /// Writes of unknown outcome.
+    pub unknown: usize,
+    /// Streams that were told that events are lost to them.
+    pub expired: usize,
 }
 
 impl Records {
@@ -55,11 +61,20 @@ impl Records {
             matches!((&done.asked, &done.told), (Asked::Write(_), Told::Object(_)))
                 && !in_trouble(done.returned)
         });
+        let met = |done: &&Operation| {
+            troubled.iter().any(|(from, until)| done.invoked < *until && done.returned > *from)
+        };
+        let unknown =
+            |done: &&Operation| matches!((&done.asked, &done.told), (Asked::Write(_), Told::Unknown(_)));
+        let expired = self.watches.iter().filter(|stream| matches!(stream.end, End::Expired(_)));
         let messages = self.watches.iter().flat_map(|stream| &stream.got);
         Measured {
             writes: acknowledged.count(),
             quiet: Duration::from_nanos((self.until - self.from).saturating_sub(lost)),
             watch_events: messages.map(|message| message.events.len()).sum(),
+            in_faults: self.answers.iter().filter(met).count(),
+            unknown: self.answers.iter().filter(unknown).count(),
+            expired: expired.count(),
         }
     }
 }
@@ -83,6 +98,17 @@ fn troubled(faults: &[Fault], from: u64, until: u64) -> Vec<(u64, u64)> {
 }
 
 impl Measured {
+    /// Fails the run unless the faults left clients without an answer, so that there is something to judge of them.
+    ///
+    /// # Panics
+    /// When every write had its answer.
+    pub fn must_have_lost_answers(&self) {
+        assert!(
+            self.in_faults > 0 && self.unknown > 0,
+            "INVALID: no answer was lost to the faults: {self:?}"
+        );
+    }
+
     /// Whether that is enough; else, what was missing.
     pub fn reaches(&self, floor: &Floor) -> Result<(), String> {
         let (writes, quiet) = (self.writes, self.quiet);
@@ -125,7 +151,8 @@ mod tests {
             atomic: None,
         };
         let asked = Asked::Write(write);
-        Operation { client: "a".into(), number: 1, server: "s".into(), asked, invoked: 0, returned, told }
+        let invoked = returned - SECOND / 20;
+        Operation { client: "a".into(), number: 1, server: "s".into(), asked, invoked, returned, told }
     }
 
     /// One write each tenth of a second for ten seconds, every other one refused.
@@ -152,6 +179,23 @@ mod tests {
             let measured = records().measure(&faults);
             assert_eq!((measured.writes, measured.quiet.as_secs()), (writes, seconds), "{faults:?}");
         }
+    }
+
+    #[test]
+    fn what_was_under_way_in_a_fault_and_lost_its_answer_is_counted() {
+        let counted = |fault| {
+            let measured = records().measure(&[fault]);
+            (measured.in_faults, measured.unknown)
+        };
+        assert_eq!(counted(fault(2, Some(3))), (10, 50));
+        assert_eq!(counted(fault(20, None)), (0, 50));
+        let lost = |records: Records| {
+            let measured = records.measure(&[fault(2, Some(3))]);
+            std::panic::catch_unwind(|| measured.must_have_lost_answers()).is_ok()
+        };
+        let mut answered = records();
+        answered.answers.retain(|done| matches!(done.told, Told::Object(_)));
+        assert_eq!((lost(records()), lost(answered)), (true, false));
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub use wire::{APP, Failure, Kind, NODE, Peer, REVISION, Sure, TASK};
 use crate::World;
 use crate::history::answers::Operation;
 use crate::history::watched::Stream;
-use crate::monotonic;
+use crate::{monotonic, soak};
 use client::Client;
 use watcher::Watcher;
 
@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Pressure {
     /// The namespace that it keeps to; made when it is not there.
     pub namespace: String,
-    /// Clients that do one thing after the other.
+    /// Clients that do one thing after the other. Every other one gives a call up soon.
     pub clients: usize,
     /// How often each of them begins one.
     pub every: Duration,
@@ -83,16 +83,19 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts the usual load on a world's servers.
-    pub fn start(world: &World, seed: u64) -> Self {
-        Self::with(world, seed, Pressure::default())
+    /// Starts the usual load on a world's servers, its chance begun where the run's is.
+    ///
+    /// # Panics
+    /// When no server takes its namespace within 30 s.
+    pub fn start(world: &World) -> Self {
+        Self::with(world, Pressure::default())
     }
 
     /// Starts a load on a world's servers.
     ///
     /// # Panics
     /// When no server takes its namespace within 30 s.
-    pub fn with(world: &World, seed: u64, pressure: Pressure) -> Self {
+    pub fn with(world: &World, pressure: Pressure) -> Self {
         let servers: Vec<String> = world.servers().split(',').map(str::to_string).collect();
         let (stop, stopped) = watch::channel(false);
         let floor = pressure.floor;
@@ -104,7 +107,7 @@ impl Load {
                 make_namespace(&peers, &pressure.namespace).await?;
                 // Nobody listens any more when the test has failed meanwhile.
                 let _ = ready.send(());
-                run(peers, seed, pressure, stopped).await
+                run(peers, pressure, stopped).await
             })
         });
         let load = Self { stop, thread: Some(thread), floor };
@@ -121,7 +124,7 @@ impl Load {
     ///
     /// # Panics
     /// When the load was below its floor: a run without load proves nothing.
-    pub fn finish(self, world: &mut World) -> Measured {
+    pub fn end(self, world: &mut World) -> Measured {
         let floor = self.floor;
         let records = self.join().unwrap_or_else(|why| panic!("INVALID: {why}"));
         let measured = records.measure(&world.faults().all());
@@ -149,12 +152,12 @@ impl Drop for Load {
 
 async fn run(
     peers: Vec<Peer>,
-    seed: u64,
     pressure: Pressure,
     stopped: watch::Receiver<bool>,
 ) -> Result<Records, String> {
     let from = monotonic::now();
-    let mut chance = fastrand::Rng::with_seed(seed);
+    let mut chance = fastrand::Rng::with_seed(soak::seed());
+    let hasty: Vec<Peer> = peers.iter().map(|peer| peer.clone().hasty()).collect();
     let (phase, phases) = watch::channel(Phase::Working);
     let mut watchers: JoinSet<Vec<Stream>> = JoinSet::new();
     for watch in pressure.watches.clone() {
@@ -163,6 +166,7 @@ async fn run(
     }
     let mut clients: JoinSet<Vec<Operation>> = JoinSet::new();
     for number in 0..pressure.clients {
+        let peers = if number % 2 == 0 { &peers } else { &hasty };
         let client = Client::new(&format!("load-{number}"), peers.clone(), number, &pressure.namespace);
         clients.spawn(work(client, chance.fork(), pressure.every, stopped.clone()));
     }

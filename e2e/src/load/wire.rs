@@ -14,8 +14,9 @@ use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 
-/// How long an answer is waited for.
+/// How long an answer is waited for, and by those in haste.
 const PATIENCE: Duration = Duration::from_secs(5);
+const HASTE: Duration = Duration::from_secs(1);
 /// Silence of a connection after which its peer is asked for a sign of life, and how long that may take.
 const SILENCE: Duration = Duration::from_secs(2);
 /// The most bytes of a message.
@@ -83,6 +84,7 @@ pub struct Peer {
     /// Its address.
     pub name: String,
     api: ResourcesClient<Channel>,
+    patience: Duration,
 }
 
 impl Peer {
@@ -104,14 +106,19 @@ impl Peer {
             .keep_alive_while_idle(true)
             .connect_with_connector_lazy(connect);
         let api = ResourcesClient::new(channel).max_decoding_message_size(LARGEST);
-        Self { name: address.into(), api }
+        Self { name: address.into(), api, patience: PATIENCE }
+    }
+
+    /// The same server, asked by somebody who soon gives a call up.
+    pub fn hasty(self) -> Self {
+        Self { patience: HASTE, ..self }
     }
 
     /// Carries one write out; the object then.
     pub async fn write(&self, verb: wire::write::Verb, write: wire::Write) -> Result<Value, Failure> {
         use wire::write::Verb;
         let mut api = self.api.clone();
-        let answered = timed(async move {
+        let answered = timed(self.patience, async move {
             match verb {
                 Verb::Create => api.create(write).await,
                 Verb::Update => api.update(write).await,
@@ -128,7 +135,7 @@ impl Peer {
     /// Carries many writes out; what became of each.
     pub async fn batch(&self, batch: wire::BatchRequest) -> Result<Vec<Result<Value, Failure>>, Failure> {
         let mut api = self.api.clone();
-        let answer = timed(async move { api.batch(batch).await }).await?;
+        let answer = timed(self.patience, async move { api.batch(batch).await }).await?;
         let outcome = |outcome: wire::Outcome| match outcome.result {
             Some(Ended::Json(json)) => read(&json),
             Some(Ended::Status(status)) => Err(Failure::read(&status).unwrap_or_else(Failure::unreadable)),
@@ -141,13 +148,13 @@ impl Peer {
     pub async fn get(&self, key: wire::ObjectKey) -> Result<Value, Failure> {
         let mut api = self.api.clone();
         let request = wire::GetRequest { key: Some(key) };
-        read(&timed(async move { api.get(request).await }).await?.json)
+        read(&timed(self.patience, async move { api.get(request).await }).await?.json)
     }
 
     /// A page of objects.
     pub async fn list(&self, request: wire::ListRequest) -> Result<wire::ListResponse, Failure> {
         let mut api = self.api.clone();
-        timed(async move { api.list(request).await }).await
+        timed(self.patience, async move { api.list(request).await }).await
     }
 
     /// Opens a watch.
@@ -156,17 +163,18 @@ impl Peer {
         request: wire::WatchRequest,
     ) -> Result<tonic::Streaming<wire::WatchResponse>, Failure> {
         let mut api = self.api.clone();
-        timed(async move { api.watch(request).await }).await
+        timed(self.patience, async move { api.watch(request).await }).await
     }
 }
 
 async fn timed<T>(
+    patience: Duration,
     call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
 ) -> Result<T, Failure> {
-    match tokio::time::timeout(PATIENCE, call).await {
+    match tokio::time::timeout(patience, call).await {
         Ok(Ok(answer)) => Ok(answer.into_inner()),
         Ok(Err(grpc)) => Err(Failure::of(&grpc)),
-        Err(_) => Err(Failure::transport(Sure::Unknown, format!("no answer within {PATIENCE:?}"))),
+        Err(_) => Err(Failure::transport(Sure::Unknown, format!("no answer within {patience:?}"))),
     }
 }
 

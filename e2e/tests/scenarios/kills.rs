@@ -18,6 +18,7 @@ use std::fs;
 use std::time::Duration;
 
 use berth_e2e::leftovers::processes_of_task;
+use berth_e2e::load::Load;
 use berth_e2e::wait::{always, eventually};
 use berth_e2e::world::{SOON, condition, name, port, summary, uid};
 use berth_e2e::{Part, StoreForm, World, http};
@@ -64,6 +65,7 @@ fn stay_ready(world: &World) {
 /// Each part dies and comes back; the containers notice nothing, and the cluster works on.
 pub fn containers_outlive_every_part(form: StoreForm) {
     let mut world = World::start(form);
+    let load = Load::start(&world);
     world.apply(STEADY).ok();
     let tasks = world.wait_ready("steady", 3);
     let before = processes(&world, &tasks);
@@ -80,6 +82,7 @@ pub fn containers_outlive_every_part(form: StoreForm) {
         assert!(after.iter().all(|task| task["status"]["containerStatuses"][0]["restartCount"] == 0));
     }
 
+    load.end(&mut world);
     world.ctl(&["scale", "app/steady", "--replicas", "4"]).ok();
     let grown = processes(&world, &world.wait_ready("steady", 4));
     assert!(before.iter().all(|(task, pid)| grown.get(task) == Some(pid)), "{before:?} {grown:?}");

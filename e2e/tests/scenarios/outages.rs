@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use berth_e2e::faults::Paused;
+use berth_e2e::load::Load;
 use berth_e2e::pace::Pace;
 use berth_e2e::wait::{always, eventually};
 use berth_e2e::world::{SOON, condition, summary};
@@ -29,7 +30,8 @@ pub fn an_etcd_without_leader_replaces_nobody(form: StoreForm) {
 }
 
 fn during_an_outage(form: StoreForm, begin: impl Fn(&World) -> Paused) {
-    let world = World::plan(form).pace(Pace::of_run()).simulate(4).start();
+    let mut world = World::plan(form).pace(Pace::of_run()).simulate(4).start();
+    let load = Load::start(&world);
     world.apply(&idle_app("calm", 10, "")).ok();
     world.wait_ready("calm", 10);
     let census = Census::of(&world, "calm").expect("the API answers");
@@ -46,6 +48,7 @@ fn during_an_outage(form: StoreForm, begin: impl Fn(&World) -> Paused) {
         let ready = nodes.iter().filter(|node| condition(node, "Ready") == "True").count();
         if ready == 5 { Ok(()) } else { Err(summary(&nodes)) }
     });
+    load.end(&mut world).must_have_lost_answers();
     census.must_be_untouched(&world, "calm");
     world.wait_ready("calm", 10);
     world.ctl(&["delete", "app/calm"]).ok();
