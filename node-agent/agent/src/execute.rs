@@ -1,6 +1,6 @@
 //! Doing what the plan asks: each action is a job of its own whose outcome comes back as an event.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use crate::assignment::{Assignment, TaskUid};
 use crate::homes::{Homes, chain};
 use crate::journal::{Journal, JournalError, Record};
+use crate::logs::begun;
 use crate::places::Places;
 use crate::plan::{Action, Attempt, Ending, Event, Exit, ExitCause, Trouble};
 use crate::probes;
@@ -211,9 +212,9 @@ impl World {
             return;
         }
         tracing::warn!(task = %task, "a shim is lost");
-        let records = self.bury(&task).await;
+        let (records, begun) = self.bury(&task).await;
         let ends = records.iter().map(|record| end(&task, record)).collect();
-        self.tell(Event::ShimLost { task, ends });
+        self.tell(Event::ShimLost { task, ends, begun });
     }
 
     /// One conversation, from the subscription to its end.
@@ -238,20 +239,20 @@ impl World {
         self.shims().talking.remove(task);
     }
 
-    /// After a shim's death: its containers die too. The ends that it recorded.
-    async fn bury(self: &Arc<Self>, task: &TaskUid) -> Vec<ExitRecord> {
+    /// After a shim's death: its containers die too. The ends that it recorded, and the attempts that it ever began.
+    async fn bury(self: &Arc<Self>, task: &TaskUid) -> (Vec<ExitRecord>, BTreeSet<Attempt>) {
         let (world, uid) = (self.clone(), task.clone());
         berth_failpoint::reach("agent.bury.before");
         let buried = blocking(move || {
             let subtree = world.hierarchies.subtree(&world.places.task_cgroup(&uid));
             let outcome = subtree.remove(DEATH);
-            (outcome, world.exit_records(&uid))
+            (outcome, world.exit_records(&uid), begun(&world.places, &uid))
         });
-        let (outcome, records) = buried.await;
+        let (outcome, records, begun) = buried.await;
         if let Err(error) = outcome {
             tracing::error!(task = %task, error = %chain(&error), "the containers of a lost shim could not be removed");
         }
-        records
+        (records, begun)
     }
 
     /// Every end that the Task's shims recorded.

@@ -1,5 +1,6 @@
 //! Reading a container's log for somebody far away: whole lines, from the rotated files on, following if asked.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
@@ -13,6 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::assignment::TaskUid;
 use crate::places::Places;
+use crate::plan::Attempt;
 
 /// Lines are sent together up to this many bytes.
 const CHUNK: usize = 64 << 10;
@@ -70,6 +72,23 @@ fn find(places: &Places, request: &OpenLogs) -> Result<Log, String> {
         _ => format!("container {container} of task {name} was never restarted"),
     })?;
     Ok(Log { path: folder.join(format!("{number}.log")), exit: exit_of(number), task: home })
+}
+
+/// The attempts of a Task's containers that its shims ever began: each opens the attempt's log before anything else.
+pub fn begun(places: &Places, task: &TaskUid) -> BTreeSet<Attempt> {
+    let ours = |(name, _): &(String, PathBuf)| name.ends_with(&format!("_{task}"));
+    let Some((_, logs)) = folders(&places.all_logs()).into_iter().find(ours) else { return BTreeSet::new() };
+    let mut begun = BTreeSet::new();
+    for (container, folder) in folders(&logs) {
+        // Rotated ones too.
+        let numbers = files(&folder).into_iter().filter_map(|file| file.split_once(".log")?.0.parse().ok());
+        begun.extend(numbers.map(|number| Attempt {
+            task: task.clone(),
+            container: container.clone(),
+            number,
+        }));
+    }
+    begun
 }
 
 fn folders(path: &Path) -> Vec<(String, PathBuf)> {
@@ -282,6 +301,17 @@ mod tests {
         fs::create_dir_all(&exits).unwrap();
         fs::write(exits.join("web.1.json"), "{}").unwrap();
         assert_eq!(node.read(|q| q.previous = true).unwrap(), "b\n");
+    }
+
+    #[test]
+    fn an_attempt_has_begun_once_it_has_a_log() {
+        let node = Node::new();
+        let task = TaskUid::parse(UID).unwrap();
+        assert_eq!(begun(&node.places, &task), BTreeSet::new());
+        node.write("side/0.log", &["a"]);
+        node.write("web/3.log.1", &["b"]);
+        let all: Vec<_> = begun(&node.places, &task).into_iter().map(|a| (a.container, a.number)).collect();
+        assert_eq!(all, [("side".into(), 0), ("web".into(), 3)]);
     }
 
     #[test]

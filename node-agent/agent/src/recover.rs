@@ -10,7 +10,8 @@ use berth_types::Timestamp;
 use crate::assignment::{Assignment, TaskUid};
 use crate::execute::{World, blocking, end};
 use crate::journal::{Memory, RememberedTask};
-use crate::plan::{Event, Home, TaskRun};
+use crate::logs::begun;
+use crate::plan::{Attempt, Event, Home, TaskRun};
 use crate::remember::{Alive, recall};
 use crate::shim::{self, Conversation, ShimError};
 
@@ -146,16 +147,18 @@ async fn lost(world: &Arc<World>, uid: &TaskUid, known: &RememberedTask, now: Ti
         if let Err(error) = subtree.remove(PATIENCE) {
             tracing::error!(task = %task, error = %error, "the containers of a lost shim could not be removed");
         }
-        machine.exit_records(&task)
+        (machine.exit_records(&task), begun(&machine.places, &task))
     });
-    let records = records.await;
-    let alive = known.containers.iter().map(|(name, container)| {
-        let (number, begun) = (container.attempt, container.begun.unwrap_or(now));
+    let (records, begun) = records.await;
+    let alive = known.containers.iter().filter_map(|(name, container)| {
+        let (number, asked) = (container.attempt, container.begun.unwrap_or(now));
+        let attempt = Attempt { task: uid.clone(), container: name.clone(), number };
         let record = records.iter().find(|r| r.container == *name && r.attempt == number);
-        (name.clone(), Alive { number, since: record.map_or(begun, |r| r.started_at) })
+        let ran = record.is_some() || begun.contains(&attempt);
+        ran.then(|| (name.clone(), Alive { number, since: record.map_or(asked, |r| r.started_at) }))
     });
     let run = recall(uid, known, &alive.collect(), Home::Lost, now);
     let ends = records.iter().map(|record| end(uid, record)).collect();
-    let events = vec![Event::ShimLost { task: uid.clone(), ends }];
+    let events = vec![Event::ShimLost { task: uid.clone(), ends, begun }];
     Recovered { run, conversation: None, digests: Vec::new(), events }
 }

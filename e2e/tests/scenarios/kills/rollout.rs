@@ -108,7 +108,7 @@ pub fn a_rollout_ends_the_same_wherever_servers_and_controllers_are_killed(form:
     let bounds = Bounds::watch(&rolling.world, LIMITS);
     rolling.rolls(&[]);
     let unperturbed = rolling.rolls(&[]);
-    for _ in 0..soak::counts(1, 8) {
+    for _ in 0..soak::counts(1, 2) {
         for kills in rolling.pairs() {
             let end = rolling.rolls(&kills);
             assert_eq!(end, unperturbed, "after {kills:?}");

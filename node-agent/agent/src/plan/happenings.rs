@@ -1,10 +1,11 @@
 //! What happens to a Task changes its state, and nothing else.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use berth_types::Timestamp;
 
-use super::course::{Course, Ending, Home, TaskRun};
+use super::course::{Course, Ending, Home, TaskRun, attempt_of};
 use super::restarts::Verdict;
 use super::run::{Live, RunState};
 use super::{Action, Attempt, Exit, ExitCause, Finding, ProbeKind, Trouble, Wish};
@@ -115,7 +116,12 @@ impl TaskRun {
     }
 
     /// No attempt starts between the loss and the ends that came with it: it would be lost at once.
-    pub(super) fn shim_lost(&mut self, ends: Vec<(Attempt, Exit)>, now: Timestamp) {
+    pub(super) fn shim_lost(
+        &mut self,
+        ends: Vec<(Attempt, Exit)>,
+        begun: &BTreeSet<Attempt>,
+        now: Timestamp,
+    ) {
         match self.home {
             Home::Ready | Home::Lost => self.home = Home::None,
             // It was of no use: the next one waits, as after any other setback.
@@ -127,6 +133,12 @@ impl TaskRun {
         }
         for (attempt, exit) in ends {
             self.exited(&attempt, exit, now);
+        }
+        // A start that fell between the death and this: there was nobody to ask, so nothing of it ended.
+        for container in &mut self.containers {
+            if container.state == RunState::Starting && !begun.contains(&attempt_of(&self.uid, container)) {
+                container.state = RunState::Waiting;
+            }
         }
         let live: Vec<Attempt> =
             self.containers.iter().filter(|c| c.is_live()).map(|c| self.attempt_of(c)).collect();

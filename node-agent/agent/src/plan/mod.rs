@@ -13,7 +13,7 @@ mod run;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use berth_types::Timestamp;
@@ -120,6 +120,8 @@ pub enum Event {
         task: TaskUid,
         /// The ends that the shim recorded; it may have told of them, or not.
         ends: Vec<(Attempt, Exit)>,
+        /// The attempts that a shim of the Task ever began: another one that was asked for never ran.
+        begun: BTreeSet<Attempt>,
     },
     /// Shim, mounts, cgroups and sandbox of a Task are gone, or not.
     Cleaned {
@@ -356,7 +358,9 @@ fn take_in(state: &mut State, event: Event, now: Timestamp, actions: &mut Vec<Ac
         Event::Checked { attempt, probe, finding } => {
             (attempt.task.clone(), Box::new(move |run| run.checked(&attempt, probe, finding)))
         }
-        Event::ShimLost { task, ends } => (task, Box::new(move |run| run.shim_lost(ends, now))),
+        Event::ShimLost { task, ends, begun } => {
+            (task, Box::new(move |run| run.shim_lost(ends, &begun, now)))
+        }
         Event::Cleaned { task, outcome } => (task, Box::new(move |run| run.cleaned(outcome, now))),
     };
     if let Some(run) = state.tasks.get_mut(&uid) {

@@ -25,7 +25,7 @@ pub struct ContainerRun {
 /// What a container does.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RunState {
-    /// It was never started.
+    /// The present attempt is due and was never begun.
     Waiting,
     /// Its start was asked for.
     Starting,
@@ -100,14 +100,6 @@ impl ContainerRun {
             last: None,
             restarts: Restarts::default(),
             image_digest: String::new(),
-        }
-    }
-
-    /// How often it was started again: a start that is only planned or asked for does not count.
-    pub fn restarted(&self) -> u32 {
-        match self.state {
-            RunState::Starting | RunState::BackOff { .. } => self.attempt.saturating_sub(1),
-            RunState::Waiting | RunState::Running(_) | RunState::Ended => self.attempt,
         }
     }
 

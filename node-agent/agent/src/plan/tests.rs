@@ -272,7 +272,7 @@ fn a_bad_liveness_probe_kills_and_the_container_restarts() {
 }
 
 fn lost(ends: &[(Attempt, Exit)]) -> Event {
-    Event::ShimLost { task: uid(1), ends: ends.to_vec() }
+    Event::ShimLost { task: uid(1), ends: ends.to_vec(), begun: BTreeSet::new() }
 }
 
 #[test]
@@ -286,6 +286,33 @@ fn an_end_that_a_lost_shim_recorded_is_told_with_its_code_and_is_one_end() {
         containers.iter().map(|c| (c.attempt, c.last.as_ref().unwrap().exit.code)).collect::<Vec<_>>()
     };
     assert_eq!(ends(&story), [(1, 3), (1, 137)]);
+}
+
+#[test]
+fn an_attempt_that_was_due_between_the_death_of_its_shim_and_the_news_of_it_never_ended() {
+    let mut web = task(1, &["a"]);
+    web.restart.initial = Duration::ZERO;
+    let ended = Event::Exited { attempt: attempt(1, "a", 0), exit: exit(3, 100) };
+    let began = |begun: &[Attempt]| Event::ShimLost {
+        task: uid(1),
+        ends: vec![(attempt(1, "a", 0), exit(3, 100))],
+        begun: begun.iter().cloned().collect(),
+    };
+    let last = |story: &Story| {
+        let container = &story.state.task(&uid(1)).unwrap().containers[0];
+        let last = container.last.as_ref().unwrap();
+        (container.attempt, last.number, last.exit.code)
+    };
+    let story = Story::up(&web).then(100, ended.clone()).then(110, began(&[attempt(1, "a", 0)]));
+    assert_eq!(last(&story), (1, 0, 3));
+    story.then(120, Event::Prepared { task: uid(1), outcome: Ok(vec![]) }).is(expect![[r#"
+        100: start a#1
+        110: prepare
+        120: start a#1
+    "#]]);
+    // Nobody knows how one ended that did begin.
+    let story = Story::up(&web).then(100, ended).then(110, began(&[attempt(1, "a", 1)]));
+    assert_eq!(last(&story), (2, 1, 137));
 }
 
 #[test]

@@ -79,6 +79,15 @@ impl Node {
         }
     }
 
+    fn begun(&self) -> BTreeSet<Attempt> {
+        let began = |((task, container), number): (&(TaskUid, String), &u32)| Attempt {
+            task: task.clone(),
+            container: container.clone(),
+            number: *number,
+        };
+        self.started.iter().map(began).collect()
+    }
+
     fn is_done(&self) -> bool {
         self.state.task(&uid(1)).is_some_and(|run| matches!(run.course, Course::Done { .. }))
     }
@@ -108,7 +117,7 @@ impl Node {
                     !matches!(action, Prepare(_) | Terminate(_) | Kill(_) | Start(_))
                 };
                 self.pending.retain(alive);
-                self.tell(Event::ShimLost { task: uid(1), ends: Vec::new() });
+                self.tell(Event::ShimLost { task: uid(1), ends: Vec::new(), begun: self.begun() });
             }
             Choice::Delete => {
                 self.deleted = true;
