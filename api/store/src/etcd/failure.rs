@@ -12,6 +12,9 @@ pub(super) enum Failure {
     NotDone(String),
     /// It may have been carried out.
     Unclear(String),
+    /// The leader that it was sent to is gone: it may have been carried out, or nobody will ever answer it. The member
+    /// that was asked is well.
+    LeaderGone(String),
     /// etcd looked at it and said no.
     Refused(Refused),
 }
@@ -20,7 +23,7 @@ impl Failure {
     /// The same of a question that was asked before anything was sent.
     pub(super) fn before_sending(self) -> Self {
         match self {
-            Self::Unclear(why) | Self::NotDone(why) => Self::NotDone(why),
+            Self::Unclear(why) | Self::LeaderGone(why) | Self::NotDone(why) => Self::NotDone(why),
             Self::Refused(refused) => Self::Refused(refused),
         }
     }
@@ -29,7 +32,7 @@ impl Failure {
     pub(super) fn is_etcds_word(&self) -> bool {
         match self {
             Self::NotDone(why) | Self::Unclear(why) => why.contains("etcdserver: "),
-            Self::Refused(_) => true,
+            Self::LeaderGone(_) | Self::Refused(_) => true,
         }
     }
 }

@@ -4,9 +4,12 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
-use etcd_client::{Channel, Client, ConnectOptions, KvClient, LeaseClient, MaintenanceClient};
+use etcd_client::{
+    Channel, Client, ConnectOptions, KvClient, LeaseClient, MaintenanceClient, ResponseHeader,
+};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
@@ -16,19 +19,29 @@ use tower::service_fn;
 use super::member::LARGEST_MESSAGE;
 use crate::StoreError;
 
+/// A call that waits so long asks the member, again and again, whether its leader still leads.
+const RESTLESS: Duration = Duration::from_millis(250);
+
 /// Connections to one member. Leases have one of their own, so that large answers do not delay a renewal.
 pub(super) struct Line {
     calls: Client,
     leases: Client,
     /// Set once the member was asked for its history over this line.
     pub(super) proven: OnceCell<()>,
+    /// The newest term of a leader that the member told of.
+    term: AtomicU64,
 }
 
 impl Line {
     /// A line that comes about with its first request.
     pub(super) fn new(endpoint: &Endpoint) -> Result<Self, StoreError> {
         let connected = || client(Channel::Tonic(endpoint.connect_with_connector_lazy(once())));
-        Ok(Self { calls: connected()?, leases: connected()?, proven: OnceCell::new() })
+        Ok(Self {
+            calls: connected()?,
+            leases: connected()?,
+            proven: OnceCell::new(),
+            term: AtomicU64::new(0),
+        })
     }
 
     pub(super) fn kv(&self) -> KvClient {
@@ -41,6 +54,30 @@ impl Line {
 
     pub(super) fn lease(&self) -> LeaseClient {
         self.leases.lease_client()
+    }
+
+    /// The member answered with this.
+    pub(super) fn told(&self, header: Option<&ResponseHeader>) {
+        let term = header.map_or(0, ResponseHeader::raft_term);
+        self.term.fetch_max(term, Ordering::SeqCst);
+    }
+
+    /// Ends with the reason once the leader of now leads no more. A member passes a write on to its leader and waits: of
+    /// a leader that died it hears nothing more, and keeps silent for 7 s.
+    pub(super) async fn loses_leader(&self) -> String {
+        let before = self.term.load(Ordering::SeqCst);
+        loop {
+            tokio::time::sleep(RESTLESS).await;
+            // A member that does not answer this is judged by the call that waits.
+            let Ok(status) = self.calls.maintenance_client().status().await else { continue };
+            if status.leader() == 0 {
+                return "etcd lost its leader meanwhile".into();
+            }
+            if status.raft_term() > before {
+                self.term.fetch_max(status.raft_term(), Ordering::SeqCst);
+                return "etcd has had another leader meanwhile".into();
+            }
+        }
     }
 }
 

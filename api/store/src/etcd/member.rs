@@ -168,8 +168,12 @@ impl Members {
                     Err(Failure::Refused(refused)) => return Err(refused),
                     Err(Failure::Unclear(why)) if repeat == Repeat::Unsafe => {
                         member.shun();
-                        return Err(Refused::Other(StoreError::Unknown(format!("{}: {why}", member.url()))));
+                        return Err(unknown(&member, &why));
                     }
+                    Err(Failure::LeaderGone(why)) if repeat == Repeat::Unsafe => {
+                        return Err(unknown(&member, &why));
+                    }
+                    Err(Failure::LeaderGone(why)) => last = format!("{}: {why}", member.url()),
                     Err(Failure::Unclear(why) | Failure::NotDone(why)) => {
                         member.shun();
                         last = format!("{}: {why}", member.url());
@@ -198,9 +202,11 @@ impl Members {
         let proven = tokio::time::timeout_at(until, self.prove(&line)).await;
         let proven = proven.unwrap_or_else(|_| Err(Failure::NotDone(NO_ANSWER.into())));
         let answer = match proven {
-            Ok(()) => match tokio::time::timeout_at(until, ask(line.clone())).await {
-                Ok(answer) => answer.map_err(|error| judge(&error)),
-                Err(_) => Err(Failure::Unclear(NO_ANSWER.into())),
+            Ok(()) => tokio::select! {
+                biased;
+                answer = ask(line.clone()) => answer.map_err(|error| judge(&error)),
+                why = line.loses_leader() => Err(Failure::LeaderGone(why)),
+                () = tokio::time::sleep_until(until) => Err(Failure::Unclear(NO_ANSWER.into())),
             },
             Err(failure) => Err(failure),
         };
@@ -219,10 +225,15 @@ impl Members {
             let header =
                 found.header().ok_or_else(|| Failure::NotDone("an answer without a header".into()))?;
             self.past.is_of(header.cluster_id()).map_err(refused)?;
+            line.told(Some(header));
             self.past.reaches(told, header.revision()).map_err(refused)
         };
         line.proven.get_or_try_init(asking).await.copied()
     }
+}
+
+fn unknown(member: &Member, why: &str) -> Refused {
+    Refused::Other(StoreError::Unknown(format!("{}: {why}", member.url())))
 }
 
 fn refused(error: StoreError) -> Failure {

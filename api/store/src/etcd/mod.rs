@@ -134,7 +134,11 @@ impl Store for EtcdStore {
             .members
             .call(Repeat::Unsafe, |line| {
                 let request = transaction::request(&groups);
-                async move { line.kv().txn(request).await }
+                async move {
+                    let answer = line.kv().txn(request).await?;
+                    line.told(answer.header());
+                    Ok(answer)
+                }
             })
             .await;
         match answer {

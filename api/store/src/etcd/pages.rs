@@ -97,7 +97,11 @@ async fn ask(members: &Members, key: &[u8], options: GetOptions, at: At) -> Resu
     };
     let asked = members.call(Repeat::Safe, |line| {
         let (key, options) = (key.to_vec(), options.clone());
-        async move { line.kv().get(key, Some(options)).await }
+        async move {
+            let answer = line.kv().get(key, Some(options)).await?;
+            line.told(answer.header());
+            Ok(answer)
+        }
     });
     asked.await
 }

@@ -228,7 +228,7 @@ impl Link {
 /// A stream that etcd refuses for good is over; anything else can be tried again.
 fn broken(error: &etcd_client::Error) -> Cut {
     match judge(error) {
-        Failure::NotDone(why) | Failure::Unclear(why) => Cut::Broken(why),
+        Failure::NotDone(why) | Failure::Unclear(why) | Failure::LeaderGone(why) => Cut::Broken(why),
         Failure::Refused(Refused::Other(StoreError::Damaged(why))) => Cut::Over(StoreError::Damaged(why)),
         Failure::Refused(other) => Cut::Broken(format!("{other:?}")),
     }

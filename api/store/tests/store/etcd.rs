@@ -1,6 +1,7 @@
 //! A real etcd of one member, or of several, on loopback.
 
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -86,6 +87,18 @@ impl Etcd {
         assert!(sent.unwrap().success());
     }
 
+    /// The member that leads, once one says so.
+    pub fn leader(&self) -> usize {
+        let give_up = Instant::now() + READY_WITHIN;
+        loop {
+            let leads = |member: &Member| metrics(&member.url).contains("\netcd_server_is_leader 1\n");
+            if let Some(leader) = self.members.iter().position(leads) {
+                return leader;
+            }
+            assert!(Instant::now() < give_up, "etcd has no leader");
+        }
+    }
+
     pub fn urls(&self) -> Vec<String> {
         self.members.iter().map(|member| member.url.clone()).collect()
     }
@@ -120,6 +133,16 @@ fn binary(version: &str) -> PathBuf {
     let binary = tools.join(format!("etcd-{version}/etcd"));
     assert!(binary.exists(), "{} is missing: run e2e/fetch-tools", binary.display());
     binary
+}
+
+/// What a member tells of itself; nothing when it does not answer.
+fn metrics(url: &str) -> String {
+    let mut text = String::new();
+    let asked = TcpStream::connect(url.trim_start_matches("http://")).and_then(|mut stream| {
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
+        stream.read_to_string(&mut text)
+    });
+    asked.map_or_else(|_| String::new(), |_| text)
 }
 
 /// A URL of a port that was free just now.

@@ -155,6 +155,24 @@ async fn without_a_leader_calls_fail_and_watches_wait_for_one() {
     told_up_to(&mut watch, 2, before).await;
 }
 
+/// A member that passed a write on to a leader that died says nothing for 7 s: the store asks it who leads, instead of
+/// waiting, however patient it is.
+#[tokio::test]
+async fn a_write_given_to_a_dead_leader_is_not_waited_for() {
+    let mut etcd = Etcd::cluster(VERSION, 3);
+    let patient = EtcdOptions { deadline: PATIENCE, patience: PATIENCE, ..quick() };
+    let leader = etcd.leader();
+    let follower = etcd.urls().swap_remove((leader + 1) % 3);
+    let store = EtcdStore::connect(&[follower], patient).await.unwrap();
+    store.commit(vec![put(1)]).await.unwrap();
+    etcd.kill_member(leader);
+    let told = store.commit(vec![put(2)]).await;
+    let heard = matches!(&told, Err(StoreError::Unknown(why)) if why.contains("meanwhile"));
+    // Where this process is held up for a second, the new leader is there already.
+    assert!(heard || told.is_ok(), "{told:?}");
+    put_until_done(&store, 3).await;
+}
+
 /// A lost answer may have been any of three things; the committer finds out which.
 #[tokio::test]
 async fn a_committer_counts_right_through_deaths_of_members() {
