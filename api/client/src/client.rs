@@ -208,6 +208,28 @@ impl Client {
         Watch::new(self.servers.clone(), query.clone(), Some((version.into(), history.into())))
     }
 
+    /// Whether what was told of these objects at a version of a history is of the past of the store that is there now: it
+    /// is not after the store was put back from a backup of before, or replaced. An empty version stands for the whole
+    /// history.
+    pub async fn is_past(&self, query: &Query, version: &str, history: &str) -> Result<bool, Error> {
+        let request = v1::WatchRequest {
+            kind: Some(query.kind.wire()),
+            namespace: query.namespace.clone(),
+            resource_version: version.into(),
+            history: history.into(),
+            ..v1::WatchRequest::default()
+        };
+        let asked = self.servers.call(Resend::Safe, |endpoint| {
+            let (mut api, request) = (resources(endpoint), request.clone());
+            async move { api.watch(request).await }
+        });
+        match asked.await {
+            Ok(_) => Ok(true),
+            Err(Error::Expired(status)) => Ok(!status.is_of_another_history()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Follows which nodes are present.
     pub fn presence(&self) -> PresenceStream {
         PresenceStream::new(self.servers.clone())

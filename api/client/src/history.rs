@@ -13,8 +13,10 @@ pub(crate) struct Heard {
 }
 
 impl Heard {
-    /// An answer was of this history; empty when the server does not tell.
+    /// An answer was of this history; empty when the server does not tell. What is after a dot is another at every start
+    /// of a store: only the server knows what that means for a version.
     pub(crate) fn hear(&self, history: &str) {
+        let history = history.split('.').next().unwrap_or_default();
         if history.is_empty() {
             return;
         }
@@ -24,7 +26,14 @@ impl Heard {
         }
     }
 
-    /// Ends once an answer was of another history than the first.
+    /// A version that was heard is refused as one of another past.
+    pub(crate) fn lost(&self, why: &str) {
+        if !self.another.send_replace(true) {
+            tracing::warn!(why, "the store was restored or replaced");
+        }
+    }
+
+    /// Ends once an answer was of another history than the first, or what had been heard was refused as such.
     pub(crate) async fn another(&self) {
         let mut another = self.another.subscribe();
         if another.wait_for(|another| *another).await.is_err() {
@@ -46,6 +55,15 @@ mod tests {
         assert!(heard.another().now_or_never().is_none());
         heard.hear("b");
         heard.hear("a");
+        assert!(heard.another().now_or_never().is_some());
+    }
+
+    #[test]
+    fn a_store_that_was_started_again_is_no_other_and_a_refused_version_tells_of_one() {
+        let heard = Heard::default();
+        ["a.1", "a.2", "a"].iter().for_each(|history| heard.hear(history));
+        assert!(heard.another().now_or_never().is_none());
+        heard.lost("its history is a.3");
         assert!(heard.another().now_or_never().is_some());
     }
 }

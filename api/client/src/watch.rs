@@ -185,7 +185,10 @@ impl<T: DeserializeOwned> Watch<T> {
             return Ok(());
         }
         match Error::from(status) {
-            Error::Expired(_) => {
+            Error::Expired(status) => {
+                if status.is_of_another_history() {
+                    self.servers.heard.lost(&status.message);
+                }
                 self.version = None;
                 Ok(())
             }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{Cache, Entry};
-use crate::refuse::{self, Answer, bad_field, expired, not_found};
+use crate::refuse::{self, Answer, bad_field, not_found};
 use crate::selection::Selection;
 use crate::table::{KindId, Row, Table};
 use crate::version::Version;
@@ -109,7 +109,7 @@ impl Reader<'_> {
             return Ok(self.page_of_cache(kind, &selection, limit, None));
         }
         let token = Token::decode(&request.continue_token)?;
-        same_history(self.store.history(), &token.history)?;
+        same_history(self.store, &token.history, token.rev)?;
         if token.rev == 0 {
             self.cache.refresh().await?;
             return Ok(self.page_of_cache(kind, &selection, limit, Some(&token.last)));
@@ -190,13 +190,11 @@ impl Reader<'_> {
 }
 
 /// Refuses a position of another history than the store's: its numbers mean nothing here.
-pub fn same_history(ours: &str, told: &str) -> Answer<()> {
-    if told.is_empty() || told == ours {
+pub fn same_history(store: &dyn Store, told: &str, rev: Rev) -> Answer<()> {
+    if told.is_empty() || store.includes(told, rev) {
         return Ok(());
     }
-    Err(expired(format!(
-        "the store was restored or replaced: its history is {ours}, asked for was {told}; list again"
-    )))
+    Err(refuse::of_another_history(store.history(), told))
 }
 
 /// Waits for the version that a caller speaks of: the newest when it names none, any state for `0`.

@@ -2,7 +2,7 @@
 
 use berth_store::StoreError;
 use berth_types::fault::Rule;
-use berth_types::status::Cause;
+use berth_types::status::{ANOTHER_HISTORY, Cause};
 use berth_types::{Fault, Reason, Status};
 
 /// The answer of a call, or why it was refused.
@@ -47,6 +47,16 @@ pub fn forbidden_field(path: &str, message: impl Into<String>) -> Fault {
 /// The version asked for is no longer known, or not yet.
 pub fn expired(message: impl Into<String>) -> Box<Status> {
     because(Reason::Expired, message)
+}
+
+/// The version asked for is of a past that the store does not have.
+pub fn of_another_history(ours: &str, told: &str) -> Box<Status> {
+    let message = format!(
+        "the store was restored or replaced: its history is {ours}, asked for was {told}; list again"
+    );
+    let mut status = expired(message.clone());
+    status.details.causes = vec![Cause { reason: ANOTHER_HISTORY.into(), message, field: "history".into() }];
+    status
 }
 
 /// One field of a request cannot be understood.

@@ -74,19 +74,19 @@ impl Watches {
         let row = self.table.row(kind);
         let selection =
             Selection::parse(row, &request.namespace, &request.label_selector, &request.field_selector)?;
-        same_history(self.cache.history(), &request.history)?;
-        await_version(&self.cache, &request.resource_version).await?;
         let after = match request.resource_version.as_str() {
             "" | "0" => None,
             text => Some(parse_version(text)?),
         };
+        same_history(self.cache.store(), &request.history, after.map_or(0, Version::rev))?;
+        await_version(&self.cache, &request.resource_version).await?;
         let Beginning { first, rev, subscription } = self.cache.subscribe(kind, selection, after)?;
         // Who resumes learns at once how far the present state is; who begins learns it at the end of the beginning.
         let quiet_until = if after.is_some() { Instant::now() } else { Instant::now() + self.bookmarks };
         let mut bookmarks = tokio::time::interval_at(quiet_until, self.bookmarks);
         bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stage = if after.is_some() { Stage::Events } else { Stage::Present };
-        let (ending, history) = (self.ending.clone(), self.cache.history().to_owned());
+        let (ending, history) = (self.ending.clone(), self.cache.store().history().to_owned());
         let watching = Watching { pending: first, rev, stage, subscription, bookmarks, ending, history };
         Ok(futures::stream::unfold(Some(watching), |watching| async {
             let mut watching = watching?;

@@ -275,8 +275,17 @@ pub type WatchStream = BoxStream<'static, Result<Changes, StoreError>>;
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// The name of the store's history. Revisions of one history mean nothing in another: a store restored from a
-    /// backup has another one, as far as that can be told.
+    /// backup has another one, as far as that can be told. What is before a dot is another only in another history; what
+    /// is after it only [`Store::includes`] understands.
     fn history(&self) -> &str;
+
+    /// Whether `rev`, as it was told under the name `history`, is a revision of this store's past, or may become one of
+    /// its own future.
+    fn includes(&self, history: &str, rev: Rev) -> bool {
+        // A form that cannot tell more than its name.
+        let _ = rev;
+        history == self.history()
+    }
 
     /// Tries all groups in one revision, each on its own, as the state was before the call.
     async fn commit(&self, groups: Vec<Group>) -> Result<Committed, StoreError>;

@@ -134,7 +134,16 @@ pub struct Cause {
     pub field: String,
 }
 
+/// The reason of a cause: the version is of another past than the store's, which was put back from a backup.
+pub const ANOTHER_HISTORY: &str = "AnotherHistory";
+
 impl Status {
+    /// Whether a version was refused because it is of another past than the store's.
+    pub fn is_of_another_history(&self) -> bool {
+        self.reason == Reason::Expired
+            && self.details.causes.iter().any(|cause| cause.reason == ANOTHER_HISTORY)
+    }
+
     /// A refusal without details.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self {

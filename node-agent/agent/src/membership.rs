@@ -172,10 +172,6 @@ impl Membership {
             Err(error) => return Ok(Joining::Later(error)),
         };
         self.check_cluster(&cluster)?;
-        let history = match self.history().await {
-            Ok(history) => history,
-            Err(error) => return Ok(Joining::Later(error)),
-        };
         let claim = self.claim()?;
         let found = match self.client.get_as::<Node>("", &self.candidate.name).await {
             Ok(node) => Some(node),
@@ -183,27 +179,23 @@ impl Membership {
             Err(error) => return Ok(Joining::Later(error)),
         };
         match (found, self.known.clone()) {
-            (Some(node), Some(known)) if node.metadata.uid == known.uid => {
-                let identity = if known.history == history {
-                    known
-                } else {
-                    self.settle(cluster, history, &node).await?
-                };
-                self.refresh(node, identity).await
-            }
+            (Some(node), Some(known)) if node.metadata.uid == known.uid => match self.is_past(&known).await {
+                Ok(true) => self.refresh(node, known).await,
+                Ok(false) => self.settle(cluster, node).await,
+                Err(error) => Ok(Joining::Later(error)),
+            },
             (Some(node), None) if node.metadata.annotations.get(CLAIM) == Some(&claim) => {
-                let identity = self.settle(cluster, history, &node).await?;
-                self.refresh(node, identity).await
+                self.settle(cluster, node).await
             }
-            (_, Some(known)) if is_another(&known, &history) => Ok(Joining::NotRestored(known)),
-            (_, Some(known)) => Ok(Joining::NodeGone(known)),
+            (_, Some(known)) => match self.is_past(&known).await {
+                Ok(true) => Ok(Joining::NodeGone(known)),
+                Ok(false) => Ok(Joining::NotRestored(known)),
+                Err(error) => Ok(Joining::Later(error)),
+            },
             (Some(_), None) => Err(MembershipError::NameTaken(self.candidate.name.clone())),
             (None, None) => {
                 match self.client.write_as::<Node>(&Write::create(&self.new_node(&claim))).await {
-                    Ok(node) => {
-                        let identity = self.settle(cluster, history, &node).await?;
-                        self.refresh(node, identity).await
-                    }
+                    Ok(node) => self.settle(cluster, node).await,
                     Err(error @ (Error::Invalid(_) | Error::Refused(_))) => {
                         Err(MembershipError::Refused(error))
                     }
@@ -238,17 +230,19 @@ impl Membership {
         }
     }
 
-    async fn settle(
-        &mut self,
-        cluster: String,
-        history: String,
-        node: &Node,
-    ) -> Result<Identity, MembershipError> {
+    /// The Node is ours; where it was seen is journalled. The history is asked for after the Node was read: a version that
+    /// was told in one life of the store is of the past of each later one.
+    async fn settle(&mut self, cluster: String, node: Node) -> Result<Joining, MembershipError> {
+        let history = match self.client.page(&Query::of::<Node>(), 1, None).await {
+            Ok(page) => page.history,
+            Err(error) => return Ok(Joining::Later(error)),
+        };
         let (name, uid) = (node.metadata.name.clone(), node.metadata.uid.clone());
-        let identity = Identity { cluster, name, uid, history };
+        let version = node.metadata.resource_version.clone();
+        let identity = Identity { cluster, name, uid, history, version };
         self.world.journal.append(vec![Record::Identity(identity.clone())]).await?;
         self.known = Some(identity.clone());
-        Ok(identity)
+        self.refresh(node, identity).await
     }
 
     fn labels(&self) -> BTreeMap<String, String> {
@@ -330,11 +324,9 @@ impl Membership {
                 SessionEnd::NodeGone => SessionEnd::NodeGone,
             };
             if let SessionEnd::NodeGone = end {
-                match self.history().await {
-                    Ok(history) if is_another(identity, &history) => {
-                        return Err(MembershipError::OtherHistory(identity.name.clone()));
-                    }
-                    Ok(_) => return Ok(()),
+                match self.is_past(identity).await {
+                    Ok(false) => return Err(MembershipError::OtherHistory(identity.name.clone())),
+                    Ok(true) => return Ok(()),
                     Err(error) => {
                         tracing::warn!(error = %error, "this Node may be gone; nobody can tell yet")
                     }
@@ -357,9 +349,9 @@ impl Membership {
         Ok(())
     }
 
-    /// The store's history, as a read of its newest state tells it.
-    async fn history(&self) -> Result<String, Error> {
-        Ok(self.client.page(&Query::of::<Node>(), 1, None).await?.history)
+    /// Whether the store that is there now had the Node once, and so somebody deleted it.
+    async fn is_past(&self, identity: &Identity) -> Result<bool, Error> {
+        self.client.is_past(&Query::of::<Node>(), &identity.version, &identity.history).await
     }
 
     /// A session that broke may have done so because the Node was deleted.
@@ -436,11 +428,6 @@ enum Joining {
     /// So it is, but in another history: nobody deleted it, a backup from before it was restored.
     NotRestored(Identity),
     Later(Error),
-}
-
-/// Whether `history` is surely not the one in which the Node was seen.
-fn is_another(identity: &Identity, history: &str) -> bool {
-    ![identity.history.as_str(), history].contains(&"") && identity.history != history
 }
 
 fn write_claim(path: &std::path::Path) -> io::Result<String> {

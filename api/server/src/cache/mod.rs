@@ -100,9 +100,9 @@ impl Cache {
         Ok(cache)
     }
 
-    /// The history of the store that this shows.
-    pub fn history(&self) -> &str {
-        self.store.history()
+    /// The store that this shows.
+    pub fn store(&self) -> &dyn Store {
+        &*self.store
     }
 
     /// Looks at one state of the store.

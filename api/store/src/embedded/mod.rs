@@ -5,6 +5,7 @@ mod draft;
 mod engine;
 mod folder;
 mod journal;
+mod lives;
 mod record;
 mod redb;
 mod state;
@@ -26,6 +27,7 @@ use crate::{At, Committed, Group, Health, Kv, LeaseId, Page, Rev, Store, StoreEr
 use engine::{Desk, Engine, Job, Writer};
 use folder::Folder;
 use journal::NoJournal;
+use lives::Lives;
 use redb::{Opened, RedbJournal};
 use state::State;
 use watch::Cursor;
@@ -37,7 +39,7 @@ const ENOUGH: u64 = 16 << 20;
 pub struct EmbeddedStore {
     engine: Arc<Engine>,
     writer: Writer,
-    history: String,
+    lives: Lives,
     durable: Option<Durable>,
 }
 
@@ -52,20 +54,20 @@ impl EmbeddedStore {
     pub fn memory() -> Self {
         let engine = Arc::new(Engine::new(State::empty()));
         let writer = Writer::inline(Desk::new(engine.clone(), Box::new(NoJournal), Vec::new()));
-        Self { engine, writer, history: name(fastrand::i64(1..)), durable: None }
+        Self { engine, writer, lives: Lives::only(), durable: None }
     }
 
     /// The store of a data folder, which is made when it is missing. `Unavailable` while another process holds it,
     /// `Damaged` when its journal cannot be read. Reads the whole journal: it blocks.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let held = Folder::hold(dir)?;
-        let Opened { journal, state, garbage, history } = RedbJournal::open(dir)?;
+        let Opened { journal, state, garbage, lives } = RedbJournal::open(dir)?;
         let engine = Arc::new(Engine::new(state));
         let desk = Desk::new(engine.clone(), Box::new(journal), garbage);
         let (writer, thread) =
             Writer::thread(desk).map_err(|error| StoreError::Unavailable(format!("no thread: {error}")))?;
         let durable = Durable { thread: Some(thread), held };
-        Ok(Self { engine, writer, history: name(history), durable: Some(durable) })
+        Ok(Self { engine, writer, lives, durable: Some(durable) })
     }
 
     async fn run<T>(
@@ -108,14 +110,14 @@ impl Drop for EmbeddedStore {
     }
 }
 
-fn name(history: i64) -> String {
-    format!("{history:016x}")
-}
-
 #[async_trait]
 impl Store for EmbeddedStore {
     fn history(&self) -> &str {
-        &self.history
+        self.lives.name()
+    }
+
+    fn includes(&self, history: &str, rev: Rev) -> bool {
+        self.lives.include(history, rev)
     }
 
     async fn commit(&self, groups: Vec<Group>) -> Result<Committed, StoreError> {

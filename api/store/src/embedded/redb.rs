@@ -1,8 +1,8 @@
 //! The journal on disk: one redb file, one durable transaction per append.
 //!
 //! Tables: `log` holds every version that can still be read, by revision and place in it; `lease` the leases with
-//! their time to live; `meta` the newest and the oldest readable revision, the last lease's id, the history, the format. The
-//! newest value of each key is its last version: there is no second copy of it. A version that a crash kept from being
+//! their time to live; `life` every opening and the revision at which it began; `meta` the newest and the oldest readable
+//! revision, the last lease's id, the history, the format. The newest value of each key is its last version: there is no second copy of it. A version that a crash kept from being
 //! dropped is found superseded on load.
 
 use std::fs::File;
@@ -12,12 +12,14 @@ use std::time::Duration;
 use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
 
 use super::journal::{Entry, Journal};
+use super::lives::{Life, Lives, draw};
 use super::record;
 use super::state::{Place, State};
 use crate::{LeaseId, Rev, StoreError};
 
 const LOG: TableDefinition<'_, (Rev, u32), &[u8]> = TableDefinition::new("log");
 const LEASE: TableDefinition<'_, LeaseId, u64> = TableDefinition::new("lease");
+const LIFE: TableDefinition<'_, u64, (i64, Rev)> = TableDefinition::new("life");
 const META: TableDefinition<'_, &str, i64> = TableDefinition::new("meta");
 
 const FORMAT: i64 = 1;
@@ -36,8 +38,8 @@ pub(super) struct Opened {
     pub(super) state: State,
     /// Versions that nobody can read any more.
     pub(super) garbage: Vec<Place>,
-    /// Drawn once, when the journal was made.
-    pub(super) history: i64,
+    /// Up to that which begins with this opening.
+    pub(super) lives: Lives,
 }
 
 impl RedbJournal {
@@ -47,11 +49,11 @@ impl RedbJournal {
         let path = dir.join(FILE);
         let database = Database::builder().set_cache_size(CACHE_BYTES).create(&path);
         let database = database.map_err(|error| failed(redb::Error::from(error).into()))?;
-        let history = prepare(&database).map_err(failed)?;
+        let lives = prepare(&database).map_err(failed)?;
         File::open(dir).and_then(|folder| folder.sync_all()).map_err(|error| failed(error.into()))?;
         let journal = Self { database, dir: dir.into() };
         let (state, garbage) = journal.load()?;
-        Ok(Opened { journal, state, garbage, history })
+        Ok(Opened { journal, state, garbage, lives })
     }
 
     fn load(&self) -> Result<(State, Vec<Place>), StoreError> {
@@ -99,36 +101,47 @@ impl RedbJournal {
     }
 }
 
-/// Makes what is missing; the history's number. Nothing is written into a journal that has all.
-fn prepare(database: &Database) -> Result<i64, JournalError> {
+/// Makes what is missing, and begins a life: it is journalled before anything is told in it.
+fn prepare(database: &Database) -> Result<Lives, JournalError> {
     let made = database.begin_write()?;
-    let history = {
+    let lives = {
         made.open_table(LOG)?;
         made.open_table(LEASE)?;
         let mut meta = made.open_table(META)?;
-        let found = meta.get("format")?.map(|format| format.value());
-        match found {
+        let number = |name: &str| Ok::<_, redb::Error>(meta.get(name)?.map(|number| number.value()));
+        let (format, history) = (number("format")?, number("history")?.unwrap_or_else(draw));
+        let began = number("rev")?.unwrap_or(State::empty().rev());
+        match format {
             Some(FORMAT) => {}
             Some(other) => {
                 return Err(JournalError::Unreadable(format!("it has format {other}, known is {FORMAT}")));
             }
             None => {
                 meta.insert("format", FORMAT)?;
-                meta.insert("rev", State::empty().rev())?;
+                meta.insert("rev", began)?;
             }
         }
-        let history = meta.get("history")?.map(|history| history.value());
-        match history {
-            Some(history) => history,
-            None => {
-                let history = fastrand::i64(1..);
-                meta.insert("history", history)?;
-                history
-            }
-        }
+        meta.insert("history", history)?;
+        begin_life(&mut made.open_table(LIFE)?, history, began)?
     };
     made.commit()?;
-    Ok(history)
+    Ok(lives)
+}
+
+fn begin_life(
+    table: &mut Table<'_, u64, (i64, Rev)>,
+    history: i64,
+    began: Rev,
+) -> Result<Lives, redb::Error> {
+    let mut lives = Vec::new();
+    for row in table.iter()? {
+        let (id, began) = row?.1.value();
+        lives.push(Life { id, began });
+    }
+    let own = Life { id: draw(), began };
+    table.insert(lives.len() as u64, (own.id, own.began))?;
+    lives.push(own);
+    Ok(Lives::new(history, lives))
 }
 
 fn add(

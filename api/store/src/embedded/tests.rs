@@ -26,7 +26,7 @@ impl Journal for Takes {
 fn store_that_takes(appends: usize) -> EmbeddedStore {
     let engine = Arc::new(Engine::new(State::empty()));
     let writer = Writer::inline(Desk::new(engine.clone(), Box::new(Takes(appends)), Vec::new()));
-    EmbeddedStore { engine, writer, history: String::new(), durable: None }
+    EmbeddedStore { engine, writer, lives: Lives::only(), durable: None }
 }
 
 fn put(value: &'static str) -> Vec<Group> {

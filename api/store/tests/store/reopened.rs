@@ -27,14 +27,39 @@ async fn a_store_is_opened_by_one_process_at_a_time() {
     EmbeddedStore::open(dir.path()).unwrap();
 }
 
+fn name(store: &EmbeddedStore) -> String {
+    store.history().split('.').next().unwrap().to_owned()
+}
+
 #[tokio::test]
 async fn a_journal_has_one_history_and_no_other_has_it() {
     let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let history = EmbeddedStore::open(dir.path()).unwrap().history().to_owned();
+    let history = name(&EmbeddedStore::open(dir.path()).unwrap());
     assert_eq!(history.len(), 16);
-    assert_eq!(EmbeddedStore::open(dir.path()).unwrap().history(), history);
-    assert_ne!(EmbeddedStore::open(other.path()).unwrap().history(), history);
-    assert_ne!(EmbeddedStore::memory().history(), EmbeddedStore::memory().history());
+    assert_eq!(name(&EmbeddedStore::open(dir.path()).unwrap()), history);
+    assert_ne!(name(&EmbeddedStore::open(other.path()).unwrap()), history);
+    assert_ne!(name(&EmbeddedStore::memory()), name(&EmbeddedStore::memory()));
+}
+
+/// An older copy of the folder has the same numbers, and soon the same revisions with other writes.
+#[tokio::test]
+async fn what_was_told_after_a_copy_was_made_is_not_of_the_copys_past() {
+    let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = EmbeddedStore::open(dir.path()).unwrap();
+    let both = write(&store, vec![Write::put("a", "1")]).await;
+    drop(store);
+    let journal = "journal.redb";
+    std::fs::copy(dir.path().join(journal), copy.path().join(journal)).unwrap();
+    let store = EmbeddedStore::open(dir.path()).unwrap();
+    let (told, only) = (store.history().to_owned(), write(&store, vec![Write::put("a", "2")]).await);
+    drop(store);
+    let restarted = EmbeddedStore::open(dir.path()).unwrap();
+    assert!(restarted.includes(&told, both) && restarted.includes(&told, only));
+    let restored = EmbeddedStore::open(copy.path()).unwrap();
+    write(&restored, vec![Write::put("a", "3")]).await;
+    assert_eq!(restored.current_rev().await, Ok(only));
+    assert!(!restored.includes(&told, only));
+    assert!(restored.includes(restored.history(), only));
 }
 
 #[tokio::test]

@@ -91,6 +91,9 @@ pub struct Identity {
     /// The store's history in which the Node was last seen; empty in older journals.
     #[serde(default)]
     pub history: String,
+    /// The version of that history in which it was seen; empty in older journals.
+    #[serde(default)]
+    pub version: String,
 }
 
 /// How an attempt ended.
