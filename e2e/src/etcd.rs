@@ -11,6 +11,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use crate::faults::Peers;
 use crate::http;
 use crate::process::Process;
 use crate::record::Tape;
@@ -42,6 +43,8 @@ pub struct Etcd {
     dir: PathBuf,
     setup: Setup,
     members: Vec<Member>,
+    /// Between the members, where there are several.
+    peers: Peers,
     /// Grows with every restore: each has its own token and folders.
     life: u32,
     /// Who records what it holds.
@@ -51,7 +54,8 @@ pub struct Etcd {
 #[derive(Debug)]
 struct Member {
     port: u16,
-    peer: String,
+    /// Where it listens for the others.
+    peer_port: u16,
     process: Option<Process>,
 }
 
@@ -63,9 +67,11 @@ impl Etcd {
 
     /// Starts an etcd as `setup` says.
     pub fn set_up(version: &str, dir: &Path, setup: Setup) -> Self {
-        let member = |_| Member { port: free_port(), peer: loopback(free_port()), process: None };
-        let members = (0..setup.members).map(member).collect();
-        let mut etcd = Self { version: version.into(), dir: dir.into(), setup, members, life: 0, tape: None };
+        let member = |_| Member { port: free_port(), peer_port: free_port(), process: None };
+        let members: Vec<_> = (0..setup.members).map(member).collect();
+        let peers = Peers::start(&members.iter().map(|member| member.peer_port).collect::<Vec<_>>());
+        let (version, dir) = (version.into(), dir.into());
+        let mut etcd = Self { version, dir, setup, members, peers, life: 0, tape: None };
         etcd.begin_all();
         etcd
     }
@@ -113,6 +119,42 @@ impl Etcd {
     /// Sends a signal to a member: STOP makes a machine of it that hangs.
     pub fn signal(&self, member: usize, signal: Signal) {
         self.members[member].process.as_ref().expect("the member runs").signal(signal);
+    }
+
+    /// Cuts a member off from all others, both ways; clients still reach it. Returns when that is so.
+    pub fn cut_off(&self, member: usize) {
+        self.peers.cut_off(member, &self.id(member));
+        eventually("the cut holds something back", SOON, || match self.peers.held() {
+            0 => Err("nothing was held back".to_owned()),
+            _ => Ok(()),
+        });
+    }
+
+    /// All members reach each other again.
+    pub fn heal(&self) {
+        self.peers.heal();
+    }
+
+    /// What a member calls itself.
+    fn id(&self, member: usize) -> String {
+        let told = self.ctl(&["member", "list", "-w", "json"]).expect("etcd tells its members");
+        let told: Value = serde_json::from_str(&told).expect("etcdctl writes JSON");
+        let members = told["members"].as_array().expect("members are a list");
+        let found = members.iter().find(|found| found["name"] == name(member).as_str());
+        let id = found.and_then(|found| found["ID"].as_u64()).expect("a member has an id");
+        format!("{id:x}")
+    }
+
+    /// Has a member lead.
+    pub fn give_lead_to(&self, member: usize) {
+        eventually("the lead changes hands", SOON, || match self.leader() {
+            leader if leader == member => Ok(()),
+            leader => {
+                let url = loopback(self.members[leader].port);
+                self.ctl_at(&url, &["move-leader", &self.id(member)])
+            }
+            .and_then(Err),
+        });
     }
 
     /// The member that leads.
@@ -196,7 +238,7 @@ impl Etcd {
                 format!("--data-dir={}", data.display()),
                 format!("--initial-cluster={}", self.cluster()),
                 format!("--initial-cluster-token={}", self.token()),
-                format!("--initial-advertise-peer-urls={}", self.members[member].peer),
+                format!("--initial-advertise-peer-urls={}", self.peer(member)),
             ];
             self.ctl(&args.iter().map(String::as_str).collect::<Vec<_>>()).expect("a snapshot is restored");
         }
@@ -215,12 +257,12 @@ impl Etcd {
     }
 
     fn command(&self, member: usize) -> Command {
-        let Member { port, peer, .. } = &self.members[member];
-        let url = loopback(*port);
+        let Member { port, peer_port, .. } = &self.members[member];
+        let (url, listens, peer) = (loopback(*port), loopback(*peer_port), self.peer(member));
         let mut command = Command::new(tool(&self.version, "etcd"));
         command
             .args(["--name", &name(member), "--listen-client-urls", &url, "--advertise-client-urls", &url])
-            .args(["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer])
+            .args(["--listen-peer-urls", &listens, "--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", &self.cluster(), "--initial-cluster-token", &self.token()])
             .args(["--logger", "zap", "--log-level", "warn"])
             .args(&self.setup.args)
@@ -230,8 +272,13 @@ impl Etcd {
     }
 
     fn cluster(&self) -> String {
-        let named = |(member, Member { peer, .. }): (usize, &Member)| format!("{}={peer}", name(member));
-        self.members.iter().enumerate().map(named).collect::<Vec<_>>().join(",")
+        let named = |member| format!("{}={}", name(member), self.peer(member));
+        (0..self.members.len()).map(named).collect::<Vec<_>>().join(",")
+    }
+
+    /// Where the others find a member.
+    fn peer(&self, member: usize) -> String {
+        loopback(self.peers.port(member))
     }
 
     fn token(&self) -> String {

@@ -5,6 +5,7 @@ pub mod disk;
 pub mod log;
 pub mod network;
 pub mod pause;
+pub mod peers;
 pub mod relay;
 pub mod wall;
 
@@ -12,5 +13,6 @@ pub use disk::SmallDisk;
 pub use log::{FaultLog, InForce};
 pub use network::Network;
 pub use pause::Paused;
+pub use peers::Peers;
 pub use relay::{Relay, Way};
 pub use wall::Wall;
