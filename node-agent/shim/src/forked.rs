@@ -123,6 +123,26 @@ impl Helper {
     }
 }
 
+/// Forks a process that does `work` beside the shim and ends; nobody hears of it.
+pub fn aside(work: impl FnOnce()) -> io::Result<()> {
+    let shim = nix::unistd::getpid();
+    // SAFETY: the shim has a single thread, so the child may do whatever the shim may.
+    #[expect(unsafe_code)]
+    let forked = unsafe { fork() }?;
+    if let ForkResult::Child = forked {
+        if !orphaned(shim) {
+            work();
+        }
+        std::process::exit(0)
+    }
+    Ok(())
+}
+
+/// A shim that is killed takes its helper along; one that was killed before is seen here.
+fn orphaned(shim: nix::unistd::Pid) -> bool {
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).is_err() || getppid() != shim
+}
+
 /// The life of a helper's process.
 fn work(
     shim: nix::unistd::Pid,
@@ -130,9 +150,7 @@ fn work(
     mut telling: Telling,
     operation: impl FnOnce(&mut Telling),
 ) -> ! {
-    // A shim that is killed takes its helper along; one that was killed before this line is seen by the next.
-    let orphaned = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).is_err() || getppid() != shim;
-    if !orphaned {
+    if !orphaned(shim) {
         let subscriber = tracing_subscriber::fmt()
             .with_ansi(false)
             .with_max_level(tracing::Level::ERROR)

@@ -8,13 +8,14 @@ use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 
-use berth_shim_api::{BundleError, LaunchError, ProcessId, SealedShim, TaskBundle};
+use berth_shim_api::{BundleError, LaunchError, ProcessId, SealedShim, TaskBundle, cgroup};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{ForkResult, fork, setsid};
 use rustix::fs::{FlockOperation, SealFlags};
 
+use crate::forked;
 use crate::mounts;
 use crate::seccomp::{self, SeccompError};
 use crate::shim::Shim;
@@ -77,6 +78,8 @@ pub fn launch(path: &Path) -> Result<(), StartError> {
     }
     berth_failpoint::reach("shim.launch.spawned");
     detach().map_err(could_not("detach"))?;
+    // Without it the first start takes longer; nothing else depends on it.
+    let _ = forked::aside(cgroup::make_moves_quick);
     let mut shim = Shim::new(bundle, listener, children, filter).map_err(could_not("set up"))?;
     let served = shim.run().map_err(could_not("wait for events"));
     drop(lock);
