@@ -166,14 +166,16 @@ impl World {
         let uid = assignment.uid.clone();
         let record = Record::Task { task: Box::new((*task).clone()) };
         self.journal.append(vec![record]).await.map_err(|e| failed(&e))?;
-        let world = self.clone();
-        let digests = blocking(move || world.homes.make(&assignment)).await?;
+        let (world, asked) = (self.clone(), assignment.clone());
+        let digests = blocking(move || world.homes.make(&asked)).await?;
         berth_failpoint::reach("agent.home.made");
-        let conversation = self.reach_shim(&uid).await?;
-        let record = Record::Shim { task: uid.to_string(), process: conversation.process };
-        self.journal.append(vec![record]).await.map_err(|e| failed(&e))?;
+        // The disk works while the shim starts; both have happened before a container is asked for.
+        let world = self.clone();
+        let on_disk = blocking(move || world.homes.sync(&assignment));
+        let (on_disk, conversation) = tokio::join!(on_disk, self.reach_shim(&uid));
+        on_disk?;
         berth_failpoint::reach("agent.shim.known");
-        Ok((digests, conversation))
+        Ok((digests, conversation?))
     }
 
     /// Talks to the Task's shim, started first if there is none.
@@ -282,13 +284,19 @@ impl World {
         attempt: &Attempt,
     ) -> Result<berth_types::Timestamp, StartError> {
         let failed = |message: String| StartError::Trouble(Trouble { reason: "CreateError", message });
-        let record = Record::Attempt {
+        // The shim is remembered together with what it is asked for first: until then it holds nothing.
+        let known = self.shims().processes.get(&attempt.task).copied();
+        let mut records: Vec<Record> = known
+            .map(|process| Record::Shim { task: attempt.task.to_string(), process })
+            .into_iter()
+            .collect();
+        records.push(Record::Attempt {
             task: attempt.task.to_string(),
             container: attempt.container.clone(),
             number: attempt.number,
             at: SteadyClock.now(),
-        };
-        self.journal.append(vec![record]).await.map_err(|e| failed(chain(&e)))?;
+        });
+        self.journal.append(records).await.map_err(|e| failed(chain(&e)))?;
         berth_failpoint::reach("agent.start.journalled");
         let (world, wanted) = (self.clone(), attempt.clone());
         let start = blocking(move || {

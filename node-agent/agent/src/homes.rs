@@ -93,6 +93,16 @@ impl Homes {
         Ok(digests)
     }
 
+    /// Returns once all that `make` wrote is on disk; nothing may start before.
+    pub fn sync(&self, assignment: &Assignment) -> Result<(), Trouble> {
+        let records = assignment.containers.iter().map(|program| self.record_path(assignment, program));
+        for path in records.chain([self.places.bundle(&assignment.uid)]) {
+            let synced = fs::File::open(path).and_then(|file| file.sync_all());
+            synced.map_err(|e| create_error("keep the task's folder", e))?;
+        }
+        Ok(())
+    }
+
     /// Each container's image digest, as it was recorded; empty where it was not.
     pub fn digests(&self, assignment: &Assignment) -> Vec<String> {
         let recorded = |program: &Program| self.recorded(assignment, program).ok().flatten();
@@ -100,7 +110,11 @@ impl Homes {
     }
 
     fn recorded(&self, assignment: &Assignment, program: &Program) -> io::Result<Option<RootRecord>> {
-        read_record(&self.places.container(&assignment.uid, &program.name).join("root.json"))
+        read_record(&self.record_path(assignment, program))
+    }
+
+    fn record_path(&self, assignment: &Assignment, program: &Program) -> PathBuf {
+        self.places.container(&assignment.uid, &program.name).join("root.json")
     }
 
     fn root_record(&self, assignment: &Assignment, program: &Program) -> Result<RootRecord, Trouble> {
@@ -109,7 +123,7 @@ impl Homes {
             return Ok(record);
         }
         let folder = self.places.container(&assignment.uid, &program.name);
-        let path = folder.join("root.json");
+        let path = self.record_path(assignment, program);
         let record = self.resolve(program)?;
         fs::create_dir_all(&folder)
             .and_then(|()| write_whole(&path, &serde_json::to_vec(&record)?))
@@ -309,10 +323,9 @@ fn make_working_dir(image: &Tree, upper: &Path, dir: &Path, user: &User) -> io::
     Ok(())
 }
 
-/// After a return the file is whole; before, it is as it was.
+/// Whoever reads the file finds it whole, or as it was; `sync` has it on disk.
 fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
     fs::write(&beside, bytes)?;
-    fs::File::open(&beside)?.sync_all()?;
     fs::rename(&beside, path)
 }
