@@ -9,6 +9,7 @@ pub mod http;
 pub mod identity;
 pub mod leftovers;
 pub mod load;
+pub mod many;
 pub mod monotonic;
 pub mod namespaces;
 pub mod pace;

@@ -2,26 +2,24 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use berth_e2e::World;
 use berth_shim_api::cgroup::Hierarchies;
-use berth_shim_api::message::Start;
-use berth_shim_api::{Client, LogRotation, Mount, SealedShim, TaskBundle, TaskContainer};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::Value;
 
 /// The longest wait for a runtime.
-const PATIENCE: Duration = Duration::from_secs(60);
-const CONTAINER: &str = "main";
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// The container's name.
+pub const CONTAINER: &str = "main";
 
 /// What a container is made of.
 #[derive(Debug, Clone)]
 pub struct Bundle {
     spec: Value,
     /// Topmost first.
-    layers: Vec<PathBuf>,
+    pub layers: Vec<PathBuf>,
 }
 
 impl Bundle {
@@ -41,7 +39,8 @@ impl Bundle {
         Self { spec: read(spec), layers: serde_json::from_value(layers).expect("layers are paths") }
     }
 
-    fn placed(&self, root: &Path, cgroup: &str) -> Value {
+    /// The spec with its root at `root` and its processes in `cgroup`.
+    pub fn placed(&self, root: &Path, cgroup: &str) -> Value {
         let mut spec = self.spec.clone();
         spec["root"]["path"] = root.display().to_string().into();
         spec["linux"]["cgroupsPath"] = cgroup.into();
@@ -49,19 +48,18 @@ impl Bundle {
     }
 }
 
-/// crun on a bundle; its root filesystem is mounted once, before anything is measured.
+/// The bundle's root filesystem, mounted once, before anything is measured.
 #[derive(Debug)]
-pub struct Crun {
-    dir: PathBuf,
-    cgroup: String,
+pub struct Root {
+    /// Where it is seen.
+    pub path: PathBuf,
 }
 
-impl Crun {
-    /// Lays the bundle out in the new folder `dir`.
-    pub fn new(bundle: &Bundle, dir: &Path) -> Self {
-        let cgroup = format!("/berth-bench-{}/crun", std::process::id());
-        for folder in ["root", "upper", "work", "state"] {
-            fs::create_dir_all(dir.join(folder)).expect("folders for crun");
+impl Root {
+    /// Mounts it below the new folder `dir`.
+    pub fn mount(bundle: &Bundle, dir: &Path) -> Self {
+        for folder in ["root", "upper", "work"] {
+            fs::create_dir_all(dir.join(folder)).expect("folders for an overlay");
         }
         let lower = bundle.layers.iter().map(|layer| layer.display().to_string()).collect::<Vec<_>>();
         let options = format!(
@@ -70,129 +68,49 @@ impl Crun {
             dir.join("upper").display(),
             dir.join("work").display()
         );
-        let root = dir.join("root");
-        mount(Some("overlay"), &root, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
+        let path = dir.join("root");
+        mount(Some("overlay"), &path, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
             .expect("an overlay of the image's layers");
-        let spec = bundle.placed(&root, &cgroup).to_string();
-        fs::write(dir.join("config.json"), spec).expect("the folder is writable");
-        Self { dir: dir.into(), cgroup }
-    }
-
-    /// `crun run`: returns when the container runs.
-    pub fn run(&self) {
-        self.crun(&["run", "--detach"]);
-    }
-
-    /// `crun create` and `crun start`.
-    pub fn create_and_start(&self) {
-        self.crun(&["create"]);
-        self.call(&["start"]);
-    }
-
-    /// `crun delete --force`.
-    pub fn delete(&self) {
-        self.call(&["delete", "--force"]);
-    }
-
-    fn crun(&self, words: &[&str]) {
-        let bundle = self.dir.display().to_string();
-        self.call(&[words, &["--bundle", &bundle]].concat());
-    }
-
-    fn call(&self, words: &[&str]) {
-        // Output to files: crun keeps a pipe open for as long as the container lives.
-        let log = fs::File::create(self.dir.join("log")).expect("the folder is writable");
-        let status = Command::new("crun")
-            .arg("--root")
-            .arg(self.dir.join("state"))
-            .args(words)
-            .arg("bench")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a second handle"))
-            .stderr(log)
-            .status()
-            .expect("crun is installed: run `e2e/setup bench`");
-        let said = fs::read_to_string(self.dir.join("log")).unwrap_or_default();
-        assert!(status.success(), "crun {words:?}: {said}");
+        Self { path }
     }
 }
 
-impl Drop for Crun {
+impl Drop for Root {
     fn drop(&mut self) {
-        umount2(&self.dir.join("root"), MntFlags::MNT_DETACH).expect("it is mounted");
-        remove_cgroup(&self.cgroup);
+        umount2(&self.path, MntFlags::MNT_DETACH).expect("it is mounted");
     }
 }
 
-/// Our shim on a bundle.
+/// A runtime's own state, in memory as on a machine whose `/run` is, which is where both keep it.
 #[derive(Debug)]
-pub struct Shim {
-    dir: PathBuf,
-    cgroup: String,
-    bundle: Bundle,
-    binary: SealedShim,
+pub struct State {
+    /// The folder.
+    pub path: PathBuf,
 }
 
-impl Shim {
-    /// Lays the bundle out in the new folder `dir`, with the shim at `binary` sealed, as an agent does at its start.
-    pub fn new(bundle: &Bundle, dir: &Path, binary: &Path) -> Self {
-        for folder in ["bundle", "task/exits", "state"] {
-            fs::create_dir_all(dir.join(folder)).expect("folders for the shim");
-        }
-        let cgroup = format!("/berth-bench-{}/shim", std::process::id());
-        let spec = bundle.placed(&dir.join("bundle/root"), &cgroup).to_string();
-        fs::write(dir.join("bundle/config.json"), spec).expect("the folder is writable");
-        let task = TaskBundle {
-            task_uid: "b".repeat(32),
-            socket: dir.join("s.sock"),
-            state_root: dir.join("state"),
-            directory: dir.join("task"),
-            log_rotation: LogRotation { bytes: 10 << 20, files: 3 },
-            containers: vec![TaskContainer { name: CONTAINER.into(), cgroup: cgroup.clone() }],
-        };
-        task.write(&dir.join("task.json")).expect("the folder is writable");
-        let binary = SealedShim::load(binary).expect("the shim is built");
-        Self { dir: dir.into(), cgroup, bundle: bundle.clone(), binary }
-    }
-
-    /// A new shim and its container, running; no two rounds have the same `attempt`.
-    pub fn create_and_start(&self, attempt: u32) -> Client {
-        self.binary.launch(&self.dir.join("task.json")).expect("the shim starts");
-        let mut client = Client::connect(&self.dir.join("s.sock"), PATIENCE).expect("the shim answers");
-        client.subscribe().expect("the shim answers");
-        let overlay = Mount::Overlay {
-            target: self.dir.join("bundle/root"),
-            lower: self.bundle.layers.clone(),
-            upper: self.dir.join("bundle/upper"),
-            work: self.dir.join("bundle/work"),
-        };
-        let start = Start {
-            container: CONTAINER.into(),
-            attempt,
-            bundle: self.dir.join("bundle"),
-            mounts: vec![overlay],
-            log: self.dir.join("log"),
-        };
-        client.start(start).expect("the container starts");
-        client
-    }
-
-    /// Kills the container, removes what is left of it and ends the shim.
-    pub fn delete(&self, mut client: Client) {
-        client.kill(CONTAINER).expect("the shim kills");
-        client.next_exit().expect("the container ends");
-        client.delete(CONTAINER).expect("the shim deletes");
-        client.shutdown().expect("the shim ends");
+impl State {
+    /// An empty one below the folder `dir`.
+    pub fn mount(dir: &Path) -> Self {
+        let path = dir.join("state");
+        fs::create_dir_all(&path).expect("a folder for state");
+        mount(Some("tmpfs"), &path, Some("tmpfs"), MsFlags::empty(), Some("mode=700")).expect("a tmpfs");
+        Self { path }
     }
 }
 
-impl Drop for Shim {
+impl Drop for State {
     fn drop(&mut self) {
-        remove_cgroup(&self.cgroup);
+        umount2(&self.path, MntFlags::MNT_DETACH).expect("it is mounted");
     }
 }
 
-fn remove_cgroup(cgroup: &str) {
+/// The cgroup of `whose` container.
+pub fn cgroup(whose: &str) -> String {
+    format!("/berth-bench-{}/{whose}", std::process::id())
+}
+
+/// Removes a container's cgroup.
+pub fn remove_cgroup(cgroup: &str) {
     let hierarchies = Hierarchies::discover().expect("cgroups are mounted");
     hierarchies.subtree(cgroup).remove(PATIENCE).expect("the benchmark's cgroup can be removed");
     let parent = cgroup.rsplit_once('/').expect("a cgroup has a parent").0;

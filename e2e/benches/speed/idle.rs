@@ -9,7 +9,8 @@ use berth_e2e::wait::eventually;
 use berth_e2e::world::SOON;
 use berth_e2e::{StoreForm, World, binary};
 
-use crate::measure::{Figure, Report, Usage};
+use crate::measure::Usage;
+use crate::report::{Figure, Report};
 
 /// After the start, before anything is counted.
 const SETTLES: Duration = Duration::from_secs(10);
@@ -17,7 +18,7 @@ const SETTLES: Duration = Duration::from_secs(10);
 const COUNTED: Duration = Duration::from_secs(20);
 
 /// Measures one form of the store; a process of etcd is not counted.
-pub fn measure(form_name: &str, form: StoreForm, report: &mut Report) {
+pub fn measure(form_name: &'static str, form: StoreForm, report: &mut Report) {
     let world = World::empty(form);
     let mut up = Process::start("ctl up", command(&world), &world.dir().join("up.log"));
     eventually("`ctl up` says what to type next", SOON, || {
@@ -33,11 +34,12 @@ pub fn measure(form_name: &str, form: StoreForm, report: &mut Report) {
     let after = usage();
     let cpu = |usages: &[Usage]| usages.iter().map(|usage| usage.cpu).sum::<Duration>();
     let share = (cpu(&after) - cpu(&before)).as_secs_f64() / start.elapsed().as_secs_f64();
-    let name = |figure: &str| format!("idle `ctl up`, {form_name}: {figure}");
-    report.add(&Figure::new(name("processes"), family.len() as f64, ""));
-    report.add(&Figure::new(name("cpu"), share * 100.0, "% of a core").asked("1 % of a core"));
+    let name = |figure: &str| format!("idle `ctl up`: {figure}");
+    report.add(&Figure::new(name("processes"), family.len() as f64, "").on(form_name));
+    let cpu = Figure::new(name("cpu"), share * 100.0, "% of a core").on(form_name);
+    report.add(&cpu.asked("1 % of a core"));
     let memory = Figure::new(name("memory"), after.iter().map(|usage| usage.rss).sum(), "MiB");
-    report.add(&memory.asked("must 100, aim 50; Kubernetes 1.36: 503"));
+    report.add(&memory.on(form_name).asked("must 100, aim 50; Kubernetes 1.36: 503"));
     up.stop();
 }
 

@@ -1,10 +1,10 @@
 //! How fast Berth is, beside bare etcd and crun in the same run: `e2e/setup bench`, `cargo build --release --workspace`,
-//! then `cargo bench --workspace --bench speed`, as root. A table for people; the same as JSON lines in
-//! `target/bench/speed.jsonl` or the file that is named (a word that ends in `.jsonl`). Nothing here fails for being
-//! slow: machines differ, so figures mean something only beside those of the same run.
-//! Words on the command line choose: `store`, `many`, `apply`, `watchers`, `recovery`, `idle`,
-//! `containers`; `embedded` or `etcd` among the
-//! forms; `nodes=5000` how many nodes `many` simulates.
+//! then `cargo bench --workspace --bench speed`, as root. A line per figure for people; the same as JSON lines in
+//! `target/bench/speed.jsonl` or the file that is named (a word that ends in `.jsonl`), and as the README's tables in
+//! the file beside it that ends in `.md`. All of it takes some 12 minutes, most of it waiting in `recovery`. Nothing
+//! here fails for being slow: machines differ, so figures mean something only beside those of the same run.
+//! Words on the command line choose: `store`, `many`, `apply`, `watchers`, `recovery`, `idle`, `containers`; `embedded`
+//! or `etcd` among the forms; `nodes=5000` how many nodes `many` simulates.
 
 use std::path::PathBuf;
 
@@ -15,16 +15,20 @@ mod apply;
 mod bare;
 mod bundle;
 mod containers;
+mod crun;
+mod filter;
 mod idle;
 mod many;
 mod measure;
 mod recovery;
+mod report;
 mod scene;
+mod shim;
 mod store;
 mod watchers;
 mod writes;
 
-use measure::{Figure, Report};
+use report::{Figure, Report};
 
 const FORMS: [(&str, StoreForm); 2] = [("embedded", Embedded), ("etcd", Etcd("3.5.1"))];
 const PARTS: [&str; 7] = ["store", "many", "apply", "watchers", "recovery", "idle", "containers"];
@@ -66,6 +70,7 @@ fn main() {
     if part("containers") {
         containers::measure(&mut report);
     }
+    report.end();
 }
 
 /// crun refuses a machine with both versions of cgroups, so neither side sees the second one. Our mounts are our own.

@@ -7,14 +7,15 @@ use berth_e2e::etcd::Setup;
 use berth_e2e::{Part, StoreForm, World};
 use berth_types::task::Task;
 
-use crate::measure::{Figure, Report, percentile};
+use crate::measure::percentile;
+use crate::report::{Figure, Report};
 use crate::scene::{self, Scene, runs, shims_of};
 
 /// Before each fault: the world has settled from the one before.
 const SETTLES: Duration = Duration::from_secs(4);
 
 /// Measures one form of the store.
-pub fn measure(form_name: &str, form: StoreForm, report: &mut Report) {
+pub fn measure(form_name: &'static str, form: StoreForm, report: &mut Report) {
     let mut table = Table { form_name, report };
     containers(form, &mut table);
     node(form, &mut table);
@@ -27,7 +28,7 @@ pub fn measure(form_name: &str, form: StoreForm, report: &mut Report) {
 }
 
 struct Table<'a> {
-    form_name: &'a str,
+    form_name: &'static str,
     report: &'a mut Report,
 }
 
@@ -35,8 +36,8 @@ impl Table<'_> {
     fn add(&mut self, what: &str, mut times: Vec<Duration>, asked: &'static str) {
         for (share, name) in [(0.5, "p50"), (1.0, "longest")] {
             let value = percentile(&mut times, share) / 1000.0;
-            let name = format!("recovery, {}: {what}: {name}", self.form_name);
-            self.report.add(&Figure::new(name, value, "s").of(times.len()).asked(asked));
+            let name = format!("recovery: {what}: {name}");
+            self.report.add(&Figure::new(name, value, "s").on(self.form_name).of(times.len()).asked(asked));
         }
     }
 }
@@ -149,7 +150,7 @@ fn only_apiserver(form: StoreForm, table: &mut Table) {
     let mut scene = Scene::of(World::plan(form).start());
     let client = scene.client(&scene.world.server());
     let mut times = Vec::new();
-    for _ in 0..10 {
+    for _ in 0..5 {
         scene.write(&client);
         let start = Instant::now();
         scene.world.kill(Part::Apiserver);
@@ -165,7 +166,7 @@ fn one_of_two_apiservers(form: StoreForm, table: &mut Table) {
     let parts = [Part::Apiserver, Part::SecondApiserver];
     let mut scene = Scene::of(World::plan(form).with(Part::SecondApiserver).start());
     let mut times = Vec::new();
-    for round in 0..10 {
+    for round in 0..6 {
         let (killed, other) = (parts[round % 2], parts[(round + 1) % 2]);
         let servers = format!("{},{}", scene.world.address(killed), scene.world.address(other));
         let client = scene.client(&servers);

@@ -9,7 +9,7 @@ use berth_store::{
 };
 
 use crate::bare;
-use crate::measure::{Figure, Report};
+use crate::report::{Figure, Report};
 
 /// Puts of each series, by how many go in one commit.
 const SERIES: [(usize, usize); 2] = [(100, 10_000), (1, 500)];
@@ -25,7 +25,8 @@ pub fn measure(report: &mut Report) {
         let options = EtcdOptions { unsupported: Unsupported::Allow, ..EtcdOptions::default() };
         let ours = EtcdStore::connect(&[etcd.url()], options).await.expect("etcd answers");
         let embedded = EmbeddedStore::open(&folder.path().join("store")).expect("an empty folder");
-        let forms: [(&str, Arc<dyn Store>); 2] = [("etcd", Arc::new(ours)), ("embedded", Arc::new(embedded))];
+        let forms: [(&'static str, Arc<dyn Store>); 2] =
+            [("etcd", Arc::new(ours)), ("embedded", Arc::new(embedded))];
         for (together, count) in SERIES {
             let mut bare = Vec::new();
             let mut rates = [Vec::new(), Vec::new()];
@@ -35,11 +36,10 @@ pub fn measure(report: &mut Report) {
                     rates.push(puts_per_second(&**store, count, together).await);
                 }
             }
-            let name = |form: &str| format!("store: puts, {together} per commit, {form}");
+            let what = format!("store: conditional puts, {together} per commit");
             let bare = median(bare);
-            report.add(&Figure::new(name("bare etcd-client"), bare, "1/s").of(ROUNDS));
             for ((form, _), rates) in forms.iter().zip(rates) {
-                let figure = Figure::new(name(form), median(rates), "1/s").of(ROUNDS);
+                let figure = Figure::new(&what, median(rates), "1/s").on(form).of(ROUNDS);
                 report.add(&figure.beside("bare etcd-client", bare));
             }
         }
