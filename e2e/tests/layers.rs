@@ -8,22 +8,27 @@ use std::path::{Path, PathBuf};
 /// `berth-failpoint`, which is nothing in a release build.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("api/failpoint", &[]),
+    ("api/daemon", &[]),
+    ("node-agent/removal", &[]),
     ("api/types", &[]),
     ("proto", &["berth-types"]),
     ("api/store", &["berth-types"]),
     ("node-agent/shim-api", &["berth-types"]),
     ("api/client", &["berth-types", "berth-proto"]),
-    ("api/server", &["berth-types", "berth-proto", "berth-store"]),
+    ("api/server", &["berth-types", "berth-proto", "berth-store", "berth-daemon"]),
     ("controllers/runtime", &["berth-types", "berth-client"]),
     ("controllers/builtin", &["berth-types", "berth-client", "berth-runtime"]),
     ("controllers/scheduler", &["berth-types", "berth-client", "berth-runtime"]),
     (
         "controllers/run",
-        &["berth-types", "berth-client", "berth-runtime", "berth-builtin", "berth-scheduler"],
+        &["berth-types", "berth-client", "berth-runtime", "berth-builtin", "berth-scheduler", "berth-daemon"],
     ),
-    ("node-agent/agent", &["berth-types", "berth-client", "berth-runtime", "berth-shim-api"]),
+    (
+        "node-agent/agent",
+        &["berth-types", "berth-client", "berth-runtime", "berth-shim-api", "berth-daemon", "berth-removal"],
+    ),
     ("node-agent/shim", &["berth-types", "berth-shim-api"]),
-    ("cli", &["berth-types", "berth-client"]),
+    ("cli", &["berth-types", "berth-client", "berth-removal"]),
 ];
 
 fn root() -> PathBuf {

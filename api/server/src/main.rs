@@ -4,18 +4,17 @@ mod config;
 #[cfg(debug_assertions)]
 mod raw_history;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use berth_daemon::AnyError;
 use berth_proto::v1::resources_server::ResourcesServer;
 use berth_server::listen::{self, Listener, Place};
 use berth_server::{Nodes, ResourcesFace, Server};
 use berth_store::{EmbeddedStore, EtcdStore, Store};
 use berth_types::SteadyClock;
 use clap::Parser;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
@@ -30,52 +29,14 @@ const MOST_BYTES: usize = 3 << 20;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    if !end_with_parent() {
-        return ExitCode::SUCCESS;
-    }
-    let config = match Config::read(Flags::parse()) {
-        Ok(config) => config,
-        Err(faults) => {
-            for fault in faults {
-                eprintln!("error: {fault}");
-            }
-            return ExitCode::from(2);
-        }
-    };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("BERTH_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt()
-        // A log that cannot be written must end nothing: the complaint about it would.
-        .log_internal_errors(false)
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(colours)
-        .init();
-    match run(config).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{}", chain(&*error));
-            ExitCode::FAILURE
-        }
+    match berth_daemon::begin(|| Config::read(Flags::parse())) {
+        Ok(config) => berth_daemon::end(run(config).await),
+        Err(code) => code,
     }
 }
-
-/// Has this process told to end when the one that `BERTH_PARENT_PID` names (`ctl up`) does, however that happens;
-/// false when it has ended already.
-fn end_with_parent() -> bool {
-    let parent = std::env::var("BERTH_PARENT_PID").ok().and_then(|pid| pid.parse::<i32>().ok());
-    let Some(parent) = parent else { return true };
-    let signal = Some(rustix::process::Signal::TERM);
-    let told = rustix::process::set_parent_process_death_signal(signal).is_ok();
-    told && rustix::process::getppid().is_some_and(|pid| pid.as_raw_nonzero().get() == parent)
-}
-
-type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 async fn run(config: Config) -> Result<(), AnyError> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let told = berth_daemon::told_to_end()?;
     let store = open_store(&config).await?;
     #[cfg(debug_assertions)]
     let _history = match &config.raw_history {
@@ -95,8 +56,7 @@ async fn run(config: Config) -> Result<(), AnyError> {
         tracing::info!("apiserver listens on {place}");
     }
     let broken = tokio::select! {
-        _ = terminate.recv() => None,
-        _ = interrupt.recv() => None,
+        () = told => None,
         Some(ended) = tasks.join_next() => Some(ended_early(ended)),
         Some(ended) = faces.join_next() => Some(ended_early(ended)),
     };
@@ -160,9 +120,4 @@ async fn serve(
             router.serve_with_incoming_shutdown(at_once, ended).await
         }
     }
-}
-
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

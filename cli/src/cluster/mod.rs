@@ -7,4 +7,3 @@ pub mod machine;
 pub mod mounts;
 pub mod parts;
 pub mod processes;
-pub mod removal;

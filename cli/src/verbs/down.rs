@@ -11,12 +11,12 @@ use rustix::process::Signal;
 use crate::cluster::folders::{Home, cgroup_of};
 use crate::cluster::lock::{NoLock, UpLock};
 use crate::cluster::processes::{self, Running};
-use crate::cluster::removal::remove_tree;
 use crate::cluster::{cgroups, mounts};
 use crate::failure::{Exit, Failure};
 use crate::output::print;
 use crate::output::progress::Progress;
 use crate::request::{Data, Down};
+use berth_removal::remove_tree;
 
 /// How long `ctl up` may take to stop its parts.
 const PATIENCE: Duration = Duration::from_secs(40);

@@ -3,15 +3,14 @@
 
 mod config;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use berth_builtin::caches::Caches;
 use berth_builtin::{app, garbage, node};
 use berth_client::Client;
+use berth_daemon::AnyError;
 use berth_runtime::LeaseTerms;
 use clap::Parser;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -26,52 +25,14 @@ const LEASES: &str = "berth-system";
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    if !end_with_parent() {
-        return ExitCode::SUCCESS;
-    }
-    let config = match Config::read(Flags::parse()) {
-        Ok(config) => config,
-        Err(faults) => {
-            for fault in faults {
-                eprintln!("error: {fault}");
-            }
-            return ExitCode::from(2);
-        }
-    };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("BERTH_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let colour = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt()
-        // A log that cannot be written must end nothing: the complaint about it would.
-        .log_internal_errors(false)
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(colour)
-        .init();
-    match run(config).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error}");
-            ExitCode::FAILURE
-        }
+    match berth_daemon::begin(|| Config::read(Flags::parse())) {
+        Ok(config) => berth_daemon::end(run(config).await),
+        Err(code) => code,
     }
 }
-
-/// Has this process told to end when the one that `BERTH_PARENT_PID` names (`ctl up`) does, however that happens;
-/// false when it has ended already.
-fn end_with_parent() -> bool {
-    let parent = std::env::var("BERTH_PARENT_PID").ok().and_then(|pid| pid.parse::<i32>().ok());
-    let Some(parent) = parent else { return true };
-    let signal = Some(rustix::process::Signal::TERM);
-    let told = rustix::process::set_parent_process_death_signal(signal).is_ok();
-    told && rustix::process::getppid().is_some_and(|pid| pid.as_raw_nonzero().get() == parent)
-}
-
-type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 async fn run(config: Config) -> Result<(), AnyError> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let told = berth_daemon::told_to_end()?;
     let client = Client::with_options(&config.server, config.client.clone())?;
     let caches = Caches::new(client.clone());
     let (stop, stopping) = watch::channel(());
@@ -81,8 +42,7 @@ async fn run(config: Config) -> Result<(), AnyError> {
     }
     tracing::info!(controllers = ?config.only, server = ?config.server, "controllers run");
     let ended = tokio::select! {
-        _ = terminate.recv() => None,
-        _ = interrupt.recv() => None,
+        () = told => None,
         () = client.store_replaced() => return Err(OTHER_HISTORY.into()),
         Some(ended) = running.join_next() => Some(ended),
     };

@@ -18,8 +18,8 @@ use crate::assignment::{Assignment, Program, Root, TaskUid};
 use crate::images::{ImageStore, Tree, collect};
 use crate::places::Places;
 use crate::plan::Trouble;
-use crate::removal::remove_tree;
 use crate::runtime_spec::{Blueprint, ImageSays, NodeSays, User, runtime_spec, working_dir};
+use berth_removal::remove_tree;
 
 /// How container logs are cut: 10 MiB a file, three of one attempt.
 const ROTATION: LogRotation = LogRotation { bytes: 10 << 20, files: 3 };

@@ -18,7 +18,6 @@ pub mod plan;
 pub mod probes;
 pub mod recover;
 pub mod remember;
-pub mod removal;
 pub mod report;
 pub mod runtime_spec;
 pub mod selftest;

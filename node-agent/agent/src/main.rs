@@ -4,7 +4,6 @@ mod config;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
-use std::io::IsTerminal;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,7 +13,7 @@ use std::time::Duration;
 use berth_agent::agent::Agent;
 use berth_agent::assignment::TaskUid;
 use berth_agent::execute::{World, blocking};
-use berth_agent::homes::{Homes, Views, chain};
+use berth_agent::homes::{Homes, Views};
 use berth_agent::journal::{Journal, JournalError, Record};
 use berth_agent::machine::{Machine, node_says};
 use berth_agent::membership::{Candidate, Membership};
@@ -24,12 +23,12 @@ use berth_agent::recover::recover;
 use berth_agent::sweep::{leftovers, sweep};
 use berth_agent::{selftest, simulate};
 use berth_client::Client;
+use berth_daemon::AnyError;
 use berth_shim_api::SealedShim;
 use berth_shim_api::cgroup::Hierarchies;
 use berth_types::{Clock, SteadyClock};
 use clap::Parser;
 use rustix::fs::FlockOperation;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::config::{Config, Flags, Form, Pace};
@@ -40,65 +39,22 @@ const ENDING: Duration = Duration::from_secs(3);
 /// Why an agent ends when the store was restored: what it knows of the store is of another history. Containers run on.
 const OTHER_HISTORY: &str = "the store was restored or replaced: this agent starts anew";
 
-type AnyError = Box<dyn std::error::Error + Send + Sync>;
-
 fn main() -> ExitCode {
     if std::env::args().nth(1).is_some_and(|word| word == selftest::INSIDE) {
         return ExitCode::from(selftest::look_inside());
     }
-    if !end_with_parent() {
-        return ExitCode::SUCCESS;
-    }
     let own = std::env::current_exe().unwrap_or_default();
     let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let config = match Config::read(Flags::parse(), &own, &hostname) {
+    let config = match berth_daemon::begin(|| Config::read(Flags::parse(), &own, &hostname)) {
         Ok(config) => config,
-        Err(faults) => {
-            for fault in faults {
-                eprintln!("error: {fault}");
-            }
-            return ExitCode::from(2);
-        }
+        Err(code) => return code,
     };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("BERTH_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt()
-        // A log that cannot be written must end nothing: the complaint about it would.
-        .log_internal_errors(false)
-        .with_env_filter(filter)
-        .with_ansi(colours)
-        .with_writer(std::io::stderr)
-        .init();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    match runtime.map_err(AnyError::from).and_then(|runtime| runtime.block_on(run(config))) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{}", chain(&*error));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Has this process told to end when the one that `BERTH_PARENT_PID` names (`ctl up`) does, however that happens;
-/// false when it has ended already.
-fn end_with_parent() -> bool {
-    let parent = std::env::var("BERTH_PARENT_PID").ok().and_then(|pid| pid.parse::<i32>().ok());
-    let Some(parent) = parent else { return true };
-    let signal = Some(rustix::process::Signal::TERM);
-    let told = rustix::process::set_parent_process_death_signal(signal).is_ok();
-    told && rustix::process::getppid().is_some_and(|pid| pid.as_raw_nonzero().get() == parent)
+    berth_daemon::end(runtime.map_err(AnyError::from).and_then(|runtime| runtime.block_on(run(config))))
 }
 
 async fn run(config: Config) -> Result<(), AnyError> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let stop = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    };
+    let stop = berth_daemon::told_to_end()?;
     match config.form {
         Form::Simulated { nodes } => {
             let servers = &config.servers;

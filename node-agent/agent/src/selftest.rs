@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::assignment::{Assignment, Program, RestartPolicy, Root, TaskUid};
 use crate::homes::{Homes, chain};
 use crate::places::Places;
-use crate::removal::remove_tree;
+use berth_removal::remove_tree;
 
 /// The word that makes this program look at itself from inside a container.
 pub const INSIDE: &str = "inside-self-test";

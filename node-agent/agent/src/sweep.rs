@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::assignment::TaskUid;
 use crate::execute::{World, blocking};
-use crate::removal::remove_tree;
+use berth_removal::remove_tree;
 
 /// Logs outlive their Task by this.
 const LOGS_KEPT: Duration = Duration::from_secs(24 * 3600);

@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::SystemTime;
 
-use crate::removal::remove_tree;
 use crate::runtime_spec::ImageSays;
+use berth_removal::remove_tree;
 
 pub use layout::{Blob, Digest};
 pub use tree::Tree;
