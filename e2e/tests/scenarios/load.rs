@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use berth_e2e::etcd::Setup;
 use berth_e2e::load::Load;
 use berth_e2e::pace::Pace;
+use berth_e2e::wait::eventually;
+use berth_e2e::world::SOON;
 use berth_e2e::{Part, StoreForm, World, soak};
 
 /// How long an apiserver serves before it is killed.
@@ -48,6 +50,12 @@ pub fn answers_and_watches_stay_true_while_apiservers_die(form: StoreForm) {
 /// A server stands still until etcd hangs up on it, and all that it has not seen is compacted. Whether it noticed:
 /// on a busy machine etcd may not have hung up in time.
 fn compact_behind(world: &mut World, part: Part) -> bool {
+    // One that stands still while it starts gives up: etcd did not answer it in time.
+    let server = world.address(part);
+    eventually("the server answers", SOON, || {
+        let run = world.ctl(&["--server", &server, "get", "nodes"]);
+        if run.code == 0 { Ok(()) } else { Err(run.stderr) }
+    });
     let paused = world.pause(part);
     std::thread::sleep(HUNG_UP);
     world.etcd_mut().compact();
