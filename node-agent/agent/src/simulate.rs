@@ -14,7 +14,7 @@ use berth_types::meta::{Condition, ConditionStatus};
 use berth_types::node::{Node, NodeInfo, NodeStatus, PortRange};
 use berth_types::quantity::{Bytes, Millicores, Quantity};
 use berth_types::task::{ContainerState, ContainerStatus, Running, Task, TaskStatus};
-use berth_types::{ObjectMeta, Resource, SteadyClock, SystemClock, Timestamp};
+use berth_types::{ObjectMeta, Resource, SteadyClock, Timestamp};
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -69,13 +69,19 @@ impl Fleet {
 
     /// Registers all, keeps them present and lets their Tasks run; ends only with an error that waiting does not heal.
     pub async fn run(self) -> Result<std::convert::Infallible, Error> {
-        let nodes = self.register().await?;
+        let (nodes, first) = self.register().await?;
         tracing::info!(nodes = nodes.len(), "simulated nodes are registered");
         let mut sessions = JoinSet::new();
         for some in nodes.chunks(SESSIONS) {
             let client = Client::with_options(&self.servers, self.options.clone())?;
             for (name, uid) in some {
-                sessions.spawn(attend(client.clone(), name.clone(), uid.clone(), self.about.reconnect));
+                sessions.spawn(attend(
+                    client.clone(),
+                    name.clone(),
+                    uid.clone(),
+                    first,
+                    self.about.reconnect,
+                ));
             }
         }
         let mut tasks = Tasks {
@@ -88,11 +94,12 @@ impl Fleet {
         tasks.follow().await
     }
 
-    /// Creates what is missing of the Nodes, many in a call.
-    async fn register(&self) -> Result<Vec<(String, String)>, Error> {
+    /// Creates what is missing of the Nodes, many in a call. Names and uids, and the number before their first sessions.
+    async fn register(&self) -> Result<(Vec<(String, String)>, u64), Error> {
         let names: Vec<String> =
             (0..self.about.count).map(|n| format!("{}-{n}", self.about.prefix)).collect();
         let known = self.client.list_as::<Node>(&Query::of::<Node>()).await?;
+        let first = number_after(&known.version);
         let mut uids: HashMap<String, String> =
             known.items.into_iter().map(|node| (node.metadata.name, node.metadata.uid)).collect();
         let missing: Vec<&String> = names.iter().filter(|name| !uids.contains_key(*name)).collect();
@@ -109,7 +116,8 @@ impl Fleet {
                 outcome?;
             }
         }
-        Ok(names.into_iter().filter_map(|name| Some((name.clone(), uids.remove(&name)?))).collect())
+        let registered = names.into_iter().filter_map(|name| Some((name.clone(), uids.remove(&name)?)));
+        Ok((registered.collect(), first))
     }
 
     fn status_write(&self, name: &str) -> Write {
@@ -148,9 +156,16 @@ fn new_node(name: &str) -> Node {
     Node { metadata: ObjectMeta { labels, ..ObjectMeta::named("", name) }, ..Node::default() }
 }
 
-/// Keeps one node present. The number of a session must grow over restarts without a journal: it begins at the time.
-async fn attend(client: Client, node: String, node_uid: String, reconnect: Duration) {
-    let mut number = u64::try_from(SystemClock.now().millis()).unwrap_or(0);
+/// What the numbers of sessions begin after. They must grow over restarts; a real agent journals them. Every session
+/// makes a revision, and versions count a thousand to each: so the store's version is beyond all that were opened before,
+/// whatever the clock says.
+fn number_after(version: &str) -> u64 {
+    version.parse().unwrap_or(0)
+}
+
+/// Keeps one node present.
+async fn attend(client: Client, node: String, node_uid: String, first: u64, reconnect: Duration) {
+    let mut number = first;
     loop {
         number += 1;
         let hello = Hello { node: node.clone(), node_uid: node_uid.clone(), boot_id: node.clone(), number };
