@@ -14,7 +14,7 @@ pub struct Fleet<'a> {
     seen: &'a Observed<'a>,
     /// To be kept: on the Revision asked for. Least valuable first.
     pub current: Vec<&'a Replica>,
-    /// To be replaced: on another Revision. Least valuable first.
+    /// To be replaced: on another Revision, or in a place that an older one has. Least valuable first.
     pub outdated: Vec<&'a Replica>,
     /// Told to stop, and still holding their room.
     pub stopping: Vec<&'a Replica>,
@@ -70,12 +70,30 @@ impl<'a> Fleet<'a> {
                 Life::WrittenOff | Life::Succeeded | Life::Failed(_) => fleet.over.push(task),
             }
         }
+        fleet.set_doubles_apart();
         let value = |task: &&Replica| fleet_value(seen, task);
         fleet.current.sort_by_key(value);
         fleet.outdated.sort_by_key(value);
         fleet.stopping.sort_by_key(|task| task.number);
         fleet.given_up.sort_by_key(|task| task.number);
         fleet
+    }
+
+    /// Of two Tasks with one ordinal the younger must go, and the App gets one with an ordinal of its own: that is what
+    /// becomes of a Task of another Revision, too.
+    fn set_doubles_apart(&mut self) {
+        if seeded_bug("app-gives-a-place-twice") {
+            return;
+        }
+        let mut oldest: BTreeMap<u32, (u64, &str)> = BTreeMap::new();
+        for task in &self.current {
+            let holder = oldest.entry(task.ordinal).or_insert((task.number, &task.name));
+            *holder = (*holder).min((task.number, &task.name));
+        }
+        let holds = |task: &&Replica| oldest[&task.ordinal] == (task.number, task.name.as_str());
+        let (own, doubles): (Vec<_>, Vec<_>) = self.current.iter().copied().partition(holds);
+        self.current = own;
+        self.outdated.extend(doubles);
     }
 
     fn living(&mut self, task: &Replica) -> &mut Vec<&'a Replica> {
@@ -205,7 +223,8 @@ impl<'f, 'a> Doomed<'f, 'a> {
         let replaced = kept.filter(|task| self.fleet.is_available(task)).count();
         let spare = (left.len() + replaced).saturating_sub(self.keep());
         for task in left.into_iter().take(spare) {
-            self.stop_if_safe(task, StopReason::Outdated);
+            let is_double = task.revision == self.fleet.seen.app.revision;
+            self.stop_if_safe(task, if is_double { StopReason::Doubled } else { StopReason::Outdated });
         }
     }
 

@@ -45,7 +45,7 @@ pub fn of_stop(app: &Wanted, task: &TaskRef, why: StopReason) -> Option<Note> {
             let text = format!("{} is lost with its node, and replaced", task.name);
             Some(note(app, Weight::Warning, "TaskReplaced", text))
         }
-        StopReason::Surplus | StopReason::Outdated | StopReason::AppDeleted => None,
+        StopReason::Surplus | StopReason::Outdated | StopReason::Doubled | StopReason::AppDeleted => None,
     }
 }
 

@@ -88,6 +88,8 @@ pub enum StopReason {
     Surplus,
     /// Not on the Revision asked for.
     Outdated,
+    /// An older one of its Revision has its ordinal.
+    Doubled,
     /// Lost with its node.
     GivenUp,
     /// Its App goes.
@@ -162,8 +164,12 @@ impl Births {
                     births.next = Some(births.next.map_or(at, |next| next.min(at)));
                     births.failed = births.failed.max(row);
                 }
+                None if seeded_bug("app-gives-a-place-twice") => births.tasks.push((0, row)),
                 None => births.tasks.push((ordinal, row)),
             }
+        }
+        if seeded_bug("app-forgets-the-last") && births.tasks.len() == missing {
+            births.tasks.pop();
         }
         births.tasks.truncate(room.min(MOST_CREATED));
         births

@@ -66,11 +66,10 @@ fn waits_for(seen: &Observed, fleet: &Fleet, births: &Births, status: &AppStatus
         });
     }
     if let Some(old) = fleet.outdated.first() {
-        return Some(format!(
-            "{} of older revisions to be stopped: {} is next",
-            many(&fleet.outdated),
-            old.name
-        ));
+        let (many, name) = (many(&fleet.outdated), &old.name);
+        let is_double = old.revision == seen.app.revision;
+        let which = if is_double { "in the place of another" } else { "of older revisions" };
+        return Some(format!("{many} {which} to be stopped: {name} is next"));
     }
     if let Some(stopping) = fleet.stopping.first() {
         return Some(format!("{} stopping: {}", many(&fleet.stopping), stopping.name));

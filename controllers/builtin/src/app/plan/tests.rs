@@ -100,6 +100,31 @@ fn plans(app: Wanted, tasks: &[Replica], expected: Expect) {
 }
 
 #[test]
+fn of_two_tasks_in_one_place_the_younger_is_replaced_within_the_bounds() {
+    let double = |number, life| Replica { ordinal: 0, ..new(number, life) };
+    let both = [double(3, ready()), new(0, ready())];
+    plans(
+        bounds(web(2), 1, 3),
+        &both,
+        expect![[r#"
+        create web-10 for place 1, counter 11
+        stop web-3 Doubled [web-0]"#]],
+    );
+    plans(bounds(web(2), 2, 3), &both, expect!["create web-10 for place 1, counter 11"]);
+    plans(
+        bounds(web(2), 2, 3),
+        &[both.as_slice(), &[new(1, ready())]].concat(),
+        expect!["stop web-3 Doubled [web-0 web-1]"],
+    );
+    plans(
+        bounds(web(1), 1, 2),
+        &[double(3, ready()), new(0, Life::Starting)],
+        expect!["wait: 1 of 1 replicas not ready: web-0 is not running"],
+    );
+    plans(bounds(web(1), 1, 2), &both, expect!["stop web-3 Doubled [web-0]"]);
+}
+
+#[test]
 fn missing_tasks_are_created_with_fresh_names_in_free_places() {
     plans(web(2), &[], expect!["create web-10 for place 0, web-11 for place 1, counter 12"]);
     plans(web(2), &[new(0, ready())], expect!["create web-10 for place 1, counter 11"]);

@@ -167,6 +167,9 @@ proptest! {
         prop_assert_eq!(holding(&tasks), app.replicas as usize);
         prop_assert_eq!(available(&app, &tasks, now), app.replicas as usize);
         prop_assert_eq!(end.status.available_replicas, app.replicas);
+        let held = tasks.iter().filter(|task| matches!(task.life, Life::Ready(_))).map(|task| task.ordinal);
+        let places: std::collections::BTreeSet<u32> = held.collect();
+        prop_assert_eq!(places.len(), app.replicas as usize);
         prop_assert_eq!(end.wake, None);
     }
 
