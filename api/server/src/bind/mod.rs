@@ -6,7 +6,7 @@
 //! - After a success at revision c the sum is known to be right with the own charge added: until the cache has reached
 //!   c, the condition is that the ledger is unchanged since c.
 //! - Further conditions: the Node is unchanged since the version decided on, each Task since the cache's copy, the
-//!   writer's epoch is not over.
+//!   writer's epoch, if it names one, is the newest of the scheduler's Lease.
 //! - One group in flight per node; what comes for a busy node waits and travels together.
 //! - After a conflict the cache must have the conflicting revision before the rest is decided anew, three times at most.
 
@@ -15,6 +15,7 @@ mod lane;
 
 use std::collections::{HashMap, VecDeque};
 
+use berth_failpoint::seeded_bug;
 use berth_proto::v1 as wire;
 use berth_store::{Rev, StoreError};
 use bytes::Bytes;
@@ -33,6 +34,8 @@ use crate::write::{Fence, Writer};
 const MOST_ITEMS: usize = 1000;
 /// The most Tasks of one group.
 const MOST_TOGETHER: usize = 60;
+/// Namespace and name of the Lease of who places Tasks.
+const SCHEDULER: (&str, &str) = ("berth-system", "scheduler");
 
 /// One Task for one Node.
 #[derive(Debug, Clone)]
@@ -93,6 +96,7 @@ impl Binder {
             return Err(bad_request(format!("{} items to bind, at most {MOST_ITEMS}", request.items.len())));
         }
         let fence = request.fence.map(Fence::read);
+        fence.as_ref().map_or(Ok(()), leads_the_scheduler)?;
         let stopped = || because(berth_types::Reason::Unavailable, "the server is being stopped");
         let ended = request.items.into_iter().map(|item| {
             let (answer, answered) = oneshot::channel();
@@ -108,6 +112,17 @@ impl Binder {
         let ended: Vec<_> = ended.collect();
         Ok(join_all(ended).await.into_iter().map(outcome).collect())
     }
+}
+
+/// The epoch of another Lease would be as fresh as can be, however long ago the caller ceased to be the scheduler.
+fn leads_the_scheduler(fence: &Fence) -> Answer<()> {
+    let (namespace, lease) = (fence.lease.0.as_str(), fence.lease.1.as_str());
+    if (namespace, lease) == SCHEDULER || seeded_bug("bind-by-any-lease") {
+        return Ok(());
+    }
+    let message =
+        format!("a Bind is fenced by the Lease {}/{}, not by {namespace}/{lease}", SCHEDULER.0, SCHEDULER.1);
+    Err(because(berth_types::Reason::Forbidden, message))
 }
 
 impl Placement {

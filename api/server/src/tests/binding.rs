@@ -192,7 +192,29 @@ async fn a_leader_whose_epoch_is_over_binds_and_writes_nothing() {
     let mut stale = write(Verb::PatchStatus, "Task", "web-1", json!({"status": {"reason": "x"}}));
     stale.fence = fence(first);
     assert_eq!(api.send(stale).await.unwrap_err().reason, Reason::Conflict);
+    // What is deleted keeps no trace of who did it: nobody but the server can see that its epoch is over.
+    let mut late = write(Verb::Delete, "Task", "web-1", Value::Null);
+    late.fence = fence(first);
+    assert_eq!(api.send(late).await.unwrap_err().reason, Reason::Conflict);
     assert_eq!(messages(&api.bind_as(vec![item(&tasks[1], &node, 31001)], fence(second)).await), ["bound"]);
+}
+
+#[tokio::test]
+async fn a_bind_is_fenced_by_the_schedulers_lease_alone() {
+    let api = api().await;
+    let lease =
+        api.create("Lease", "berth-system/other", json!({"spec": {"holderIdentity": "a"}})).await.unwrap();
+    let epoch = version(&lease).parse::<i64>().unwrap() / 1024;
+    let node = api.node("n1", 4).await;
+    let made = api.create("Task", "web-0", task()).await.unwrap();
+    let fence = Some(wire::Fence { namespace: "berth-system".into(), lease: "other".into(), epoch });
+    let request = wire::BindRequest { items: vec![item(&made, &node, 31000)], fence };
+    let refused = api.face.bind(Request::new(request)).await.unwrap_err();
+    assert_eq!(
+        refused.message(),
+        "a Bind is fenced by the Lease berth-system/scheduler, not by berth-system/other"
+    );
+    assert_eq!(messages(&api.bind(vec![item(&made, &node, 31000)]).await), ["bound"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,7 +10,12 @@ use crate::history::spec::Spec;
 use crate::history::state::{Change, Revision};
 use crate::history::violation::Breach;
 
-/// No write of an epoch that is over; an epoch begins with every change of a Lease's holder, and only then.
+/// Who writes what is bound.
+const BINDER: &str = "bind";
+/// The Lease of who places Tasks.
+const SCHEDULER: &str = "berth-system/scheduler";
+
+/// No write of an epoch that is over, nor in one of another's Lease; an epoch begins with every change of a Lease's holder, and only then.
 #[derive(Default)]
 pub struct Fences {
     /// The newest epoch of each Lease, named `<namespace>/<name>`.
@@ -26,9 +31,9 @@ impl Invariant for Fences {
 
     fn on_revision(&mut self, seen: &Revision<'_>, broken: &mut Vec<Breach>) {
         for change in seen.changes {
-            if let Some((why, lease)) = change.now.and_then(|now| self.stale(now)) {
-                let keys =
-                    std::iter::once(change.key.to_string()).chain(lease.map(|lease| key::epoch(&lease)));
+            if let Some((why, leases)) = change.now.and_then(|now| self.stale(now)) {
+                let epochs = leases.iter().map(|lease| key::epoch(lease));
+                let keys = std::iter::once(change.key.to_string()).chain(epochs);
                 broken.push(Breach::new(seen.rev, format!("{} {why}", told(change.key)), keys));
             }
             match change.about {
@@ -49,28 +54,52 @@ impl Invariant for Fences {
 }
 
 impl Fences {
-    /// Why the epoch of a write is not the newest of any Lease it may mean, and that Lease.
-    fn stale(&self, now: &Object) -> Option<(String, Option<String>)> {
+    /// Why the epoch of a write is not the newest of any Lease it may mean, and the Leases that show it.
+    fn stale(&self, now: &Object) -> Option<(String, Vec<String>)> {
         let header = &now.stored.header;
         if header.epoch == 0 {
             return None;
         }
-        let Some(leases) = self.begun.get(&header.epoch) else {
-            let why = format!("is written by {} in epoch {}, which never began", header.writer, header.epoch);
-            return Some((why, None));
+        let (writer, epoch) = (&header.writer, header.epoch);
+        let Some(leases) = self.begun.get(&epoch) else {
+            return Some((format!("is written by {writer} in epoch {epoch}, which never began"), Vec::new()));
         };
-        let own = leases.iter().find(|lease| lease.rsplit('/').next() == Some(&header.writer));
-        let meant = own.map_or(leases.as_slice(), std::slice::from_ref);
-        if meant.iter().any(|lease| self.newest.get(lease) == Some(&header.epoch)) {
+        let is_newest = |lease: &String| self.newest.get(lease) == Some(&epoch);
+        if leases.iter().any(|lease| leads_under(writer, lease) && is_newest(lease)) {
             return None;
         }
-        let lease = meant.first()?;
-        let why = format!(
-            "is written by {} in epoch {}; {lease} is in epoch {}",
-            header.writer, header.epoch, self.newest[lease]
-        );
-        Some((why, Some(lease.clone())))
+        let own = self.led_by(writer);
+        let meant: Vec<&String> =
+            leases.iter().filter(|lease| own.is_empty() || own.contains(lease)).collect();
+        let Some(lease) = meant.first() else {
+            let (of, alone) = (leases.join(", "), own.join(", "));
+            let why =
+                format!("is written by {writer} in epoch {epoch} of {of}; {writer} leads under {alone}");
+            return Some((why, leases.iter().cloned().chain(own).collect()));
+        };
+        if meant.iter().any(|lease| is_newest(lease)) {
+            return None;
+        }
+        let why =
+            format!("is written by {writer} in epoch {epoch}; {lease} is in epoch {}", self.newest[*lease]);
+        Some((why, vec![lease.to_string()]))
     }
+
+    /// The Leases under which a writer leads. None that is known means any.
+    fn led_by(&self, writer: &str) -> Vec<String> {
+        if writer == BINDER {
+            return vec![SCHEDULER.into()];
+        }
+        let mut known: Vec<String> =
+            self.newest.keys().filter(|lease| leads_under(writer, lease)).cloned().collect();
+        known.sort();
+        known
+    }
+}
+
+/// Whether a writer leads under this Lease: who binds under the scheduler's, others under one of their name.
+fn leads_under(writer: &str, lease: &str) -> bool {
+    if writer == BINDER { lease == SCHEDULER } else { lease.rsplit('/').next() == Some(writer) }
 }
 
 /// A change of holder begins an epoch, a renewal does not.
@@ -136,6 +165,11 @@ mod tests {
                 story.lead(LEASE, "");
                 story.by_leader("scheduler", FIRST).phase("a", "Running")
             })
+            .breaks("an epoch of somebody else", |story| {
+                let other = story.lead("berth-system/other", "one");
+                story.by_leader("bind", other).phase("a", "Starting");
+                story.by_leader("scheduler", other).phase("a", "Running")
+            })
             .breaks("an epoch of nobody", |story| {
                 story.by_leader("scheduler", FIRST + 1).phase("a", "Running")
             })
@@ -158,6 +192,9 @@ mod tests {
                   6: Task shop/a is written by bind in epoch 2; berth-system/scheduler is in epoch 5 (shown by 2 5 6)
                 a write after giving back
                   5: Task shop/a is written by scheduler in epoch 2; berth-system/scheduler is in epoch 4 (shown by 2 4 5)
+                an epoch of somebody else
+                  5: Task shop/a is written by bind in epoch 4 of berth-system/other; bind leads under berth-system/scheduler (shown by 4 5)
+                  6: Task shop/a is written by scheduler in epoch 4 of berth-system/other; scheduler leads under berth-system/scheduler (shown by 2 4 6)
                 an epoch of nobody
                   4: Task shop/a is written by scheduler in epoch 3, which never began (shown by 4)
                 a new holder in the old epoch
@@ -178,7 +215,7 @@ mod tests {
             story.task("", "a", "1").together(|story| {
                 for name in ["scheduler", "app"] {
                     let meta = json!({"name": name, "uid": story.uid()});
-                    let lease = format!("x/{name}");
+                    let lease = format!("berth-system/{name}");
                     story.put(
                         &key::lease(&lease),
                         json!({"metadata": meta, "spec": {"holderIdentity": "one"}}),
@@ -188,7 +225,7 @@ mod tests {
                 story
             });
             assert_eq!(story.rev(), FIRST);
-            story.lead("x/app", "two");
+            story.lead("berth-system/app", "two");
             story
         }
         Trial::of("I9 fences", both)
@@ -197,7 +234,7 @@ mod tests {
             .breaks("the one that is over", |story| story.by_leader("app", FIRST).phase("a", "Running"))
             .shows(expect_test::expect![[r#"
                 the one that is over
-                  4: Task shop/a is written by app in epoch 2; x/app is in epoch 3 (shown by 2 3 4)
+                  4: Task shop/a is written by app in epoch 2; berth-system/app is in epoch 3 (shown by 2 3 4)
             "#]]);
     }
 }
