@@ -72,6 +72,11 @@ pub fn ledger(node: &str) -> String {
     format!("/berth/-/ledger/{node}")
 }
 
+/// Key of a Namespace.
+pub fn namespace(name: &str) -> String {
+    format!("/berth/core/namespaces/-/{name}")
+}
+
 /// Key of an App.
 pub fn app(namespace: &str, name: &str) -> String {
     format!("/berth/berth.dev/apps/{namespace}/{name}")

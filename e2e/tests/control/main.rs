@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod agents;
+mod cluster;
 mod controllers;
 mod etcds;
 mod failover;

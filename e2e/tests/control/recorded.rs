@@ -1,12 +1,13 @@
-//! The store of a plane is recorded and judged too: a store in this process by its own watch, an etcd as ever.
+//! The store of a test is recorded and judged too: a store in this process by its own watch, an etcd as ever.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use berth_e2e::record::{
-    Listing, RawChange, RawValue, Recorder, Recording, Source, Tape, Verdict, differences,
-};
+use berth_e2e::history::{Settled, unsettled};
+use berth_e2e::monotonic;
+use berth_e2e::record::{Follower, Listing, RawChange, RawValue, Recorder, Recording, Tape, differences};
 use berth_store::{At, Change, Kv, Rev, Store};
 use tokio::sync::oneshot;
 use tokio_stream::StreamExt;
@@ -16,8 +17,13 @@ use crate::plane::LIMIT;
 const START: &[u8] = &[0];
 const END: &[u8] = &[u8::MAX];
 
-/// Records one plane.
-pub enum Recorded {
+/// Records one store.
+pub struct Recorded {
+    source: Source,
+    settled: OnceLock<Settled>,
+}
+
+enum Source {
     /// A store of this process: what is recorded, what tells the recorder to end, and what it found.
     Own(Arc<Tape>, oneshot::Sender<()>, JoinHandle<Recording>),
     /// An etcd.
@@ -32,34 +38,60 @@ impl Recorded {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let written = tape.clone();
         let thread = std::thread::spawn(move || runtime.block_on(follow(&*store, &written, ended)));
-        Self::Own(tape, end, thread)
+        Self { source: Source::Own(tape, end, thread), settled: OnceLock::new() }
     }
 
     /// Records an etcd that nothing was written to yet.
     pub fn etcd(urls: Vec<String>, folder: &Path) -> Self {
-        Self::Etcd(Recorder::start(folder, folder, Source::Etcd(urls)))
+        let recorder = Recorder::start(folder, folder, berth_e2e::record::Source::Etcd(urls));
+        Self { source: Source::Etcd(recorder), settled: OnceLock::new() }
+    }
+
+    fn tape(&self) -> &Tape {
+        match &self.source {
+            Source::Own(tape, ..) => tape,
+            Source::Etcd(recorder) => recorder.tape(),
+        }
     }
 
     /// Waits until `rev` is recorded: what is compacted before can never be.
     pub fn reaches(&self, rev: Rev) {
-        let tape = match self {
-            Self::Own(tape, ..) => tape,
-            Self::Etcd(recorder) => recorder.tape(),
-        };
-        tape.wait_for(rev, LIMIT).expect("the recorder follows");
+        self.tape().wait_for(rev, LIMIT).expect("the recorder follows");
     }
 
-    /// Ends it, with what is to be said.
-    pub fn judge(self) -> Verdict {
-        let recording = match self {
-            Self::Own(_, end, thread) => {
+    /// Waits until everything that was asked for is done, or for too long: the judge says what is not.
+    pub async fn settles(&self) {
+        let end = tokio::time::Instant::now() + LIMIT;
+        let mut follower = Follower::default();
+        loop {
+            follower.follow(self.tape());
+            let settled = Settled { rev: follower.rev(), at: monotonic::now(), ..Settled::default() };
+            let done = unsettled(follower.state(), &settled, &[]).is_empty();
+            if done || tokio::time::Instant::now() > end {
+                self.settled.set(settled).expect("a run ends once");
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Ends it and judges it; of a test that failed already it only tells.
+    pub fn must_be_clean(self) {
+        let recording = match self.source {
+            Source::Own(_, end, thread) => {
                 end.send(()).expect("it waits for that");
                 thread.join().unwrap()
             }
             // It blocks on a runtime of its own, which a thread of the test's must not.
-            Self::Etcd(recorder) => std::thread::spawn(|| recorder.finish()).join().unwrap(),
+            Source::Etcd(recorder) => std::thread::spawn(|| recorder.finish()).join().unwrap(),
         };
-        recording.judge()
+        let settled = self.settled.into_inner().into_iter().collect();
+        let verdict = Recording { settled, ..recording }.judge();
+        if std::thread::panicking() {
+            eprintln!("--- history ---\n{verdict}");
+        } else {
+            assert!(verdict.is_clean() && verdict.events > 0, "{verdict}");
+        }
     }
 }
 

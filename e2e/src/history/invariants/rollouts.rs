@@ -111,7 +111,7 @@ impl Rollouts {
         }
         let fleet = self.fleets.get_mut(*uid).expect("it was put in");
         let app = seen.before.get(app_key).filter(|app| *app.meta.uid == **uid && !app.is_deleting());
-        let spec = app.and_then(spec_of);
+        let spec = app.filter(|_| !is_leaving(seen, app_key)).and_then(spec_of);
         let whats = match spec {
             Some(spec) => {
                 let whats =
@@ -148,6 +148,12 @@ impl Rollouts {
             None => drop(self.open.remove(change.key)),
         }
     }
+}
+
+/// Whether all that is in the namespace of an App was told to go.
+fn is_leaving(seen: &Revision<'_>, app_key: &str) -> bool {
+    let Key::Object { namespace, .. } = Key::read(app_key) else { return false };
+    seen.before.get(&key::namespace(namespace)).is_some_and(Object::is_deleting)
 }
 
 fn spec_of(app: &Object) -> Option<AppSpec> {
@@ -215,6 +221,7 @@ mod tests {
     use serde_json::json;
 
     use crate::history::invariants::trial::Trial;
+    use crate::history::key;
     use crate::history::story::Story;
 
     /// An App of four that may miss one and have one more, all of them available.
@@ -248,6 +255,10 @@ mod tests {
                 story.task("web", "w5", "1")
             })
             .keeps(|story| story.remove_node("n1").by("garbage-collector").stop("w0").stop("w1"))
+            .keeps(|story| {
+                let leaving = json!({"metadata": {"uid": "ns", "deletionTimestamp": "2026-01-01T00:00:00Z"}});
+                story.put(&key::namespace("shop"), leaving).by("garbage-collector").stop("w0").stop("w1")
+            })
             .breaks("a second one is missing", |story| {
                 story.stop("w0").stop("w1")
             })

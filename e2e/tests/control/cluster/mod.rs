@@ -1,8 +1,5 @@
 //! The controllers against a real server: a store in memory, sessions of agents, no containers.
 
-#![allow(clippy::unwrap_used, reason = "a test may")]
-
-mod history;
 mod machine;
 mod world;
 
@@ -18,7 +15,6 @@ use berth_types::task::Task;
 use berth_types::{Condition, ConditionStatus, Resource};
 use serde_json::{Value, json};
 
-use history::History;
 use machine::{BROKEN, CRASHING, Machine};
 use world::{World, summary};
 
@@ -81,6 +77,7 @@ async fn an_app_gets_its_tasks_each_on_a_node_with_a_port_and_loses_them_with_it
     delete(&world, &world.app("web").await).await;
     none_left::<Task>(&world).await;
     none_left::<Revision>(&world).await;
+    world.ends_settled().await;
     drop(machines);
     controllers.end().await;
     let held: Vec<Lease> = world.all().await;
@@ -121,6 +118,7 @@ async fn a_rollout_replaces_every_task_and_an_undo_brings_the_old_template_back(
         world.all::<Revision>().await.into_iter().map(|r| (r.spec.number, r.metadata.name)).collect();
     assert_eq!(numbers.len(), 3, "{numbers:?}");
     assert_eq!(numbers.last(), Some(&(4, first)), "{numbers:?}");
+    world.ends_settled().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -158,6 +156,7 @@ async fn tasks_of_a_dead_machine_are_replaced_elsewhere_and_it_is_welcome_back()
         })
         .await;
     world.settled("web", 2).await;
+    world.ends_settled().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -173,6 +172,7 @@ async fn tasks_of_a_deleted_node_go_and_are_replaced() {
     let _second = world.machine("n2").await;
     let tasks = world.settled("web", 2).await;
     assert!(tasks.iter().all(|task| task.spec.node_name == "n2"), "{}", summary(&tasks));
+    world.ends_settled().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -197,6 +197,7 @@ async fn a_task_without_room_says_why_and_is_placed_when_there_is_some() {
     let _large = world.machine("large").await;
     let tasks = world.settled("web", 1).await;
     assert_eq!(tasks[0].spec.node_name, "large");
+    world.ends_settled().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -257,6 +258,7 @@ async fn a_deleted_namespace_goes_with_all_that_is_in_it() {
         .await;
     none_left::<Task>(&world).await;
     none_left::<App>(&world).await;
+    world.ends_settled().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -271,6 +273,7 @@ async fn a_standby_takes_over_and_nothing_is_doubled() {
     let ordinals: BTreeSet<Option<u32>> = tasks.iter().map(|task| task.spec.ordinal).collect();
     assert_eq!(ordinals.len(), 8, "{}", summary(&tasks));
     assert_eq!(world.app("web").await.status.tasks_created, 8);
+    world.ends_settled().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -300,6 +303,7 @@ async fn a_settled_cluster_writes_nothing_but_leases() {
     before = versions().await;
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     assert_eq!(versions().await, before);
+    world.ends_settled().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -309,7 +313,6 @@ async fn whenever_the_controllers_are_killed_the_promise_holds_and_the_end_is_th
     let mut web = app("web", 4, "v1");
     web["spec"]["strategy"] = json!({ "rollingUpdate": { "maxSurge": 1, "maxUnavailable": 1 } });
     world.apply(web).await;
-    let history = History::begin(&world.client, 3, 5);
     let mut chance: u64 = 2026;
     for version in ["v2", "v3", "v4", "v5"] {
         world.patch("web", template(version)).await;
@@ -323,7 +326,7 @@ async fn whenever_the_controllers_are_killed_the_promise_holds_and_the_end_is_th
     let _controllers = world.controllers_without_leases();
     let tasks = world.settled("web", 4).await;
     assert!(tasks.iter().all(|task| version_of(task) == "v5"), "{}", summary(&tasks));
-    history.end().await;
+    world.ends_settled().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -340,9 +343,8 @@ async fn an_app_too_large_to_name_all_that_it_counts_on_rolls_too() {
     };
     world.apply(small("v1")).await;
     world.settled("web", 110).await;
-    let history = History::begin(&world.client, 100, 130);
     world.patch("web", json!({ "template": small("v2")["spec"]["template"] })).await;
     let tasks = world.settled("web", 110).await;
     assert!(tasks.iter().all(|task| version_of(task) == "v2"), "{}", summary(&tasks));
-    history.end().await;
+    world.ends_settled().await;
 }

@@ -24,10 +24,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::UnixListenerStream;
 
-use crate::machine::Machine;
+use super::machine::Machine;
+use crate::recorded::Recorded;
 
 /// How long a step of a healthy cluster may take at most.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 /// Between two looks at the cluster.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -36,6 +37,7 @@ pub struct World {
     /// To ask and to tell it anything.
     pub client: Client,
     server: JoinSet<()>,
+    recorded: Option<Recorded>,
     _folder: TempDir,
 }
 
@@ -54,8 +56,9 @@ impl World {
         let mut server = JoinSet::new();
         let (client, listening) =
             (Client::new(&[place.address()]).unwrap(), listen::open(&place).await.unwrap());
+        let recorded = Some(Recorded::own(store.clone(), folder.path()));
         server.spawn(serve(store, listening, place.address()));
-        let world = Self { client, server, _folder: folder };
+        let world = Self { client, server, recorded, _folder: folder };
         world.eventually("the server answers", async || world.client.version().await.map_err(debug)).await;
         world
     }
@@ -144,6 +147,12 @@ impl World {
         .await
     }
 
+    /// Waits until everything that was asked for is done, while controllers and machines are there; the judge says
+    /// what is not.
+    pub async fn ends_settled(&self) {
+        self.recorded.as_ref().expect("a world is recorded until it ends").settles().await;
+    }
+
     /// Waits until `look` gives something; otherwise fails with what it said last.
     pub async fn eventually<T, E: Debug, F>(&self, what: &str, look: impl Fn() -> F) -> T
     where
@@ -163,6 +172,9 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         self.server.abort_all();
+        if let Some(recorded) = self.recorded.take() {
+            recorded.must_be_clean();
+        }
     }
 }
 
