@@ -5,11 +5,13 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
+mod ending;
 mod part;
 mod plan;
 mod recorded;
@@ -19,6 +21,7 @@ pub use plan::Plan;
 
 use crate::etcd::Etcd;
 use crate::faults::{FaultLog, Paused, Relay, SmallDisk};
+use crate::history::Settled;
 use crate::hits;
 use crate::leftovers;
 use crate::load::Records;
@@ -71,6 +74,10 @@ pub struct World {
     told: Records,
     /// Why the recorder did not come to the end of the store.
     late: Option<String>,
+    /// Why it is not settled in the end, if it need not be.
+    mid_air: Option<&'static str>,
+    /// When it was, or had waited too long for it.
+    settled: Mutex<Vec<Settled>>,
     links: BTreeMap<Part, Relay>,
     faults: FaultLog,
     plan: Plan,
@@ -121,6 +128,8 @@ impl World {
             recorder: None,
             told: Records::default(),
             late: None,
+            mid_air: None,
+            settled: Mutex::default(),
             links,
             faults,
             plan,
@@ -410,8 +419,9 @@ impl World {
         self.judge();
     }
 
-    /// Stops every part, the agent first.
+    /// Stops every part, the agent first; what was asked for is done by then, unless the test says why not.
     pub fn stop_all(&mut self) {
+        self.settles_in_the_end();
         while let Some((_, process)) = self.parts.pop_last() {
             process.stop();
         }
@@ -436,6 +446,9 @@ impl Drop for World {
             self.look_back();
         }
         self.catch_up();
+        if !std::thread::panicking() {
+            self.settles_in_the_end();
+        }
         self.parts.clear();
         self.down();
         hits::gather(&self.hits());

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use berth_failpoint::seeded_bug;
 use berth_types::availability::SCHEDULED;
 use berth_types::demand::{PortAsk, ports_asked};
 use berth_types::task::Task;
@@ -224,6 +225,9 @@ impl Scheduler {
         let mut ready = std::mem::take(&mut class.ready);
         let mut fitting = self.fitting(&ask);
         while let Some(Reverse((_, at))) = fitting.pop() {
+            if seeded_bug("scheduler-leaves-the-last") && ready.len() == 1 {
+                break;
+            }
             let Some(next) = ready.pop_first() else { break };
             decisions.placements.extend(self.assume(&next.uid, &ask, at));
             if ask.misfit(&self.nodes.offer(at)).is_none() {

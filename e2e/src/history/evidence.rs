@@ -19,8 +19,22 @@ pub struct Run {
     pub watches: Vec<Stream>,
     /// What was done to the cluster.
     pub faults: Vec<Fault>,
+    /// The moments at which it was to be settled, in order.
+    pub settled: Vec<Settled>,
     /// What chance was drawn from; 0 when there was none.
     pub seed: u64,
+}
+
+/// A moment at which everything asked for was to be done: nobody had asked for more, nothing was in the way.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settled {
+    /// The last revision by then.
+    pub rev: i64,
+    /// When that was: nanoseconds of the machine's monotonic clock.
+    pub at: u64,
+    /// Names of the Nodes whose processes the probe sees.
+    pub probed: Vec<String>,
 }
 
 /// One process of a Task as the node probe saw it. Times are nanoseconds of the machine's monotonic clock.

@@ -63,7 +63,7 @@ impl Judge {
         self.close();
         for invariant in &mut self.invariants {
             let mut broken = Vec::new();
-            invariant.finish(&mut broken);
+            invariant.finish(&self.state, &mut broken);
             self.broken.extend(broken.into_iter().map(|breach| (invariant.name(), breach)));
         }
         self.broken.sort_by_key(|(_, breach)| breach.rev);

@@ -27,7 +27,8 @@ pub mod violation;
 pub mod watched;
 pub mod witness;
 
-pub use evidence::{Fault, Run, Sighting};
+pub use evidence::{Fault, Run, Settled, Sighting};
+pub use invariants::unsettled;
 pub use judge::{Judge, judge};
 pub use log::{Event, Header, Stored};
 pub use object::Object;

@@ -76,6 +76,8 @@ pub struct Status {
     pub reachable: Truth,
     /// Of a Task: it is given up with its node.
     pub given_up: bool,
+    /// Of a Task: it says that it fits nowhere.
+    pub unplaced: bool,
     /// What a Task was given.
     pub allocated: Amounts,
     /// What Tasks may have of a Node.
@@ -279,6 +281,10 @@ impl Status {
             status.observed = status.observed.max(condition.observed_generation);
             match &*condition.name {
                 "Ready" => status.ready = condition.truth(),
+                "Scheduled" => {
+                    status.unplaced =
+                        condition.truth() == Truth::False && condition.reason == "Unschedulable";
+                }
                 "Reachable" => {
                     status.reachable = condition.truth();
                     status.given_up = status.reachable == Truth::False && condition.reason == "GivenUp";

@@ -37,6 +37,10 @@ pub struct TaskSpec {
     pub requests: Amounts,
     /// Host ports, fixed and assigned.
     pub ports: Box<[u16]>,
+    /// How many ports of its containers the node's range is to give.
+    pub open_ports: usize,
+    /// Its place among the replicas of its App.
+    pub ordinal: Option<u32>,
     /// Labels that its node must have.
     pub selector: BTreeMap<String, String>,
     /// Taints that it puts up with.
@@ -136,6 +140,7 @@ struct RawTask {
     node_name: Box<str>,
     node_uid: Box<str>,
     revision: Box<str>,
+    ordinal: Option<u32>,
     containers: Vec<RawContainer>,
     assigned_ports: Vec<RawPort>,
     node_selector: BTreeMap<String, String>,
@@ -171,11 +176,15 @@ impl From<RawTask> for TaskSpec {
             .clone()
             .map(|container| container.resources.requests.or(Amounts::default()))
             .fold(one_task, Amounts::plus);
-        let fixed = containers.flat_map(|container| &container.ports).filter_map(|port| port.host_port);
+        let ports = containers.flat_map(|container| &container.ports);
+        let open_ports = ports.clone().filter(|port| port.host_port.is_none()).count();
+        let fixed = ports.filter_map(|port| port.host_port);
         let assigned = raw.assigned_ports.iter().filter_map(|assigned| assigned.port);
         Self {
             requests,
             ports: fixed.chain(assigned).collect(),
+            open_ports,
+            ordinal: raw.ordinal,
             node: raw.node_name,
             node_uid: raw.node_uid,
             revision: raw.revision,

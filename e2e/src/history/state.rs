@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::key::Key;
+use super::log::Event;
 use super::object::Object;
 
 /// The store at one revision.
@@ -41,6 +42,18 @@ impl State {
     /// What lies at `key`.
     pub fn get(&self, key: &str) -> Option<&Object> {
         self.objects.get(key)
+    }
+
+    /// Everything that is there, with its key, in no order.
+    pub fn objects(&self) -> impl Iterator<Item = (&str, &Object)> {
+        self.objects.iter().map(|(key, object)| (key.as_str(), object))
+    }
+
+    /// Learns what an event says.
+    pub fn learn(&mut self, event: Event) {
+        let was = self.get(&event.key);
+        let (key, now) = Object::of(event, was);
+        self.apply(key, now);
     }
 
     /// Puts in what an event says.

@@ -4,6 +4,7 @@
 //! Everything is in files too, from the start, so that a run that died can be judged again.
 
 mod etcd;
+mod follower;
 mod journal;
 mod listing;
 mod probe;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use etcd::Listing;
+pub use follower::Follower;
 pub use listing::differences;
 pub use probe::Probe;
 pub use recording::{Recording, Verdict};
@@ -80,6 +82,11 @@ impl Recorder {
     /// What was told up to now.
     pub fn tape(&self) -> &Arc<Tape> {
         &self.tape
+    }
+
+    /// Names of the Nodes whose agents were told, in order.
+    pub fn nodes(&self) -> Vec<String> {
+        self.nodes.values().cloned().collect()
     }
 
     /// What ran up to now.

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::tape::Era;
 use crate::history::answers::Operation;
 use crate::history::watched::Stream;
-use crate::history::{Fault, Run, Sighting, Violation, judge, log};
+use crate::history::{Fault, Run, Settled, Sighting, Violation, judge, log};
 
 /// Where the store keeps Tasks.
 const TASKS: &str = "/berth/berth.dev/tasks/";
@@ -21,6 +21,7 @@ const PROCESSES: &str = "processes.jsonl";
 const ANSWERS: &str = "answers.jsonl";
 const WATCHES: &str = "watches.jsonl";
 const FAULTS: &str = "faults.jsonl";
+const SETTLED: &str = "settled.jsonl";
 const WRONG: &str = "wrong.txt";
 const SEED: &str = "seed";
 
@@ -37,6 +38,8 @@ pub struct Recording {
     pub watches: Vec<Stream>,
     /// What was done to the cluster.
     pub faults: Vec<Fault>,
+    /// The moments at which a history was to be settled, in order.
+    pub settled: Vec<Settled>,
     /// What chance was drawn from.
     pub seed: u64,
     /// Why the recording itself cannot be believed; empty when it can.
@@ -65,11 +68,16 @@ impl Recording {
             answers: self.answers_of(number, end),
             watches: self.watches_of(number, end),
             faults: self.faults.clone(),
+            settled: self.settled_in(era.from, end),
             seed: self.seed,
         });
         let violations = runs.flat_map(|run| judge(&run)).collect();
         let events = self.eras.iter().map(|era| era.events.len()).sum();
         Verdict { wrong: self.wrong.clone(), violations, events }
+    }
+
+    fn settled_in(&self, from: u64, end: u64) -> Vec<Settled> {
+        self.settled.iter().filter(|moment| (from..end).contains(&moment.at)).cloned().collect()
     }
 
     /// What ran in an era, of Tasks that it knows. A Task that a restored store lacks runs on for a while, as it was
@@ -109,6 +117,7 @@ impl Recording {
         write_lines(&folder.join(ANSWERS), &self.answers)?;
         write_lines(&folder.join(WATCHES), &self.watches)?;
         write_lines(&folder.join(FAULTS), &self.faults)?;
+        write_lines(&folder.join(SETTLED), &self.settled)?;
         fs::write(folder.join(WRONG), self.wrong.iter().map(|why| format!("{why}\n")).collect::<String>())?;
         fs::write(folder.join(SEED), self.seed.to_string())
     }
@@ -134,6 +143,7 @@ impl Recording {
             answers: read_lines(&text(ANSWERS))?,
             watches: read_lines(&text(WATCHES))?,
             faults: read_lines(&text(FAULTS))?,
+            settled: read_lines(&text(SETTLED))?,
             wrong: text(WRONG).lines().map(str::to_owned).collect(),
             seed: text(SEED).trim().parse().unwrap_or(0),
         })
@@ -247,6 +257,7 @@ mod tests {
             answers: vec![operation()],
             watches: vec![stream()],
             faults: vec![Fault { what: "kill".into(), from: 3, until: None }],
+            settled: vec![Settled { rev: 3, at: 5, probed: vec!["one".into()] }],
             wrong: vec!["late".into()],
             seed: 9,
         };

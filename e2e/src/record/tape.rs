@@ -171,6 +171,14 @@ impl Tape {
         Ok(())
     }
 
+    /// The present era, and what was told of it from event number `read` on; from its first, if `era` is over.
+    pub(super) fn since(&self, era: usize, read: usize) -> (usize, Vec<Event>) {
+        let written = self.written();
+        let now = written.ended.len();
+        let from = if now == era { read } else { 0 };
+        (now, written.era.events[from..].to_vec())
+    }
+
     /// Everything that was told, an era for each history; the tape is empty then.
     pub fn cut(&self) -> Vec<Era> {
         let mut written = self.written();

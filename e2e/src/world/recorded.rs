@@ -114,7 +114,8 @@ impl World {
     fn complete(&mut self, recording: Recording) -> Recording {
         let Records { answers, watches, .. } = std::mem::take(&mut self.told);
         soak::tally(soak::Counted::Operations, answers.len());
-        let mut recording = Recording { seed: soak::seed(), answers, watches, ..recording };
+        let mut recording =
+            Recording { seed: soak::seed(), answers, watches, settled: self.settled_so_far(), ..recording };
         recording.wrong.extend(self.late.take());
         recording.faults.extend(self.faults.all());
         recording

@@ -61,6 +61,7 @@ pub fn a_killed_container_restarts_in_place(form: StoreForm) {
         assert_eq!(container["lastState"]["terminated"]["exitCode"], 137, "{container}");
     }
     assert!(waits[2] > waits[0] + Duration::from_secs(1), "the backoff grows: {waits:?}");
+    world.settles();
     world.ctl(&["delete", "app/steady"]).ok();
     world.end();
 }
@@ -80,6 +81,7 @@ pub fn a_task_that_fits_nowhere_says_why(form: StoreForm) {
     tells(&world, &["describe", "task", name(&task)], "0 of 1 nodes fit: 1 not enough memory");
     tells(&world, &["describe", "task", name(&task)], "FailedScheduling");
     tells(&world, &["describe", "app", "huge"], "RolloutStarted");
+    world.settles();
     world.ctl(&["delete", "app/huge"]).ok();
     world.end();
 }

@@ -70,6 +70,7 @@ pub fn a_task_reaches_nothing_of_berth(form: StoreForm) {
     }
     let tasks: Vec<Value> = world.list("tasks").expect("the API answers");
     assert_eq!(tasks.len(), 3, "{}", summary(&tasks));
+    world.settles();
     for app in ["victim", "bare", "imaged"] {
         world.ctl(&["delete", &format!("app/{app}")]).ok();
     }

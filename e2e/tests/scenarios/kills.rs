@@ -86,6 +86,7 @@ pub fn containers_outlive_every_part(form: StoreForm) {
     world.ctl(&["scale", "app/steady", "--replicas", "4"]).ok();
     let grown = processes(&world, &world.wait_ready("steady", 4));
     assert!(before.iter().all(|(task, pid)| grown.get(task) == Some(pid)), "{before:?} {grown:?}");
+    world.settles();
     world.ctl(&["delete", "app/steady"]).ok();
     world.wait_none("tasks");
     world.end();
@@ -104,6 +105,7 @@ pub fn containers_outlive_all_parts_at_once(form: StoreForm) {
     stay_ready(&world);
     let after = world.wait_ready("steady", 3);
     assert_eq!(processes(&world, &after), before);
+    world.settles();
     world.ctl(&["delete", "app/steady"]).ok();
     world.end();
 }

@@ -30,6 +30,7 @@ pub fn a_leader_paused_with_its_write_on_the_way_is_refused(form: StoreForm) {
     // On a busy machine the leader may find its connection dead before it stands still: such a round shows nothing.
     let rounds = (0..8).filter(|_| one_pause(&mut world)).take(soak::counts(1, 4)).count();
     assert!(rounds > 0, "no leader's write was on the way when it stood still");
+    world.settles();
     world.ctl(&["delete", "app/pair"]).ok();
     world.wait_none("tasks");
     world.stop_all();
@@ -98,6 +99,7 @@ pub fn two_of_every_controller_end_right(form: StoreForm) {
     always("nothing more happens", soak::paced(Duration::from_secs(10)), || {
         census.is_untouched(&world, "both")
     });
+    world.settles();
     world.ctl(&["delete", "app/both"]).ok();
     world.wait_none("tasks");
     world.stop_all();

@@ -51,6 +51,7 @@ fn during_an_outage(form: StoreForm, begin: impl Fn(&World) -> Paused) {
     load.end(&mut world).must_have_lost_answers();
     census.must_be_untouched(&world, "calm");
     world.wait_ready("calm", 10);
+    world.settles();
     world.ctl(&["delete", "app/calm"]).ok();
     world.wait_none("tasks");
     world.end();
@@ -90,6 +91,7 @@ pub fn most_nodes_gone_at_once_are_not_replaced(form: StoreForm) {
         if away == 0 { Ok(()) } else { Err(summary(&tasks)) }
     });
     census.must_be_untouched(&world, "calm");
+    world.settles();
     world.ctl(&["delete", "app/calm"]).ok();
     world.wait_none("tasks");
     world.end();

@@ -104,6 +104,7 @@ pub fn two_schedulers_bind_exactly_what_fits(form: StoreForm) {
             "both schedulers placed Tasks"
         );
     }
+    world.settles();
     world.ctl(&["delete", "app/crowd"]).ok();
     world.wait_none("tasks");
     second.stop();

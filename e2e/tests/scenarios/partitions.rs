@@ -123,6 +123,7 @@ fn processes(world: &World, task: &Value) -> Vec<u32> {
 
 impl Pair {
     fn end(self) {
+        self.world.settles();
         self.world.ctl(&["delete", "app/calm", "app/front"]).ok();
         self.world.wait_none("tasks");
         self.world.end();

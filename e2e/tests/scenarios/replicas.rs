@@ -19,6 +19,7 @@ pub fn three_replicas_answer_and_leave_nothing(form: StoreForm) {
     let answers: BTreeSet<String> = ports.iter().map(|port| http::get(*port).expect("an answer")).collect();
     assert_eq!(answers.len(), 3, "each Task answers for itself: {answers:?}");
 
+    world.settles();
     world.ctl(&["delete", "app", "hello"]).ok();
     world.wait_none("tasks");
     eventually("nothing of the Tasks is left", SOON, || {

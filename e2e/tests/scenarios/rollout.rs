@@ -83,6 +83,7 @@ pub fn an_image_scales_rolls_and_is_undone(form: StoreForm) {
 
     world.ctl(&["rollout", "undo", "app/web"]).ok();
     rolls_to(&world, "version 1", 3);
+    world.settles();
     world.ctl(&["delete", "app/web"]).ok();
     world.end();
 }

@@ -58,6 +58,7 @@ pub fn up_stopped_and_started_again_adopts_its_containers(form: StoreForm) {
     let after = first_processes(&world, &tasks);
     assert_eq!(after, before, "containers are adopted");
 
+    world.settles();
     world.down();
     eventually("`ctl up` has ended", SOON, || {
         let left = leftovers::scan(world.dir());

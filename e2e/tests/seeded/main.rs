@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod answers;
+mod ends;
 mod gate;
 mod nodes;
 mod proof;

@@ -6,13 +6,16 @@ use berth_e2e::history::Run;
 use berth_e2e::identity::Identity;
 use berth_e2e::wait::eventually;
 use berth_e2e::world::{SOON, summary, uid};
-use berth_e2e::{StoreForm, World, namespaces};
+use berth_e2e::{StoreForm, World, leftovers, namespaces};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
 /// Long enough for the recorder to see what is there after all, and not to take it for a late look.
 const LOOKS: Duration = Duration::from_millis(1200);
+
+/// Long enough for a container to be started again, even beside much else.
+const ENOUGH: Duration = Duration::from_secs(12);
 
 fn app(script: &str) -> String {
     format!(
@@ -71,9 +74,23 @@ pub fn a_shim_is_killed() -> Run {
     end(world)
 }
 
+/// The process of a container is killed with -9.
+pub fn a_container_is_killed() -> Run {
+    let (mut world, task) = start("exec sleep 100000");
+    std::thread::park_timeout(LOOKS);
+    let processes = leftovers::processes_of_container(world.dir(), uid(&task), "main");
+    let [pid] = processes[..] else { panic!("the container has processes {processes:?}") };
+    let pid = i32::try_from(pid).expect("a process number");
+    kill(Pid::from_raw(pid), Signal::SIGKILL).expect("the process is there");
+    std::thread::park_timeout(LOOKS);
+    world.settles_within(ENOUGH);
+    world.ends_in_mid_air("it had its time");
+    end(world)
+}
+
 fn end(world: World) -> Run {
     let mut recording = world.end_unjudged();
     assert!(recording.wrong.is_empty(), "{:?}", recording.wrong);
     let events = recording.eras.remove(0).events;
-    Run { events, processes: recording.processes, ..Run::default() }
+    Run { events, processes: recording.processes, settled: recording.settled, ..Run::default() }
 }

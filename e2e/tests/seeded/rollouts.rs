@@ -18,7 +18,7 @@ const BROKEN: &str = "broken";
 /// How long a Task takes to stop: longer than a controller needs to do the wrong thing.
 const STOPPING: Duration = Duration::from_millis(500);
 
-fn three_replicas(argument: &str) -> Value {
+pub fn three_replicas(argument: &str) -> Value {
     let container = json!({ "name": "main", "command": ["/bin/true"], "args": [argument] });
     json!({
         "replicas": 3, "template": { "spec": { "containers": [container] } },
@@ -26,8 +26,8 @@ fn three_replicas(argument: &str) -> Value {
     })
 }
 
-/// Controllers and a machine, which end when it is dropped.
-async fn begin(world: &World) -> JoinSet<()> {
+/// App controller, scheduler and a machine, which end when it is dropped.
+pub async fn begin(world: &World) -> JoinSet<()> {
     world.node("n1", 64).await;
     let mut running = JoinSet::new();
     let (client, caches) = (world.client.clone(), Caches::new(world.client.clone()));
@@ -82,7 +82,7 @@ fn argument(task: &Task) -> &str {
     task.spec.containers[0].args.first().map_or("", String::as_str)
 }
 
-async fn settled(world: &World, wanted: &str) {
+pub async fn settled(world: &World, wanted: &str) {
     eventually("the App is as asked", async || {
         let mut tasks = tasks(world).await;
         tasks.retain(|task| !matches!(task.status.phase.as_str(), "Succeeded" | "Failed"));

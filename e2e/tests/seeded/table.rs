@@ -6,7 +6,7 @@ use std::pin::Pin;
 use berth_e2e::history::Run;
 use berth_failpoint::SEEDED_BUGS;
 
-use crate::{answers, nodes, rollouts, rooms, watches, writes};
+use crate::{answers, ends, nodes, rollouts, rooms, watches, writes};
 
 /// One deliberate defect.
 pub struct Row {
@@ -54,7 +54,10 @@ pub const WORLDS: &[World] = worlds![
     rooms::a_task_is_bound_twice,
     rooms::an_end_is_taken_back,
     writes::a_leader_comes_back,
+    writes::a_leader_of_something_else_binds,
     writes::an_app_is_written,
+    ends::an_app_is_asked_for,
+    ends::an_app_is_deleted,
     rollouts::a_rollout_waits_for_stops,
     rollouts::a_rollout_gets_stuck,
     answers::a_write_is_not_sent,
@@ -65,6 +68,7 @@ pub const WORLDS: &[World] = worlds![
     watches::a_watch_is_resumed_too_late;
     nodes::a_deaf_container_is_stopped,
     nodes::a_shim_is_killed,
+    nodes::a_container_is_killed,
 ];
 
 macro_rules! rows {
@@ -100,10 +104,16 @@ pub const TABLE: &[Row] = rows![
     "watch-resumes-after-a-gap" in a_watch_is_resumed_too_late breaks "I5 watches",
     "holder-without-epoch" in a_leader_comes_back breaks "I9 fences",
     "fence-not-asked" in a_leader_comes_back breaks "I9 fences",
+    "bind-by-any-lease" in a_leader_of_something_else_binds breaks "I9 fences",
     "no-op-is-written" in an_app_is_written breaks "I13 versions",
     "generation-stays" in an_app_is_written breaks "I13 versions",
     "generation-by-status" in an_app_is_written breaks "I13 versions",
     "generation-seen-before-it-is" in a_rollout_waits_for_stops breaks "I13 versions",
+    "app-forgets-the-last" in an_app_is_asked_for breaks "L1 apps",
+    "app-gives-a-place-twice" in an_app_is_asked_for breaks "L1 apps",
+    "scheduler-leaves-the-last" in an_app_is_asked_for breaks "L2 places",
+    "orphans-stay" in an_app_is_deleted breaks "L3 gone",
+    "exits-go-unheard" in a_container_is_killed breaks "I12 status",
 ];
 
 /// A defect that nothing provokes proves nothing.

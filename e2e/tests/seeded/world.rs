@@ -2,10 +2,11 @@
 //! it is told to, so that what must coincide does.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use berth_client::{BindItem, Client, Error, ObjectKey, Query, Write};
+use berth_client::{BindItem, Client, Error, Fence, ObjectKey, Query, Write};
 use berth_e2e::history::content::all_of;
-use berth_e2e::history::{Event, Header, Run, Stored};
+use berth_e2e::history::{Event, Header, Run, Settled, State, Stored, unsettled};
 use berth_e2e::load::Peer;
 use berth_proto::v1::resources_server::ResourcesServer;
 use berth_server::{Options, ResourcesFace, Server};
@@ -22,6 +23,11 @@ use tokio::task::JoinSet;
 use tokio_stream::wrappers::UnixListenerStream;
 
 use crate::gate::Gate;
+
+/// Nothing is done any more when nothing was written for so long; nobody here waits longer for anything.
+const QUIET: Duration = Duration::from_secs(5);
+/// Between two looks at the store.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// The cluster.
 pub struct World {
@@ -142,6 +148,25 @@ impl World {
         all_of(self.store.current_rev().await.unwrap())
     }
 
+    /// All that is known of what happened, when everything that was asked for is done, or nothing is done any more.
+    pub async fn run_to_its_end(self) -> Run {
+        let (mut last, mut since) = (0, Instant::now());
+        loop {
+            let events = self.events().await;
+            let rev = events.last().map_or(0, |event| event.rev);
+            let settled = Settled { rev, ..Settled::default() };
+            let mut state = State::default();
+            events.iter().for_each(|event| state.learn(event.clone()));
+            if rev != last {
+                (last, since) = (rev, Instant::now());
+            }
+            if unsettled(&state, &settled, &[]).is_empty() || since.elapsed() > QUIET {
+                return Run { events, settled: vec![settled], ..Run::default() };
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     async fn events(&self) -> Vec<Event> {
         let newest = self.store.current_rev().await.unwrap();
         let mut watch = self.store.watch(b"/berth/", b"/berth0", 1).await.unwrap();
@@ -180,6 +205,16 @@ async fn serve(
 
 /// Binds a Task to a Node as that was seen.
 pub async fn bind(client: &Client, task: &Task, node: &Node) -> Result<Task, Error> {
+    bind_fenced(client, task, node, None).await
+}
+
+/// The same, as who leads in this epoch.
+pub async fn bind_fenced(
+    client: &Client,
+    task: &Task,
+    node: &Node,
+    fence: Option<&Fence>,
+) -> Result<Task, Error> {
     let item = BindItem {
         namespace: task.metadata.namespace.clone(),
         task: task.metadata.name.clone(),
@@ -189,7 +224,7 @@ pub async fn bind(client: &Client, task: &Task, node: &Node) -> Result<Task, Err
         node_version: node.metadata.resource_version.clone(),
         ports: Vec::new(),
     };
-    let mut outcomes = client.bind(&[item], None).await?;
+    let mut outcomes = client.bind(&[item], fence).await?;
     outcomes.remove(0)?.read()
 }
 

@@ -18,7 +18,7 @@ use crate::history::answers::{Asked, Operation};
 use crate::history::chronicle::{Chronicle, folder, namespace};
 use crate::history::content::rev_of;
 use crate::history::evidence::Run;
-use crate::history::state::Revision;
+use crate::history::state::{Revision, State};
 use crate::history::violation::Breach;
 use order::Known;
 
@@ -66,7 +66,7 @@ impl Invariant for Answers {
         self.chronicle.take(seen);
     }
 
-    fn finish(&mut self, broken: &mut Vec<Breach>) {
+    fn finish(&mut self, _last: &State, broken: &mut Vec<Breach>) {
         broken.extend(writes::judge(&self.operations, &self.known, &self.chronicle));
         for operation in &self.operations {
             broken.extend(reads::judge(operation, &self.known, &self.chronicle).err());

@@ -8,6 +8,7 @@ mod placing;
 mod processes;
 mod rollouts;
 mod room;
+mod settled;
 mod versions;
 mod watches;
 mod whole;
@@ -16,8 +17,10 @@ mod whole;
 mod trial;
 
 use super::evidence::Run;
-use super::state::Revision;
+use super::state::{Revision, State};
 use super::violation::Breach;
+
+pub use settled::unsettled;
 
 /// One promise.
 pub trait Invariant {
@@ -27,13 +30,13 @@ pub trait Invariant {
     /// Looks at one revision.
     fn on_revision(&mut self, seen: &Revision<'_>, broken: &mut Vec<Breach>);
 
-    /// Looks back when the run is over.
-    fn finish(&mut self, _broken: &mut Vec<Breach>) {}
+    /// Looks back when the run is over, at what the store holds then.
+    fn finish(&mut self, _last: &State, _broken: &mut Vec<Breach>) {}
 }
 
 /// All of them, for a run with this evidence beside its events.
 pub fn all(run: &Run) -> Vec<Box<dyn Invariant>> {
-    vec![
+    let mut all: Vec<Box<dyn Invariant>> = vec![
         Box::new(whole::Whole::default()),
         Box::new(room::Room::default()),
         Box::new(placing::Placing),
@@ -44,7 +47,9 @@ pub fn all(run: &Run) -> Vec<Box<dyn Invariant>> {
         Box::new(versions::Versions::default()),
         Box::new(answers::Answers::of(run)),
         Box::new(watches::Watches::of(run)),
-    ]
+    ];
+    all.extend(settled::AtRest::of(run).map(|promise| Box::new(promise) as Box<dyn Invariant>));
+    all
 }
 
 /// The one of this name, as it is before the first revision.

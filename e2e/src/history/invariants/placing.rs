@@ -65,6 +65,11 @@ fn unfit(node: Option<&Object>, task: &TaskSpec) -> Option<String> {
     if node.meta.uid != task.node_uid {
         return Some(format!("it has uid {}, and was decided on {}", node.meta.uid, task.node_uid));
     }
+    kept_away(node, task)
+}
+
+/// What of a Node keeps a Task away, whatever room it has.
+pub(super) fn kept_away(node: &Object, task: &TaskSpec) -> Option<String> {
     let nothing = NodeSpec::default();
     let spec = if let Spec::Node(spec) = &*node.spec { spec } else { &nothing };
     if spec.unschedulable {

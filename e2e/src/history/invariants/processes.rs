@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::Invariant;
 use crate::history::evidence::Sighting;
 use crate::history::key::{Key, told};
-use crate::history::state::Revision;
+use crate::history::state::{Revision, State};
 use crate::history::task;
 use crate::history::violation::Breach;
 
@@ -64,7 +64,7 @@ impl Invariant for Processes {
         }
     }
 
-    fn finish(&mut self, broken: &mut Vec<Breach>) {
+    fn finish(&mut self, _last: &State, broken: &mut Vec<Breach>) {
         for sighting in &self.sightings {
             let life = self.lives.get(&*sighting.task);
             if let Some(why) = misplaced(sighting, life) {

@@ -21,24 +21,24 @@ pub struct Room {
 
 /// What the Tasks of a Node take together.
 #[derive(Default)]
-struct Load {
-    sum: Amounts,
-    ports: BTreeMap<u16, u32>,
-    tasks: BTreeSet<String>,
+pub(super) struct Load {
+    pub(super) sum: Amounts,
+    pub(super) ports: BTreeMap<u16, u32>,
+    pub(super) tasks: BTreeSet<String>,
 }
 
 /// What one Task takes of which Node.
 #[derive(Clone, Copy, PartialEq)]
-struct Claim<'a> {
+pub(super) struct Claim<'a> {
     node: &'a str,
-    uid: &'a str,
+    pub(super) uid: &'a str,
     amounts: Amounts,
     ports: &'a [u16],
 }
 
 impl<'a> Claim<'a> {
     /// Of a Task that is bound and has not ended.
-    fn of(object: Option<&'a Object>) -> Option<Self> {
+    pub(super) fn of(object: Option<&'a Object>) -> Option<Self> {
         let (object, spec) = object.and_then(|object| Some((object, task::spec(object)?)))?;
         if spec.node_uid.is_empty() || task::is_over(object) {
             return None;
@@ -78,7 +78,7 @@ impl Invariant for Room {
 }
 
 impl Load {
-    fn add(&mut self, key: &str, claim: &Claim<'_>) {
+    pub(super) fn add(&mut self, key: &str, claim: &Claim<'_>) {
         self.sum = self.sum.plus(claim.amounts);
         claim.ports.iter().for_each(|port| *self.ports.entry(*port).or_default() += 1);
         self.tasks.insert(key.into());

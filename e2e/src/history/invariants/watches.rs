@@ -10,7 +10,7 @@ mod tests;
 use super::Invariant;
 use crate::history::chronicle::Chronicle;
 use crate::history::evidence::Run;
-use crate::history::state::Revision;
+use crate::history::state::{Revision, State};
 use crate::history::violation::Breach;
 use crate::history::watched::Stream;
 
@@ -37,7 +37,7 @@ impl Invariant for Watches {
         self.chronicle.take(seen);
     }
 
-    fn finish(&mut self, broken: &mut Vec<Breach>) {
+    fn finish(&mut self, _last: &State, broken: &mut Vec<Breach>) {
         broken.extend(self.streams.iter().filter_map(|stream| stream::judge(stream, &self.chronicle).err()));
     }
 }

@@ -224,6 +224,7 @@ impl Fleet {
 
     /// Everything goes, and nothing of it is left.
     pub fn end(self, world: &World) {
+        world.settles();
         for app in [STEADY, GATE, CHURN, VICTIM] {
             world.ctl(&["delete", &format!("app/{app}")]).ok();
         }

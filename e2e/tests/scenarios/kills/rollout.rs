@@ -116,6 +116,7 @@ pub fn a_rollout_ends_the_same_wherever_servers_and_controllers_are_killed(form:
     }
     let revisions = bounds.held();
     assert!(revisions > 10 * rolling.version, "{revisions} revisions in {} rollouts", rolling.version);
+    rolling.world.settles();
     rolling.world.ctl(&["delete", "app/web"]).ok();
     rolling.world.wait_none("tasks");
     rolling.world.end();

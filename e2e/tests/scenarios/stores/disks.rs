@@ -41,6 +41,7 @@ pub fn the_agents_disk_is_full(form: StoreForm) {
     world.wait_ready("late", 1);
     assert_eq!(world.wait_ready("steady", 2).len(), 2);
     containers.untouched(&world).expect("no container notices");
+    world.settles();
     world.ctl(&["delete", "app/steady", "app/late"]).ok();
     world.wait_none("tasks");
     world.end();
@@ -139,6 +140,7 @@ fn all_is_well(world: &mut World, containers: &Containers) {
         let ready = nodes.iter().all(|node| condition(node, "Ready") == "True");
         if ready { Ok(()) } else { Err(summary(&nodes)) }
     });
+    world.settles();
     world.ctl(&["delete", "app/steady"]).ok();
     world.wait_none("tasks");
 }

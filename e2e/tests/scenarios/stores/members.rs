@@ -43,6 +43,7 @@ pub fn three_members_lose_one_and_most(form: StoreForm) {
     let missing: Vec<_> = acknowledged.difference(&present(&world)).cloned().collect();
     assert!(missing.is_empty(), "acknowledged and gone: {missing:?}");
     containers.untouched(&world).expect("no container notices");
+    world.settles();
     world.ctl(&["delete", "app/steady"]).ok();
     world.wait_none("tasks");
     world.end();

@@ -57,6 +57,7 @@ pub fn an_older_snapshot_is_restored(form: StoreForm) {
     known.untouched(&world).expect("no container that the snapshot knows notices");
     the_cluster_works_on(&world);
     known.untouched(&world).expect("no container that the snapshot knows notices");
+    world.settles();
     world.ctl(&["delete", "app/steady"]).ok();
     world.wait_none("tasks");
     world.end();

@@ -54,6 +54,7 @@ pub fn an_etcd_at_its_quota_is_read_and_comes_back(form: StoreForm) {
         let fine = nodes.iter().all(|node| condition(node, "Ready") == "True") && tasks.len() == 2;
         if fine { Ok(()) } else { Err(format!("{}\n{}", summary(&nodes), summary(&tasks))) }
     });
+    world.settles();
     world.ctl(&["delete", "app/steady"]).ok();
     world.wait_none("tasks");
     world.end();
