@@ -42,6 +42,15 @@ pub enum StoreForm {
     Etcd(&'static str),
 }
 
+/// Which way a folder is copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Copy {
+    /// It is saved.
+    Away,
+    /// It is restored.
+    Back,
+}
+
 /// How a run of `ctl` ended.
 #[derive(Debug, Clone)]
 pub struct Run {
@@ -277,6 +286,26 @@ impl World {
     /// What was done to this world.
     pub fn faults(&self) -> &FaultLog {
         &self.faults
+    }
+
+    /// Puts a copy of the embedded store's folder at `copy`, or the folder back from there: the apiserver has ended, and
+    /// another one begins.
+    pub fn copy_store(&mut self, copy: &Path, way: Copy) {
+        self.stop(Part::Apiserver);
+        let store = self.data().join("store");
+        let (from, to) = match way {
+            Copy::Away => (store.as_path(), copy),
+            Copy::Back => {
+                let recorder = self.recorder.as_ref().expect("a world of a test build is recorded");
+                recorder.tape().begin_anew();
+                (copy, store.as_path())
+            }
+        };
+        fs::create_dir_all(to).expect("the world's folder is writable");
+        for file in fs::read_dir(from).expect("the folder is there").flatten() {
+            fs::copy(file.path(), to.join(file.file_name())).expect("the world's folder is writable");
+        }
+        self.begin(Part::Apiserver);
     }
 
     /// Stops a part where it is, until what is returned is resumed or dropped.

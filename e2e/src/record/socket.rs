@@ -14,8 +14,6 @@ use super::tape::{RawChange, RawValue, Tape};
 
 /// Between attempts to reach an apiserver that is not there.
 const PAUSE: Duration = Duration::from_millis(20);
-/// A data folder has one history.
-const HISTORY: u64 = 0;
 /// How long an apiserver that is there may take to tell its newest revision.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -92,13 +90,15 @@ fn follow(path: &Path, tape: &Tape, shared: &Shared) {
 
 /// Takes revisions from one connection until it ends.
 fn collect(mut stream: UnixStream, tape: &Tape) -> io::Result<()> {
+    // An apiserver that answers after another history began is one of that history.
+    let history = tape.era();
     stream.write_all(format!("from {}\n", tape.next()).as_bytes())?;
     let mut from = BufReader::with_capacity(1 << 20, stream);
     let mut changes = Vec::new();
     loop {
         match frame(&mut from)? {
             Frame::Change(change) => changes.push(change),
-            Frame::End(rev) => tape.take(HISTORY, rev, std::mem::take(&mut changes)),
+            Frame::End(rev) => tape.take(history, rev, std::mem::take(&mut changes)),
             Frame::Lost(why) => {
                 tape.broke(format!("the history has a hole after revision {}: {why}", tape.next() - 1));
                 return Ok(());

@@ -117,6 +117,11 @@ impl Tape {
         }
     }
 
+    /// How many histories are over.
+    pub fn era(&self) -> u64 {
+        self.written().ended.len() as u64
+    }
+
     /// The first revision that it does not hold.
     pub fn next(&self) -> i64 {
         self.written().last + 1

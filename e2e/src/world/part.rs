@@ -77,6 +77,8 @@ pub(super) struct Given {
     pub(super) config: Option<String>,
     /// Where it finds the API, instead of the world's servers.
     pub(super) servers: Option<String>,
+    /// The only members of etcd that it knows, by number; none for all.
+    pub(super) members: Vec<usize>,
     /// A program with arguments that starts it, such as `nsenter --net=FILE`.
     pub(super) launcher: Vec<String>,
 }
@@ -124,11 +126,12 @@ impl World {
     fn serve(&self, part: Part, command: &mut Command) {
         command.args(["--listen", &self.address(part)]).envs(self.environment());
         match (self.plan.form, &self.etcd) {
-            (StoreForm::Etcd(_), Some(etcd)) => command.args([
-                "--allow-unsupported-etcd",
-                "--store",
-                &format!("etcd:{}", etcd.urls().join(",")),
-            ]),
+            (StoreForm::Etcd(_), Some(etcd)) => {
+                let (all, known) = (etcd.urls(), self.plan.given(part).members);
+                let urls: Vec<_> = known.iter().map(|member| all[*member].clone()).collect();
+                let urls = if urls.is_empty() { all } else { urls };
+                command.args(["--allow-unsupported-etcd", "--store", &format!("etcd:{}", urls.join(","))])
+            }
             _ => command.args(["--store", &format!("embedded:{}", self.data().join("store").display())]),
         };
     }

@@ -89,6 +89,12 @@ impl Plan {
         self
     }
 
+    /// An apiserver knows only these members of the etcd.
+    pub fn members(mut self, part: Part, members: &[usize]) -> Self {
+        self.entry(part).members = members.to_vec();
+        self
+    }
+
     /// Between a part and the first apiserver lies a link that can be cut: [`World::link`].
     pub fn relayed(mut self, part: Part) -> Self {
         self.relayed.insert(part);

@@ -91,7 +91,7 @@ fn main() {
         on!(recorder::a_journal_that_differs_from_what_was_told_is_noticed, Embedded),
         on!(tutorial::the_tutorial_is_true, Embedded),
         on!(members::three_members_lose_one_and_most, ETCD),
-        on!(restored::an_older_snapshot_is_restored, ETCD),
+        on!(restored::an_older_snapshot_is_restored, Embedded, ETCD),
         on!(disks::the_agents_disk_is_full, Embedded, ETCD),
         on!(disks::the_embedded_stores_disk_is_full, Embedded),
         on!(disks::etcds_disk_is_full, ETCD),

@@ -1,11 +1,11 @@
-//! Three members of etcd: one dies, one hangs, most are gone.
+//! Three members of etcd: one dies, one hangs, one is cut off, most are gone.
 
 use std::time::Duration;
 
 use berth_e2e::etcd::Setup;
 use berth_e2e::wait::{always, eventually};
 use berth_e2e::world::{SOON, condition, summary};
-use berth_e2e::{StoreForm, World};
+use berth_e2e::{Part, StoreForm, World};
 use berth_types::Reason;
 use nix::sys::signal::Signal;
 
@@ -15,11 +15,15 @@ use super::{STEADY, quick};
 /// A fifth of a minute: far longer than a node may be silent.
 const OUTAGE: Duration = Duration::from_secs(12);
 
+/// The member that is cut off while it leads.
+const CUT_OFF: usize = 0;
+
 /// Whatever becomes of a minority, writes go on; without a majority they are refused with a word, reads from the cache
 /// and watches go on, nobody is judged; nothing acknowledged is lost, and no container notices.
 pub fn three_members_lose_one_and_most(form: StoreForm) {
     let setup = Setup { members: 3, ..Setup::default() };
-    let mut world = quick(World::plan(form)).etcd(setup).start();
+    let plan = quick(World::plan(form)).etcd(setup).members(Part::SecondApiserver, &[CUT_OFF]);
+    let mut world = plan.start();
     world.apply(STEADY).ok();
     let containers = Containers::of(&world, &world.wait_ready("steady", 2));
     let writer = Writer::start(&world, "kept");
@@ -37,6 +41,14 @@ pub fn three_members_lose_one_and_most(form: StoreForm) {
     writer.goes_on("when it goes on");
     containers.untouched(&world).expect("no container notices");
 
+    the_leader_is_cut_off(&mut world, &writer);
+    let follower = (world.etcd_mut().leader() + 1) % 3;
+    world.etcd_mut().cut_off(follower);
+    writer.goes_on("while a follower is cut off");
+    world.etcd_mut().heal();
+    writer.goes_on("when it is back");
+    containers.untouched(&world).expect("no container notices");
+
     most_members_are_gone(&mut world, &containers);
     writer.goes_on("when the members are back");
     let acknowledged = writer.stop();
@@ -47,6 +59,46 @@ pub fn three_members_lose_one_and_most(form: StoreForm) {
     world.ctl(&["delete", "app/steady"]).ok();
     world.wait_none("tasks");
     world.end();
+}
+
+/// Whoever asks the leader that most have left is refused: it neither tells what was, nor says that it did what the
+/// others will never hear of. What the others take meanwhile stays.
+fn the_leader_is_cut_off(world: &mut World, writer: &Writer) {
+    world.begin(Part::SecondApiserver);
+    let (with_most, alone) = (Api::of(world), Api::at(world.address(Part::SecondApiserver)));
+    eventually("a server that knows one member serves", SOON, || {
+        alone.create("before").or_else(unless_there)
+    });
+    world.etcd_mut().give_lead_to(CUT_OFF);
+    let cut = world.faults().begin("the leader of etcd is cut off from the others");
+    world.etcd_mut().cut_off(CUT_OFF);
+    let given = alone.create("given-to-the-minority").err();
+    eventually("the others take a write", SOON, || with_most.create("taken-by-most").or_else(unless_there));
+    always("nothing old is told as new", Duration::from_secs(3), || match alone.list("") {
+        Ok(names) if !names.contains("taken-by-most") => Err(format!("{names:?}")),
+        Ok(_) | Err(_) => Ok(()),
+    });
+    let refused = alone.list("").expect_err("a minority knows nothing of now");
+    assert_eq!(refused.reason, Reason::Unavailable, "{refused:?}");
+    let why = given.expect("a minority cannot agree to a write");
+    assert!(matches!(why.reason, Reason::Unavailable | Reason::Timeout), "{why:?}");
+    writer.goes_on("while the leader is cut off");
+    world.etcd_mut().heal();
+    drop(cut);
+    writer.goes_on("when it is back");
+    eventually("it has what the others took", SOON, || match alone.list("") {
+        Ok(names) if names.contains("taken-by-most") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    world.kill(Part::SecondApiserver);
+}
+
+/// A write whose first answer was lost had been done.
+fn unless_there(status: berth_types::Status) -> Result<(), String> {
+    match status.reason {
+        Reason::AlreadyExists => Ok(()),
+        _ => Err(status.to_string()),
+    }
 }
 
 fn most_members_are_gone(world: &mut World, containers: &Containers) {
@@ -75,12 +127,7 @@ fn most_members_are_gone(world: &mut World, containers: &Containers) {
         let health = api.health().map_err(|status| status.to_string())?;
         if health.ready && health.writable { Ok(()) } else { Err(format!("{health:?}")) }
     });
-    eventually("a write is taken", SOON, || {
-        api.create("after").or_else(|status| match status.reason {
-            Reason::AlreadyExists => Ok(()),
-            _ => Err(status.to_string()),
-        })
-    });
+    eventually("a write is taken", SOON, || api.create("after").or_else(unless_there));
     watch.tells("after");
     nobody_was_judged(world);
 }

@@ -1,9 +1,11 @@
-//! An older snapshot is restored under a running cluster.
+//! An older snapshot is restored under a running cluster: on three members of etcd, or as the folder of the embedded store.
 
+use std::path::Path;
 use std::time::Duration;
 
+use berth_e2e::etcd::Setup;
 use berth_e2e::wait::{always, eventually};
-use berth_e2e::world::{SOON, condition, summary, uid};
+use berth_e2e::world::{Copy, SOON, condition, summary, uid};
 use berth_e2e::{Part, StoreForm, World};
 use berth_types::Reason;
 use serde_json::Value;
@@ -15,14 +17,18 @@ use super::{STEADY, quick};
 /// before the snapshot is there; no container that the snapshot knows notices, one that it lacks is stopped with an
 /// Event, and not before its time.
 pub fn an_older_snapshot_is_restored(form: StoreForm) {
-    let mut world = quick(World::plan(form)).start();
+    let setup = Setup { members: 3, ..Setup::default() };
+    let mut world = quick(World::plan(form)).etcd(setup).start();
     world.apply(STEADY).ok();
     let known = Containers::of(&world, &world.wait_ready("steady", 2));
     let writer = Writer::start(&world, "before");
     writer.goes_on("before the snapshot");
     let acknowledged = writer.stop();
-    let snapshot = world.dir().join("snapshot.db");
-    world.etcd_mut().save(&snapshot);
+    let snapshot = world.dir().join("snapshot");
+    match form {
+        StoreForm::Etcd(_) => world.etcd_mut().save(&snapshot),
+        StoreForm::Embedded => world.copy_store(&snapshot, Copy::Away),
+    }
 
     world.apply(&STEADY.replace("steady", "late").replace("replicas: 2", "replicas: 1")).ok();
     let late = world.wait_ready("late", 1);
@@ -31,19 +37,20 @@ pub fn an_older_snapshot_is_restored(form: StoreForm) {
     (0..10).for_each(|_| writer.goes_on("after the snapshot"));
     writer.stop();
 
-    let api = Api::of(&world);
-    let watch = api.watch();
-    world.etcd_mut().restore(&snapshot);
-    let ended = watch.ends();
-    assert!(matches!(ended.reason, Reason::Expired | Reason::Unavailable), "{ended:?}");
-    for part in Part::ALL {
-        if part != Part::Apiserver {
-            // Each hears of the other history from the server that is started anew.
-            supervise(&mut world, part, &known);
-            continue;
-        }
-        assert!(world.gives_up(part, SOON), "{part:?} does not notice the other history");
-        world.begin(part);
+    let lost = Api::of(&world).place();
+    match form {
+        StoreForm::Etcd(_) => restore_etcd(&mut world, &snapshot),
+        StoreForm::Embedded => world.copy_store(&snapshot, Copy::Back),
+    }
+    // What is written now gets the revisions of what was lost.
+    let writer = Writer::start(&world, "after");
+    (0..10).for_each(|_| writer.goes_on("after the restore"));
+    writer.stop();
+    let refused = Api::of(&world).follow_from(&lost);
+    assert!(refused.is_of_another_history(), "{refused:?}");
+    for part in [Part::Controllers, Part::Agent] {
+        // Each hears of the other history from the server that is started anew.
+        supervise(&mut world, part, &known);
     }
     world.wait_for_node();
     assert!(acknowledged.is_subset(&present(&world)), "acknowledged before the snapshot and gone");
@@ -61,6 +68,17 @@ pub fn an_older_snapshot_is_restored(form: StoreForm) {
     world.ctl(&["delete", "app/steady"]).ok();
     world.wait_none("tasks");
     world.end();
+}
+
+/// The apiserver runs all the while; what watches it hears of the end.
+fn restore_etcd(world: &mut World, snapshot: &Path) {
+    let api = Api::of(world);
+    let watch = api.watch();
+    world.etcd_mut().restore(snapshot);
+    let ended = watch.ends();
+    assert!(matches!(ended.reason, Reason::Expired | Reason::Unavailable), "{ended:?}");
+    assert!(world.gives_up(Part::Apiserver, SOON), "the apiserver does not notice the other history");
+    world.begin(Part::Apiserver);
 }
 
 /// The part ends by itself and is started again.

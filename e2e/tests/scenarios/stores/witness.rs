@@ -44,8 +44,13 @@ pub struct Api {
 impl Api {
     /// The first apiserver of a world.
     pub fn of(world: &World) -> Self {
+        Self::at(world.server())
+    }
+
+    /// An apiserver.
+    pub fn at(address: String) -> Self {
         let runtime = runtime();
-        let endpoint = Endpoint::from_shared(world.server()).expect("a socket is an endpoint");
+        let endpoint = Endpoint::from_shared(address).expect("a socket is an endpoint");
         let raw = runtime.block_on(async { ResourcesClient::new(endpoint.connect_lazy()) });
         Self { runtime, raw }
     }
@@ -113,6 +118,33 @@ impl Api {
         let mut raw = self.raw.clone();
         let answer = self.runtime.block_on(async { raw.health(wire::HealthRequest {}).await });
         answer.map(tonic::Response::into_inner).map_err(|status| berth_proto::from_grpc(&status))
+    }
+
+    /// Where a list of now ends.
+    pub fn place(&self) -> wire::WatchRequest {
+        let request =
+            wire::ListRequest { kind: kind(), namespace: "default".into(), ..wire::ListRequest::default() };
+        let mut raw = self.raw.clone();
+        let listed = self.runtime.block_on(async { raw.list(request).await }).expect("objects are listed");
+        let wire::ListResponse { resource_version, history, .. } = listed.into_inner();
+        let namespace = "default".into();
+        wire::WatchRequest {
+            kind: kind(),
+            namespace,
+            resource_version,
+            history,
+            ..wire::WatchRequest::default()
+        }
+    }
+
+    /// Why a watch from such a place is refused.
+    ///
+    /// # Panics
+    /// When it is not.
+    pub fn follow_from(&self, place: &wire::WatchRequest) -> Status {
+        let mut raw = self.raw.clone();
+        let opened = self.runtime.block_on(async { raw.watch(place.clone()).await });
+        berth_proto::from_grpc(&opened.expect_err("a watch opens in the middle of another past"))
     }
 
     /// A watch that does not resume: it ends when the server ends it.
