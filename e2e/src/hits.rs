@@ -54,18 +54,21 @@ pub fn of_all_places() -> Vec<(&'static str, u64)> {
     PLACES.iter().map(|place| (*place, gathered.get(*place).copied().unwrap_or(0))).collect()
 }
 
-/// The places that were never reached: nothing was tested there.
-pub fn never() -> Vec<&'static str> {
-    of_all_places().into_iter().filter(|(_, hits)| *hits == 0).map(|(place, _)| place).collect()
+/// A line for each place; an error, with what it is about at the end, when one was never reached.
+pub fn verdict() -> Result<String, String> {
+    verdict_on(&of_all_places())
 }
 
-/// A line for each place.
-pub fn table() -> String {
+fn verdict_on(places: &[(&str, u64)]) -> Result<String, String> {
     let mut table = String::from("      hits  failpoint\n");
-    for (place, hits) in of_all_places() {
+    for (place, hits) in places {
         writeln!(table, "{hits:>10}  {place}").expect("a string takes all");
     }
-    table
+    let never: Vec<&str> = places.iter().filter(|(_, hits)| *hits == 0).map(|(place, _)| *place).collect();
+    if never.is_empty() {
+        return Ok(table);
+    }
+    Err(format!("{table}never reached, so nothing is tested there: {never:?}"))
 }
 
 fn gathered() -> MutexGuard<'static, Hits> {
@@ -87,7 +90,21 @@ mod tests {
         gather(world.path());
         gather(world.path());
         assert_eq!(of_all_places()[0], (first, 10));
-        assert!(!never().contains(&first) && never().contains(&second));
-        assert!(table().contains(&format!("        10  {first}\n")), "{}", table());
+        let never = verdict().unwrap_err();
+        assert!(never.contains(&format!("        10  {first}\n")), "{never}");
+        let (_, named) = never.split_once("never reached").unwrap();
+        assert!(!named.contains(first) && named.contains(second), "{named}");
+    }
+
+    #[test]
+    fn one_place_that_was_never_reached_fails_a_whole_run() {
+        let all: Vec<_> = PLACES.iter().map(|place| (*place, 1)).collect();
+        assert!(verdict_on(&all).unwrap().lines().count() > PLACES.len());
+        for (missing, place) in PLACES.iter().enumerate() {
+            let mut but_one = all.clone();
+            but_one[missing].1 = 0;
+            let failed = verdict_on(&but_one).unwrap_err();
+            assert!(failed.ends_with(&format!("nothing is tested there: [{place:?}]")), "{failed}");
+        }
     }
 }

@@ -57,6 +57,14 @@ impl Pace {
         self.lines(&[APISERVER])
     }
 
+    /// The same for one that judges nobody for a minute after it was away itself.
+    pub fn doubtful_apiserver(self) -> String {
+        match self {
+            Self::Full => "liveness: {judgeAfterMillis: 60000}\n".into(),
+            Self::Fifth => APISERVER.replace("judgeAfterMillis: 3000", "judgeAfterMillis: 60000"),
+        }
+    }
+
     /// Lines of the configuration file of controllers.
     pub fn controllers(self) -> String {
         self.lines(&[CONTROLLERS, CLIENT])
@@ -72,5 +80,21 @@ impl Pace {
             Self::Full => String::new(),
             Self::Fifth => parts.concat(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_doubtful_server_differs_in_its_doubt_alone() {
+        let changed = |pace: Pace| {
+            let (usual, doubtful) = (pace.apiserver(), pace.doubtful_apiserver());
+            doubtful.lines().filter(|line| !usual.lines().any(|of| of == *line)).map(str::to_owned).collect()
+        };
+        let (full, fifth): (Vec<_>, Vec<_>) = (changed(Pace::Full), changed(Pace::Fifth));
+        assert_eq!(full, ["liveness: {judgeAfterMillis: 60000}"]);
+        assert_eq!(fifth, ["  judgeAfterMillis: 60000"]);
     }
 }

@@ -6,7 +6,8 @@
 //! (SIGSTOP to itself), `fail` or `sleep:MILLISECONDS`; NTH counts the hits since the line appeared, 1 when left out,
 //! `3+` from the third on. The file is read again when it is replaced, so a running process can be armed.
 //! `BERTH_FAILPOINT_HITS` names a folder in which each process counts its hits; the counts outlive a kill.
-//! `BERTH_SEEDED_BUG` names the defect that is on.
+//! `BERTH_SEEDED_BUG` names the defect that is on, or several with commas: where one protection stands behind another,
+//! both must be out before anything goes wrong.
 
 #[cfg(debug_assertions)]
 mod armed;

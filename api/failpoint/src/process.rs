@@ -30,14 +30,17 @@ pub(crate) fn reached(place: &'static str) -> bool {
 
 /// Whether the environment asks for the defect `name`.
 pub(crate) fn has_bug(name: &'static str) -> bool {
-    static BUG: OnceLock<Option<String>> = OnceLock::new();
+    static BUGS: OnceLock<Vec<String>> = OnceLock::new();
     assert!(SEEDED_BUGS.contains(&name), "the defect `{name}` is not listed");
-    let asked = BUG.get_or_init(|| {
-        let asked = std::env::var("BERTH_SEEDED_BUG").ok()?;
-        assert!(SEEDED_BUGS.contains(&asked.as_str()), "BERTH_SEEDED_BUG: there is no defect `{asked}`");
-        Some(asked)
+    let asked = BUGS.get_or_init(|| {
+        let asked = std::env::var("BERTH_SEEDED_BUG").unwrap_or_default();
+        let asked: Vec<String> = asked.split(',').filter(|bug| !bug.is_empty()).map(str::to_owned).collect();
+        for bug in &asked {
+            assert!(SEEDED_BUGS.contains(&bug.as_str()), "BERTH_SEEDED_BUG: there is no defect `{bug}`");
+        }
+        asked
     });
-    asked.as_deref() == Some(name)
+    asked.iter().any(|bug| bug == name)
 }
 
 /// The failpoints of this process, when its environment speaks of any.

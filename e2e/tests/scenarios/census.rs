@@ -34,6 +34,30 @@ impl Census {
     }
 }
 
+/// What is said of each node's readiness, and since when: who was judged meanwhile has another time.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Readiness(BTreeMap<String, String>);
+
+impl Readiness {
+    /// As it is now.
+    pub fn of(world: &World) -> Result<Self, String> {
+        let ready = |node: &Value| {
+            let conditions = node["status"]["conditions"].as_array().into_iter().flatten();
+            let said = conditions.filter(|condition| condition["type"] == "Ready");
+            let said =
+                said.map(|condition| format!("{} {}", condition["status"], condition["lastTransitionTime"]));
+            (name(node).to_owned(), said.collect())
+        };
+        Ok(Self(world.list("nodes")?.iter().map(ready).collect()))
+    }
+
+    /// Fails the scenario if any node was judged since.
+    pub fn must_be_unchanged(&self, world: &World) {
+        let now = eventually("the API answers", Duration::from_secs(60), || Self::of(world));
+        assert_eq!(&now, self, "nobody was to be judged");
+    }
+}
+
 /// `replaceAfterSeconds` of the scenarios' Apps: as long as the default, at the run's pace.
 pub fn replace_after() -> Duration {
     soak::paced(Duration::from_secs(15))

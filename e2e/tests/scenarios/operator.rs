@@ -1,10 +1,12 @@
 //! Who changes Nodes, as an operator and as their agents do, and looks at Tasks, without a `ctl` for each.
 
-use berth_client::{Client, Query, Write};
+use berth_client::{BindItem, Client, Query, Write};
 use berth_e2e::World;
+use berth_e2e::world::{name, uid};
 use berth_types::node::Node;
 use berth_types::task::Task;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 /// An operator of one world.
 pub struct Operator {
@@ -40,7 +42,37 @@ impl Operator {
         listed.map(|listed| listed.items).map_err(|why| why.to_string())
     }
 
+    /// Asks for free Tasks on a node, each in a call of its own and all at once, as a scheduler would that knows
+    /// nothing of room; how many were refused.
+    pub fn crowd(&self, node: &str, most: usize) -> usize {
+        let nodes =
+            self.runtime.block_on(self.client.list(&Query::of::<Node>())).expect("the API answers").items;
+        let node = nodes.iter().find(|one| name(one) == node).expect("it is there");
+        let mut free = self.tasks().expect("the API answers");
+        free.retain(|task| task["spec"]["nodeUid"].is_null());
+        let mut calls = JoinSet::new();
+        for task in free.iter().take(most) {
+            let (client, item) = (self.client.clone(), placement(task, node));
+            calls.spawn_on(async move { client.bind(&[item], None).await }, self.runtime.handle());
+        }
+        let outcomes = self.runtime.block_on(calls.join_all());
+        let answered = outcomes.into_iter().flat_map(|call| call.expect("the API answers"));
+        answered.filter(Result::is_err).count()
+    }
+
     fn write(&self, write: &Write) {
         self.runtime.block_on(self.client.write(write)).expect("a Node can be changed");
+    }
+}
+
+fn placement(task: &Value, node: &Value) -> BindItem {
+    BindItem {
+        namespace: "default".into(),
+        task: name(task).into(),
+        task_uid: uid(task).into(),
+        node: name(node).into(),
+        node_uid: uid(node).into(),
+        node_version: node["metadata"]["resourceVersion"].as_str().expect("it has a version").into(),
+        ports: Vec::new(),
     }
 }

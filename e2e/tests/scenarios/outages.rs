@@ -11,7 +11,7 @@ use berth_e2e::{Part, StoreForm, World, soak};
 
 use serde_json::{Value, json};
 
-use crate::census::{Census, idle_app, replace_after, wait_node};
+use crate::census::{Census, Readiness, idle_app, replace_after, wait_node};
 use crate::operator::Operator;
 
 /// Longer than `replaceAfter` and all that comes before it.
@@ -19,7 +19,8 @@ fn outage() -> Duration {
     soak::paced(Duration::from_secs(20)).max(replace_after() + Duration::from_secs(1))
 }
 
-/// The only apiserver stands still, and goes on: nobody was replaced, containers are untouched, the node is Ready.
+/// The only apiserver stands still, and goes on, and its agents come back later than it does: nobody is judged, nobody
+/// is replaced, containers are untouched.
 pub fn the_only_apiserver_paused_replaces_nobody(form: StoreForm) {
     during_an_outage(form, |world| world.pause(Part::Apiserver));
 }
@@ -29,35 +30,47 @@ pub fn an_etcd_without_leader_replaces_nobody(form: StoreForm) {
     during_an_outage(form, World::pause_etcd);
 }
 
+/// One protection holds here: that a server which was away itself is not believed (`Roll::believed`, for `judgeAfter`).
+/// Without it every node is told NotReady within two seconds; with nobody waiting for `replaceAfter` either, all Tasks
+/// are replaced: both were seen to fail here. Three more would hide that, so they are kept out: agents that come back
+/// before anybody judges (their links are cut), the grace for agents of a lost server (the cuts outlast it), and the
+/// rule about most nodes (there are three).
 fn during_an_outage(form: StoreForm, begin: impl Fn(&World) -> Paused) {
-    let mut world = World::plan(form).pace(Pace::of_run()).simulate(4).start();
+    let pace = Pace::of_run();
+    let plan = World::plan(form).simulate(2).relayed(Part::Agent).relayed(Part::Simulated);
+    let plan = plan.config(Part::Apiserver, &pace.doubtful_apiserver());
+    let plan = plan.config(Part::Controllers, &pace.controllers());
+    let plan = plan.config(Part::Agent, &pace.agent()).config(Part::Simulated, &pace.agent());
+    let mut world = plan.start();
     let load = Load::start(&world);
-    world.apply(&idle_app("calm", 10, "")).ok();
-    world.wait_ready("calm", 10);
+    world.apply(&idle_app("calm", 6, "")).ok();
+    world.wait_ready("calm", 6);
     let census = Census::of(&world, "calm").expect("the API answers");
+    let readiness = Readiness::of(&world).expect("the API answers");
     let paused = begin(&world);
     std::thread::sleep(outage());
+    let links = [Part::Agent, Part::Simulated].map(|part| world.link(part));
+    links.iter().for_each(|link| link.cut());
     paused.resume();
     always("nobody is replaced", outage(), || match census.is_untouched(&world, "calm") {
         // Right after the outage there may be no answer.
         Err(why) if why.contains("was Census") => Err(why),
         Ok(()) | Err(_) => Ok(()),
     });
-    eventually("all nodes are Ready", SOON, || {
-        let nodes = world.list("nodes")?;
-        let ready = nodes.iter().filter(|node| condition(node, "Ready") == "True").count();
-        if ready == 5 { Ok(()) } else { Err(summary(&nodes)) }
-    });
+    readiness.must_be_unchanged(&world);
+    links.iter().for_each(|link| link.heal());
     load.end(&mut world).must_have_lost_answers();
     census.must_be_untouched(&world, "calm");
-    world.wait_ready("calm", 10);
+    world.wait_ready("calm", 6);
     world.settles();
+    readiness.must_be_unchanged(&world);
     world.ctl(&["delete", "app/calm"]).ok();
     world.wait_none("tasks");
     world.end();
 }
 
 /// Most nodes vanish at once: they are NotReady and it is told why nothing is replaced; when they are back, nothing was.
+/// The rule about that (`MassVanish`) alone holds here; without it this was seen to fail.
 pub fn most_nodes_gone_at_once_are_not_replaced(form: StoreForm) {
     let plan = World::plan(form).pace(Pace::of_run()).simulate(6).relayed(Part::Simulated);
     let world = plan.start();

@@ -173,11 +173,11 @@ impl Sight<'_> {
             Condition::unchanged(nodes.key(&room.entry.path), room.entry.rev),
             self.ledger_condition(self.state.rev()),
         ];
-        if seeded_bug("bind-skips-the-node") {
-            conditions.remove(0);
-        }
         if seeded_bug("bind-skips-the-ledger") {
             conditions.remove(1);
+        }
+        if seeded_bug("bind-skips-the-node") {
+            conditions.remove(0);
         }
         conditions.extend(self.fence.map(|fence| Condition::unchanged(fence.key(), fence.epoch)));
         conditions.extend(tasks);
