@@ -103,7 +103,8 @@ fn tree(object: &Object, part: &str) -> Value {
     object.part(part).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }
 
-/// A tree without what says nothing, which one may leave out and the other may not.
+/// A tree without what says nothing, which one may leave out and the other may not; an amount may be written as a
+/// number or as a text.
 fn full(tree: &Value) -> Value {
     match tree {
         Value::Object(fields) => {
@@ -111,7 +112,8 @@ fn full(tree: &Value) -> Value {
             fields.filter(|(_, value)| !is_empty(value)).collect()
         }
         Value::Array(items) => items.iter().map(full).collect(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => tree.clone(),
+        Value::Number(number) => number.to_string().into(),
+        Value::Null | Value::Bool(_) | Value::String(_) => tree.clone(),
     }
 }
 

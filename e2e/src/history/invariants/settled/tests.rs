@@ -36,8 +36,8 @@ fn place(task: &mut Value) {
 fn story() -> Story {
     let mut story = Story::new();
     story.dress(place);
-    story.node("n1", "4").node("n2", "1").app("web", json!({"replicas": 2, "template": template("one")}));
-    revision(&mut story, "r1", template("one"));
+    story.node("n1", "4").node("n2", "1").app("web", json!({"replicas": 2, "template": template("1")}));
+    revision(&mut story, "r1", template("1"));
     for name in ["web-0", "web-1"] {
         story
             .task("web", name, "1")
@@ -80,6 +80,7 @@ fn an_app_has_what_it_asks_for() {
     keeps(|story| {
         story.edit(&key::app(NAMESPACE, "web"), |app| {
             app["spec"]["template"]["metadata"] = json!({});
+            app["spec"]["template"]["spec"]["containers"][0]["args"] = json!([1]);
             raise(app);
         });
         story.observed("web")
