@@ -55,8 +55,9 @@ impl AtRest {
 
     /// Judges the moments before a revision, at which the store held this.
     fn judge(&mut self, before: i64, held: &State, broken: &mut Vec<Breach>) {
-        while let Some(moment) = self.ahead.pop_front_if(|moment| moment.rev < before) {
-            (self.look)(&Scene::of(held, &moment, &self.processes), broken);
+        while let Some(moment) = self.ahead.front().filter(|moment| moment.rev < before) {
+            (self.look)(&Scene::of(held, moment, &self.processes), broken);
+            self.ahead.pop_front();
         }
     }
 }
