@@ -3,6 +3,7 @@
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
+use berth_e2e::load::Load;
 use berth_e2e::wait::{always, eventually};
 use berth_e2e::world::{SOON, condition, summary};
 use berth_e2e::{Part, StoreForm, World};
@@ -65,6 +66,7 @@ pub fn the_embedded_stores_disk_is_full(form: StoreForm) {
     world.apply(STEADY).ok();
     let containers = Containers::of(&world, &world.wait_ready("steady", 2));
     let writer = Writer::start(&world, "kept");
+    let load = Load::start(&world);
     writer.goes_on("while there is room");
     let api = Api::of(&world);
     world.disk().fill();
@@ -90,6 +92,7 @@ pub fn the_embedded_stores_disk_is_full(form: StoreForm) {
     assert!(world.gives_up(Part::Apiserver, SOON), "the apiserver does not end to open its journal anew");
     world.begin(Part::Apiserver);
     writer.goes_on("when there is room again");
+    load.end(&mut world);
     let acknowledged = writer.stop();
     let missing: Vec<_> = acknowledged.difference(&present(&world)).cloned().collect();
     assert!(missing.is_empty(), "acknowledged and gone: {missing:?}");
@@ -105,6 +108,7 @@ pub fn etcds_disk_is_full(form: StoreForm) {
     world.apply(STEADY).ok();
     let containers = Containers::of(&world, &world.wait_ready("steady", 2));
     let writer = Writer::start(&world, "kept");
+    let load = Load::start(&world);
     writer.goes_on("while there is room");
     let api = Api::of(&world);
     world.disk().fill();
@@ -127,6 +131,7 @@ pub fn etcds_disk_is_full(form: StoreForm) {
     world.disk().free();
     world.etcd_mut().begin_if_ended(0);
     writer.goes_on("when there is room again");
+    load.end(&mut world);
     let acknowledged = writer.stop();
     let missing: Vec<_> = acknowledged.difference(&present(&world)).cloned().collect();
     assert!(missing.is_empty(), "acknowledged and gone: {missing:?}");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use berth_e2e::etcd::Setup;
+use berth_e2e::load::Load;
 use berth_e2e::wait::{always, eventually};
 use berth_e2e::world::{SOON, condition, summary};
 use berth_e2e::{Part, StoreForm, World};
@@ -27,8 +28,10 @@ pub fn three_members_lose_one_and_most(form: StoreForm) {
     world.apply(STEADY).ok();
     let containers = Containers::of(&world, &world.wait_ready("steady", 2));
     let writer = Writer::start(&world, "kept");
+    let load = Load::start(&world);
     writer.goes_on("at first");
 
+    let fault = world.faults().begin("members of etcd die, hang and are cut off");
     let leader = world.etcd_mut().leader();
     world.etcd_mut().kill(leader);
     writer.goes_on("after the leader's death");
@@ -51,6 +54,8 @@ pub fn three_members_lose_one_and_most(form: StoreForm) {
 
     most_members_are_gone(&mut world, &containers);
     writer.goes_on("when the members are back");
+    drop(fault);
+    load.end(&mut world).must_have_lost_answers();
     let acknowledged = writer.stop();
     let missing: Vec<_> = acknowledged.difference(&present(&world)).cloned().collect();
     assert!(missing.is_empty(), "acknowledged and gone: {missing:?}");
