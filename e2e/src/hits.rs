@@ -1,10 +1,9 @@
-//! How often each failpoint was reached: by every process of a world, added up over all worlds of this process.
+//! How often each failpoint was reached: by every process of a world, added up over all worlds of a run.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use berth_failpoint::PLACES;
 
@@ -12,9 +11,6 @@ use crate::soak;
 
 /// Hits by place.
 pub type Hits = BTreeMap<String, u64>;
-
-/// What worlds that are gone have counted.
-static GATHERED: Mutex<Hits> = Mutex::new(Hits::new());
 
 /// The hits that the processes of one world have counted so far, in `folder`.
 pub fn counted_in(folder: &Path) -> Hits {
@@ -39,40 +35,24 @@ pub fn of_process(folder: &Path, pid: u32, place: &str) -> u64 {
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
-/// Adds the hits of a world that ends.
-pub fn gather(folder: &Path) {
-    let mut gathered = gathered();
-    for (place, count) in counted_in(folder) {
-        soak::tally_hits(&place, count);
-        *gathered.entry(place).or_default() += count;
-    }
+/// Tells the tally of the hits of a world that ends.
+pub fn tell(folder: &Path) {
+    counted_in(folder).iter().for_each(|(place, count)| soak::tally_hits(place, *count));
 }
 
-/// Every place with its hits so far, in the order of the list.
-pub fn of_all_places() -> Vec<(&'static str, u64)> {
-    let gathered = gathered();
-    PLACES.iter().map(|place| (*place, gathered.get(*place).copied().unwrap_or(0))).collect()
-}
-
-/// A line for each place; an error, with what it is about at the end, when one was never reached.
-pub fn verdict() -> Result<String, String> {
-    verdict_on(&of_all_places())
-}
-
-fn verdict_on(places: &[(&str, u64)]) -> Result<String, String> {
+/// A line for each place in the order of the list; an error, with what it is about at the end, when one was never
+/// reached.
+pub fn verdict(hits: &Hits) -> Result<String, String> {
+    let of = |place: &str| hits.get(place).copied().unwrap_or(0);
     let mut table = String::from("      hits  failpoint\n");
-    for (place, hits) in places {
-        writeln!(table, "{hits:>10}  {place}").expect("a string takes all");
+    for place in PLACES {
+        writeln!(table, "{:>10}  {place}", of(place)).expect("a string takes all");
     }
-    let never: Vec<&str> = places.iter().filter(|(_, hits)| *hits == 0).map(|(place, _)| *place).collect();
+    let never: Vec<&str> = PLACES.iter().copied().filter(|place| of(place) == 0).collect();
     if never.is_empty() {
         return Ok(table);
     }
     Err(format!("{table}never reached, so nothing is tested there: {never:?}"))
-}
-
-fn gathered() -> MutexGuard<'static, Hits> {
-    GATHERED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -80,31 +60,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hits_of_all_processes_and_worlds_are_added_up() {
+    fn hits_of_all_processes_are_added_up() {
         let world = tempfile::tempdir().unwrap();
         let line = |count: u64, place: &str| format!("{count:>10} {place:<52}\n");
         let (first, second) = (PLACES[0], PLACES[1]);
         fs::write(world.path().join("a-1"), line(2, first) + &line(0, second)).unwrap();
         fs::write(world.path().join("a-2"), line(3, first)).unwrap();
         assert_eq!(counted_in(world.path()), Hits::from([(first.into(), 5), (second.into(), 0)]));
-        gather(world.path());
-        gather(world.path());
-        assert_eq!(of_all_places()[0], (first, 10));
-        let never = verdict().unwrap_err();
-        assert!(never.contains(&format!("        10  {first}\n")), "{never}");
-        let (_, named) = never.split_once("never reached").unwrap();
-        assert!(!named.contains(first) && named.contains(second), "{named}");
+        assert_eq!(of_process(world.path(), 2, first), 3);
     }
 
     #[test]
     fn one_place_that_was_never_reached_fails_a_whole_run() {
-        let all: Vec<_> = PLACES.iter().map(|place| (*place, 1)).collect();
-        assert!(verdict_on(&all).unwrap().lines().count() > PLACES.len());
-        for (missing, place) in PLACES.iter().enumerate() {
+        let all: Hits = PLACES.iter().map(|place| ((*place).to_owned(), 1)).collect();
+        assert!(verdict(&all).unwrap().lines().count() > PLACES.len());
+        for place in PLACES {
             let mut but_one = all.clone();
-            but_one[missing].1 = 0;
-            let failed = verdict_on(&but_one).unwrap_err();
+            but_one.insert((*place).to_owned(), 0);
+            let failed = verdict(&but_one).unwrap_err();
             assert!(failed.ends_with(&format!("nothing is tested there: [{place:?}]")), "{failed}");
+            but_one.remove(*place);
+            assert_eq!(verdict(&but_one).unwrap_err(), failed);
         }
     }
 }

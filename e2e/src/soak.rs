@@ -7,10 +7,16 @@
 use std::fs::File;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use serde_json::json;
+use serde_json::{Value, json};
+
+use crate::hits::Hits;
+
+/// The environment variable that names the file of the tally.
+pub const TALLY: &str = "BERTH_TALLY";
 
 /// What the soak's table adds up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +86,19 @@ pub fn tally_hits(place: &str, count: u64) {
     append(&json!({ "place": place, "counted": "hits", "count": count }));
 }
 
+/// The hits of failpoints that a tally tells of after its first `from` bytes, added up.
+pub fn hits_told(tally: &Path, from: usize) -> std::io::Result<Hits> {
+    let text = std::fs::read_to_string(tally)?;
+    let mut hits = Hits::new();
+    for line in text.get(from..).unwrap_or_default().lines() {
+        let told: Value = serde_json::from_str(line)?;
+        if let (Some(place), Some(count)) = (told["place"].as_str(), told["count"].as_u64()) {
+            *hits.entry(place.into()).or_default() += count;
+        }
+    }
+    Ok(hits)
+}
+
 /// Runs one scenario under its name in the table.
 pub fn scenario(name: &str, run: impl FnOnce()) {
     *SCENARIO.lock().unwrap_or_else(PoisonError::into_inner) = name.to_string();
@@ -101,8 +120,29 @@ fn unix_time() -> u64 {
 }
 
 /// Several processes write one file: a line is one write.
-fn append(line: &serde_json::Value) {
-    let Some(path) = std::env::var_os("BERTH_TALLY") else { return };
+fn append(line: &Value) {
+    let Some(path) = std::env::var_os(TALLY) else { return };
     let file = File::options().create(true).append(true).open(path);
     file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes())).expect("the tally is writable");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hits_that_a_run_told_are_added_up_and_no_others() {
+        let before = json!({ "place": "a", "counted": "hits", "count": 9 }).to_string() + "\n";
+        let lines = [
+            json!({ "place": "a", "counted": "hits", "count": 2 }),
+            json!({ "scenario": "s", "counted": "passed", "count": 1 }),
+            json!({ "place": "b", "counted": "hits", "count": 1 }),
+            json!({ "place": "a", "counted": "hits", "count": 3 }),
+        ];
+        let told = lines.iter().fold(before.clone(), |text, line| format!("{text}{line}\n"));
+        let tally = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(tally.path(), told).unwrap();
+        let expected = Hits::from([("a".into(), 5), ("b".into(), 1)]);
+        assert_eq!(hits_told(tally.path(), before.len()).unwrap(), expected);
+    }
 }

@@ -480,7 +480,7 @@ impl Drop for World {
         }
         self.parts.clear();
         self.down();
-        hits::gather(&self.hits());
+        hits::tell(&self.hits());
         self.judge();
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use berth_e2e::leftovers::processes_of_task;
-use berth_e2e::wait::eventually;
+use berth_e2e::wait::{always, eventually};
 use berth_e2e::world::{condition, name, summary, uid};
 use berth_e2e::{World, soak};
 use serde_json::Value;
@@ -25,6 +25,14 @@ impl Census {
     pub fn must_be_untouched(&self, world: &World, app: &str) {
         let now = eventually("the API answers", Duration::from_secs(60), || Self::of(world, app));
         assert_eq!(&now, self, "nothing of {app} was to be touched");
+    }
+
+    /// Fails the scenario unless the same is there for as long as `time`. A store that is slow for a moment is waited for.
+    pub fn must_stay_untouched(&self, world: &World, app: &str, time: Duration) {
+        always("nothing is touched", time, || {
+            self.must_be_untouched(world, app);
+            Ok(())
+        });
     }
 
     /// Whether what is there is the same.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use berth_e2e::faults::Wall;
 use berth_e2e::pace::Pace;
-use berth_e2e::wait::{always, eventually};
+use berth_e2e::wait::eventually;
 use berth_e2e::world::{SOON, condition, summary};
 use berth_e2e::{Part, StoreForm, World, soak};
 use serde_json::Value;
@@ -73,9 +73,7 @@ pub fn a_clock_set_by_an_hour_changes_nothing(form: StoreForm) {
 /// end.
 fn only_restarts_go_on(world: &World, census: &Census) {
     let before = eventually("the API answers", SOON, || restarts(world));
-    always("nothing of what runs is touched", replace_after() + Duration::from_secs(1), || {
-        census.is_untouched(world, "calm")
-    });
+    census.must_stay_untouched(world, "calm", replace_after() + Duration::from_secs(1));
     eventually("the node is Ready", SOON, || {
         let nodes = world.list("nodes")?;
         let ready = nodes.iter().all(|node| condition(node, "Ready") == "True");

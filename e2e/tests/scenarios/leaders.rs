@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use berth_e2e::faults::Way;
 use berth_e2e::pace::Pace;
-use berth_e2e::wait::{always, eventually};
+use berth_e2e::wait::eventually;
 use berth_e2e::world::{SOON, condition, summary};
 use berth_e2e::{Part, StoreForm, World, hits, soak};
 use serde_json::Value;
@@ -71,12 +71,12 @@ fn one_pause(world: &mut World) -> bool {
     link.heal();
     if in_time {
         let hold = soak::paced(Duration::from_secs(20));
-        always("the old decision is not carried out", hold, || census.is_untouched(world, "pair"));
+        census.must_stay_untouched(world, "pair", hold);
     }
     paused.resume();
     if in_time {
         let hold = soak::paced(Duration::from_secs(5));
-        always("nor afterwards", hold, || census.is_untouched(world, "pair"));
+        census.must_stay_untouched(world, "pair", hold);
     }
     world.wait_ready("pair", 2);
     in_time
@@ -96,9 +96,7 @@ pub fn two_of_every_controller_end_right(form: StoreForm) {
     }
     drop(fault);
     let census = Census::of(&world, "both").expect("the API answers");
-    always("nothing more happens", soak::paced(Duration::from_secs(10)), || {
-        census.is_untouched(&world, "both")
-    });
+    census.must_stay_untouched(&world, "both", soak::paced(Duration::from_secs(10)));
     world.settles();
     world.ctl(&["delete", "app/both"]).ok();
     world.wait_none("tasks");

@@ -1,9 +1,9 @@
 //! Scenarios end to end: real processes, real containers, a real store; one fault each, then what must happen in the
-//! end and what must hold all along. One world at a time.
+//! end and what must hold all along. Each in a process of its own, two at a time: most of a scenario is waiting.
 
 use berth_e2e::StoreForm::{self, Embedded, Etcd};
-use berth_e2e::{hits, soak};
-use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
+use berth_e2e::soak;
+use lanes::Scenario;
 use stores::{disks, members, restored, space};
 
 mod census;
@@ -11,6 +11,7 @@ mod clocks;
 mod crashes;
 mod isolation;
 mod kills;
+mod lanes;
 mod leaders;
 mod load;
 mod manifests;
@@ -29,10 +30,10 @@ mod up;
 const ETCD: StoreForm = Etcd("3.5.1");
 const OLD_ETCD: StoreForm = Etcd("3.4.23");
 
-/// The trials of one scenario, one for each store.
+/// One scenario on each of these stores.
 macro_rules! on {
     ($module:ident :: $scenario:ident, $($form:expr),+) => {
-        forms(&[$($form),+]).map(|form| trial(stringify!($scenario), form, $module::$scenario)).collect::<Vec<_>>()
+        forms(&[$($form),+]).map(|form| Scenario::new(stringify!($scenario), form, $module::$scenario)).collect::<Vec<_>>()
     };
 }
 
@@ -42,25 +43,17 @@ fn forms(asked: &'static [StoreForm]) -> impl Iterator<Item = StoreForm> {
     asked.iter().copied().chain(older.then_some(OLD_ETCD))
 }
 
-fn trial(name: &str, form: StoreForm, scenario: fn(StoreForm)) -> Trial {
-    let store = match form {
-        Embedded => "embedded".to_string(),
-        Etcd(version) => format!("etcd {version}"),
-    };
-    let name = format!("{name} ({store})");
-    Trial::test(name.clone(), move || {
-        soak::scenario(&name, || scenario(form));
-        Ok::<(), Failed>(())
-    })
+/// What takes the whole machine.
+fn alone(scenarios: Vec<Scenario>) -> Vec<Scenario> {
+    scenarios.into_iter().map(Scenario::alone).collect()
 }
 
 fn main() {
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads = Some(1);
-    if !arguments.list {
-        berth_e2e::namespaces::enter();
-    }
-    let trials = [
+    lanes::run(all());
+}
+
+fn all() -> Vec<Scenario> {
+    let scenarios = [
         on!(replicas::three_replicas_answer_and_leave_nothing, Embedded, ETCD, OLD_ETCD),
         on!(rollout::an_image_scales_rolls_and_is_undone, Embedded, ETCD),
         on!(crashes::a_killed_container_restarts_in_place, Embedded, ETCD),
@@ -96,26 +89,7 @@ fn main() {
         on!(disks::the_embedded_stores_disk_is_full, Embedded),
         on!(disks::etcds_disk_is_full, ETCD),
         on!(space::an_etcd_at_its_quota_is_read_and_comes_back, ETCD, OLD_ETCD),
-        on!(simulated::ten_thousand_tasks_on_a_thousand_nodes, Embedded, ETCD),
+        alone(on!(simulated::ten_thousand_tasks_on_a_thousand_nodes, Embedded, ETCD)),
     ];
-    let trials = trials.into_iter().flatten().collect();
-    let whole = |conclusion: &Conclusion| {
-        !arguments.list && conclusion.num_filtered_out == 0 && conclusion.num_ignored == 0
-    };
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    if whole(&conclusion) {
-        report_hits();
-    }
-    conclusion.exit();
-}
-
-/// After a whole run: how often each failpoint was reached. One that never was is a failure.
-fn report_hits() {
-    match hits::verdict() {
-        Ok(table) => println!("{table}"),
-        Err(never) => {
-            println!("{never}");
-            std::process::exit(101);
-        }
-    }
+    scenarios.into_iter().flatten().collect()
 }

@@ -88,7 +88,7 @@ pub fn most_nodes_gone_at_once_are_not_replaced(form: StoreForm) {
         if away == 6 { Ok(()) } else { Err(summary(&nodes)) }
     });
     wait_node(&world, "one", "True", SOON);
-    always("nothing is replaced", replace_after() * 2, || census.is_untouched(&world, "calm"));
+    census.must_stay_untouched(&world, "calm", replace_after() * 2);
     let tasks = world.tasks_of("calm").expect("the API answers");
     let told = summary(&tasks);
     assert!(told.contains("6 of 7 nodes vanished at once"), "{told}");
