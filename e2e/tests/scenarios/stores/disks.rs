@@ -1,22 +1,21 @@
 //! The disk under a data folder is full: of the agent, of the embedded store, of etcd.
 
-use std::os::unix::fs::symlink;
-use std::time::Duration;
-
 use berth_e2e::load::Load;
+use berth_e2e::pace::Pace;
 use berth_e2e::wait::{always, eventually};
 use berth_e2e::world::{SOON, condition, summary};
 use berth_e2e::{Part, StoreForm, World};
 use berth_types::Reason;
 use serde_json::Value;
+use std::os::unix::fs::symlink;
 
 use super::witness::{Api, Containers, Writer, present};
-use super::{STEADY, quick};
+use super::{STEADY, judgement};
 
 /// What cannot be journalled is not started, and the Task says why and where; what runs runs on; with space again all
 /// is started, without anybody's help.
 pub fn the_agents_disk_is_full(form: StoreForm) {
-    let mut world = quick(World::plan(form)).disk("data/node", 64).start();
+    let mut world = World::plan(form).pace(Pace::of_run()).disk("data/node", 64).start();
     world.apply(STEADY).ok();
     let containers = Containers::of(&world, &world.wait_ready("steady", 2));
     world.disk().fill();
@@ -34,9 +33,7 @@ pub fn the_agents_disk_is_full(form: StoreForm) {
     // The node is there, though sessions are opened anew: no session needs the disk.
     world.kill(Part::Apiserver);
     world.begin(Part::Apiserver);
-    always("containers stay, and nothing is started", Duration::from_secs(6), || {
-        containers.untouched(&world)
-    });
+    always("containers stay, and nothing is started", judgement(), || containers.untouched(&world));
     nothing_of_it_runs(&world, "late");
     world.disk().free();
     world.wait_ready("late", 1);
@@ -58,7 +55,7 @@ fn nothing_of_it_runs(world: &World, app: &str) {
 /// the one that is started after it has all that was acknowledged, and writes.
 pub fn the_embedded_stores_disk_is_full(form: StoreForm) {
     // Not mounted below the data folder: `ctl down` would unmount it before the recorder has read the journal.
-    let mut world = quick(World::plan(form)).disk("disk", 64).start_nothing();
+    let mut world = World::plan(form).pace(Pace::of_run()).disk("disk", 64).start_nothing();
     symlink(world.dir().join("disk"), world.data().join("store")).expect("the world's folder is writable");
     Part::ALL.into_iter().for_each(|part| world.begin(part));
     world.wait_for_nodes();
@@ -84,7 +81,7 @@ pub fn the_embedded_stores_disk_is_full(form: StoreForm) {
     assert!(!api.list("").expect("reads go on").is_empty());
     let health = api.health().expect("the server lives");
     assert!(health.ready && !health.writable && health.faults[0].contains(&folder), "{health:?}");
-    always("containers and reads stay", Duration::from_secs(6), || {
+    always("containers and reads stay", judgement(), || {
         containers.untouched(&world)?;
         api.list("").map(drop).map_err(|status| status.to_string())
     });
@@ -104,7 +101,7 @@ pub fn the_embedded_stores_disk_is_full(form: StoreForm) {
 /// started and all goes on.
 pub fn etcds_disk_is_full(form: StoreForm) {
     // etcd takes twice 64 MB for its log at once.
-    let mut world = quick(World::plan(form)).disk("etcd", 160).start();
+    let mut world = World::plan(form).pace(Pace::of_run()).disk("etcd", 160).start();
     world.apply(STEADY).ok();
     let containers = Containers::of(&world, &world.wait_ready("steady", 2));
     let writer = Writer::start(&world, "kept");
@@ -124,7 +121,7 @@ pub fn etcds_disk_is_full(form: StoreForm) {
     let refused = api.create("given-when-full").expect_err("nobody can keep it");
     assert!(honest.contains(&refused.reason), "{refused:?}");
     assert!(!api.list("0").expect("the cache is read").is_empty());
-    always("containers and cache stay", Duration::from_secs(6), || {
+    always("containers and cache stay", judgement(), || {
         containers.untouched(&world)?;
         api.list("0").map(drop).map_err(|status| status.to_string())
     });
@@ -141,7 +138,7 @@ pub fn etcds_disk_is_full(form: StoreForm) {
 
 fn all_is_well(world: &mut World, containers: &Containers) {
     world.wait_for_node();
-    always("the node and its Tasks stay", Duration::from_secs(4), || {
+    always("the node and its Tasks stay", judgement(), || {
         containers.untouched(world)?;
         let nodes = world.list("nodes")?;
         let ready = nodes.iter().all(|node| condition(node, "Ready") == "True");

@@ -4,17 +4,20 @@ use std::time::Duration;
 
 use berth_e2e::etcd::Setup;
 use berth_e2e::load::Load;
+use berth_e2e::pace::Pace;
 use berth_e2e::wait::{always, eventually};
 use berth_e2e::world::{SOON, condition, summary};
-use berth_e2e::{Part, StoreForm, World};
+use berth_e2e::{Part, StoreForm, World, soak};
 use berth_types::Reason;
 use nix::sys::signal::Signal;
 
 use super::witness::{Api, Containers, Writer, present};
-use super::{STEADY, quick};
+use super::{STEADY, judgement};
 
-/// A fifth of a minute: far longer than a node may be silent.
-const OUTAGE: Duration = Duration::from_secs(12);
+/// Far longer than a node may be silent.
+fn outage() -> Duration {
+    soak::paced(Duration::from_secs(60))
+}
 
 /// The member that is cut off while it leads.
 const CUT_OFF: usize = 0;
@@ -23,7 +26,7 @@ const CUT_OFF: usize = 0;
 /// and watches go on, nobody is judged; nothing acknowledged is lost, and no container notices.
 pub fn three_members_lose_one_and_most(form: StoreForm) {
     let setup = Setup { members: 3, ..Setup::default() };
-    let plan = quick(World::plan(form)).etcd(setup).members(Part::SecondApiserver, &[CUT_OFF]);
+    let plan = World::plan(form).pace(Pace::of_run()).etcd(setup).members(Part::SecondApiserver, &[CUT_OFF]);
     let mut world = plan.start();
     world.apply(STEADY).ok();
     let containers = Containers::of(&world, &world.wait_ready("steady", 2));
@@ -119,7 +122,7 @@ fn most_members_are_gone(world: &mut World, containers: &Containers) {
     assert_eq!(api.list("").expect_err("nobody knows the newest state").reason, Reason::Unavailable);
     let cached = api.list("0").expect("the cache answers").len();
     assert!(cached > 0);
-    always("containers and cache stay", OUTAGE, || {
+    always("containers and cache stay", outage(), || {
         containers.untouched(world)?;
         let now = api.list("0").map_err(|status| status.to_string())?.len();
         if now == cached { Ok(()) } else { Err(format!("{now} objects in the cache, {cached} before")) }
@@ -139,7 +142,7 @@ fn most_members_are_gone(world: &mut World, containers: &Containers) {
 
 /// For longer than a judgement takes, the node stays ready and its Tasks are not given up.
 fn nobody_was_judged(world: &World) {
-    always("the node and its Tasks are ready", Duration::from_secs(6), || {
+    always("the node and its Tasks are ready", judgement(), || {
         let (nodes, tasks) = (world.list("nodes")?, world.tasks_of("steady")?);
         let fine = nodes.iter().all(|node| condition(node, "Ready") == "True")
             && tasks.len() == 2

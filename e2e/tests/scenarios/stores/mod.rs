@@ -1,7 +1,8 @@
 //! The store in trouble: members of etcd die, hang and lose each other, a backup is restored, disks are full.
 
-use berth_e2e::pace::Pace;
-use berth_e2e::{Part, Plan};
+use std::time::Duration;
+
+use berth_e2e::soak;
 
 pub mod disks;
 pub mod members;
@@ -25,9 +26,7 @@ spec:
           resources: {requests: {cpu: 10m, memory: 8Mi}, limits: {memory: 32Mi}}
 ";
 
-/// Durations scaled to a fifth.
-fn quick(plan: Plan) -> Plan {
-    plan.config(Part::Apiserver, &Pace::Fifth.apiserver())
-        .config(Part::Controllers, &Pace::Fifth.controllers())
-        .config(Part::Agent, &Pace::Fifth.agent())
+/// For longer than a judgement takes.
+fn judgement() -> Duration {
+    soak::paced(Duration::from_secs(30))
 }

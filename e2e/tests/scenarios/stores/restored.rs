@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use berth_e2e::etcd::Setup;
+use berth_e2e::pace::Pace;
 use berth_e2e::wait::{always, eventually};
 use berth_e2e::world::{Copy, SOON, condition, summary, uid};
 use berth_e2e::{Part, StoreForm, World};
@@ -11,14 +12,14 @@ use berth_types::Reason;
 use serde_json::Value;
 
 use super::witness::{Api, Containers, Writer, present};
-use super::{STEADY, quick};
+use super::{STEADY, judgement};
 
 /// Processes end when they find the other history, and whoever supervises them starts them anew; what was acknowledged
 /// before the snapshot is there; no container that the snapshot knows notices, one that it lacks is stopped with an
 /// Event, and not before its time.
 pub fn an_older_snapshot_is_restored(form: StoreForm) {
     let setup = Setup { members: 3, ..Setup::default() };
-    let mut world = quick(World::plan(form)).etcd(setup).start();
+    let mut world = World::plan(form).pace(Pace::of_run()).etcd(setup).start();
     world.apply(STEADY).ok();
     let known = Containers::of(&world, &world.wait_ready("steady", 2));
     let writer = Writer::start(&world, "before");
@@ -105,7 +106,7 @@ fn the_unknown_task_is_told_of_and_stopped(world: &World, late: &Value) {
 fn the_cluster_works_on(world: &World) {
     world.apply(&STEADY.replace("replicas: 2", "replicas: 3")).ok();
     world.wait_ready("steady", 3);
-    always("the node stays ready", Duration::from_secs(4), || {
+    always("the node stays ready", judgement(), || {
         let nodes = world.list("nodes")?;
         let ready = nodes.iter().all(|node| condition(node, "Ready") == "True");
         if ready { Ok(()) } else { Err(summary(&nodes)) }

@@ -1,21 +1,20 @@
 //! etcd has reached its quota.
 
-use std::time::Duration;
-
 use berth_e2e::etcd::Setup;
+use berth_e2e::pace::Pace;
 use berth_e2e::wait::{always, eventually};
 use berth_e2e::world::{SOON, condition, summary};
 use berth_e2e::{Part, StoreForm, World};
 use berth_types::Reason;
 
 use super::witness::{Api, Containers};
-use super::{STEADY, quick};
+use super::{STEADY, judgement};
 
 /// Reads and watches go on, writes are refused with the way back, a server can even be started anew, nobody is judged;
 /// after the way back all is as before.
 pub fn an_etcd_at_its_quota_is_read_and_comes_back(form: StoreForm) {
     let setup = Setup { args: vec![format!("--quota-backend-bytes={}", 16 << 20)], ..Setup::default() };
-    let mut world = quick(World::plan(form)).etcd(setup).start();
+    let mut world = World::plan(form).pace(Pace::of_run()).etcd(setup).start();
     world.apply(STEADY).ok();
     let containers = Containers::of(&world, &world.wait_ready("steady", 2));
     let api = Api::of(&world);
@@ -43,12 +42,12 @@ pub fn an_etcd_at_its_quota_is_read_and_comes_back(form: StoreForm) {
     eventually("a server over a full store serves", SOON, || {
         api.list("").map(drop).map_err(|status| status.to_string())
     });
-    always("containers stay", Duration::from_secs(6), || containers.untouched(&world));
+    always("containers stay", judgement(), || containers.untouched(&world));
 
     world.etcd_mut().make_space();
     eventually("writes go on", SOON, || api.create("late").map_err(|status| status.to_string()));
     world.wait_for_node();
-    always("the node stays ready and its Tasks stay", Duration::from_secs(6), || {
+    always("the node stays ready and its Tasks stay", judgement(), || {
         containers.untouched(&world)?;
         let (nodes, tasks) = (world.list("nodes")?, world.tasks_of("steady")?);
         let fine = nodes.iter().all(|node| condition(node, "Ready") == "True") && tasks.len() == 2;
