@@ -12,6 +12,16 @@ use crate::meta::{Condition, ObjectMeta};
 use crate::quantity::ResourceList;
 use crate::resource::resource;
 
+/// Annotation of a Task: how many restarts in place the failed Tasks that it replaces had in a row. Its own waits
+/// continue theirs.
+pub const RESTARTS_BEFORE: &str = "berth.dev/restarts-before";
+/// Reason of a Failed Task whose container used up its restarts in place.
+pub const TOO_MANY_RESTARTS: &str = "TooManyRestarts";
+/// Reason of a container that waits, and of a Failed Task: its image cannot be used.
+pub const IMAGE_ERROR: &str = "ImageError";
+/// Reason of a container that waits, and of a Failed Task: it could not be prepared.
+pub const CREATE_ERROR: &str = "CreateError";
+
 /// One placed unit; bound to a node once, never moved.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]

@@ -4,10 +4,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use berth_types::Timestamp;
 use berth_types::image::ImageRef;
 use berth_types::name;
 use berth_types::quantity::{Bytes, Millicores, Quantity, ResourceList};
-use berth_types::task::{Container, IntOrString, Probe, Task, TaskSpec};
+use berth_types::task::{Container, IntOrString, Probe, RESTARTS_BEFORE, Task};
 
 /// uid of a Task: 32 lower-case hex digits. Every id, path and cgroup on the node is made of it, never of a name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -116,6 +117,10 @@ pub struct RestartPolicy {
     pub initial: Duration,
     /// The longest wait.
     pub most: Duration,
+    /// Restarts in place of the failed Tasks that this one replaces: the waits continue theirs.
+    pub earlier: u32,
+    /// Until when `earlier` counts: a Task that fails later starts with the initial wait.
+    pub earlier_until: Timestamp,
 }
 
 /// A check, and how its results count.
@@ -181,7 +186,7 @@ impl TryFrom<&Task> for Assignment {
             namespace: task.metadata.namespace.clone(),
             name: task.metadata.name.clone(),
             containers,
-            restart: restart_policy(spec),
+            restart: restart_policy(task),
             drain: spec.drain_delay(),
             grace: spec.grace(),
             requests: summed_requests(&spec.containers)?,
@@ -189,13 +194,17 @@ impl TryFrom<&Task> for Assignment {
     }
 }
 
-fn restart_policy(spec: &TaskSpec) -> RestartPolicy {
-    let asked = spec.restarts();
+fn restart_policy(task: &Task) -> RestartPolicy {
+    let asked = task.spec.restarts();
+    let earlier = task.metadata.annotations.get(RESTARTS_BEFORE).and_then(|count| count.parse().ok());
+    let created = task.metadata.creation_timestamp.unwrap_or(Timestamp::from_millis(0));
     RestartPolicy {
         in_place: asked.in_place,
         within: asked.within,
         initial: asked.initial_delay,
         most: asked.max_delay,
+        earlier: earlier.unwrap_or(0),
+        earlier_until: created.plus(asked.within),
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::SystemTime;
 
 use berth_shim_api::message::Start;
 use berth_shim_api::{LogRotation, Mount, TaskBundle, TaskContainer, rotated_name};
+use berth_types::task::{CREATE_ERROR, IMAGE_ERROR};
 use rustix::fs::{Gid, Uid};
 use serde::{Deserialize, Serialize};
 
@@ -56,11 +57,11 @@ struct RootRecord {
 }
 
 fn image_error(error: impl std::error::Error) -> Trouble {
-    Trouble { reason: "ImageError", message: chain(&error) }
+    Trouble { reason: IMAGE_ERROR, message: chain(&error) }
 }
 
 fn create_error(step: &str, error: impl std::error::Error) -> Trouble {
-    Trouble { reason: "CreateError", message: format!("could not {step}: {}", chain(&error)) }
+    Trouble { reason: CREATE_ERROR, message: format!("could not {step}: {}", chain(&error)) }
 }
 
 /// An error with what caused it, on one line.
@@ -136,7 +137,7 @@ impl Homes {
             (Root::Host, Views::Refused) => {
                 let message =
                     "this node runs no Task without image: its agent was started without --allow-host-root";
-                return Err(Trouble { reason: "ImageError", message: message.into() });
+                return Err(Trouble { reason: IMAGE_ERROR, message: message.into() });
             }
             (Root::Host, Views::Allowed) => {
                 (String::new(), vec![PathBuf::from("/")], ImageSays::default(), String::new())
@@ -195,7 +196,7 @@ impl Homes {
             sandbox,
         };
         let spec =
-            runtime_spec(&plan).map_err(|e| Trouble { reason: "CreateError", message: e.to_string() })?;
+            runtime_spec(&plan).map_err(|e| Trouble { reason: CREATE_ERROR, message: e.to_string() })?;
         let upper = folder.join("upper");
         let log = self.places.log(assignment, &program.name, number);
         make_folder(&upper)

@@ -8,6 +8,7 @@ use std::time::Duration;
 use berth_shim_api::cgroup::Hierarchies;
 use berth_shim_api::message::Start;
 use berth_shim_api::{Client, ExitRecord, SealedShim};
+use berth_types::Timestamp;
 use serde_json::{Value, json};
 
 use crate::assignment::{Assignment, Program, RestartPolicy, Root, TaskUid};
@@ -139,8 +140,14 @@ fn assignment(uid: &TaskUid) -> Assignment {
         readiness: None,
         liveness: None,
     };
-    let once =
-        RestartPolicy { in_place: 0, within: Duration::ZERO, initial: Duration::ZERO, most: Duration::ZERO };
+    let once = RestartPolicy {
+        in_place: 0,
+        within: Duration::ZERO,
+        initial: Duration::ZERO,
+        most: Duration::ZERO,
+        earlier: 0,
+        earlier_until: Timestamp::from_millis(0),
+    };
     Assignment {
         uid: uid.clone(),
         namespace: "berth-system".into(),

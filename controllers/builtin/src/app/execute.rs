@@ -4,7 +4,7 @@ use berth_client::{ObjectKey, Precondition, Write};
 use berth_runtime::{Deed, Work};
 use berth_types::app::{App, AppStatus};
 use berth_types::revision::{Revision, RevisionSpec};
-use berth_types::task::Task;
+use berth_types::task::{RESTARTS_BEFORE, Task};
 use berth_types::{BERTH_V1, ObjectMeta, OwnerReference, Resource};
 use serde_json::json;
 
@@ -90,6 +90,9 @@ fn task(app: &Wanted, born: &NewTask) -> Task {
     task.metadata.annotations = app.template.metadata.annotations.clone();
     if born.failed_before > 0 {
         task.metadata.annotations.insert(FAILED_BEFORE.into(), born.failed_before.to_string());
+    }
+    if born.restarts_before > 0 {
+        task.metadata.annotations.insert(RESTARTS_BEFORE.into(), born.restarts_before.to_string());
     }
     task.spec.ordinal = Some(born.ordinal);
     task.spec.revision = app.revision.clone();

@@ -7,7 +7,9 @@ use berth_types::availability::{READY, Reach, SCHEDULED};
 use berth_types::defaults::Update;
 use berth_types::portion::{BadPortion, Bounds};
 use berth_types::revision::Revision;
-use berth_types::task::{ContainerStatus, Task};
+use berth_types::task::{
+    CREATE_ERROR, ContainerStatus, IMAGE_ERROR, RESTARTS_BEFORE, TOO_MANY_RESTARTS, Task,
+};
 use berth_types::{Condition, ConditionStatus, Phase, Timestamp};
 
 use super::history::revision_name;
@@ -88,6 +90,10 @@ pub struct Replica {
     pub created: Timestamp,
     /// Tasks of its ordinal and Revision that failed in a row before it.
     pub failed_before: u32,
+    /// Restarts in place of these.
+    pub restarts_before: u32,
+    /// Its own restarts in place that count in a row, if it failed: all that it may have, or none.
+    pub restarts: u32,
     /// Where in its life it is.
     pub life: Life,
     /// Why it is not ready, for a person.
@@ -183,6 +189,7 @@ impl Replica {
     /// Reads a Task of an App at `now`.
     pub fn read(task: &Task, now: Timestamp) -> Self {
         let meta = &task.metadata;
+        let count = |name: &str| meta.annotations.get(name).and_then(|n| n.parse().ok()).unwrap_or(0);
         Self {
             name: meta.name.clone(),
             number: number_of(&meta.name),
@@ -191,7 +198,9 @@ impl Replica {
             revision: task.spec.revision.clone(),
             ordinal: task.spec.ordinal.unwrap_or(0),
             created: meta.creation_timestamp.unwrap_or(Timestamp::from_millis(0)),
-            failed_before: meta.annotations.get(FAILED_BEFORE).and_then(|n| n.parse().ok()).unwrap_or(0),
+            failed_before: count(FAILED_BEFORE),
+            restarts_before: count(RESTARTS_BEFORE),
+            restarts: restarts_used_up(task),
             life: Life::of(task, now),
             trouble: Trouble::of(task),
         }
@@ -212,14 +221,34 @@ impl Replica {
         }
     }
 
-    /// When it failed, and how many of its ordinal and Revision have failed in a row with it.
-    pub fn failures(&self) -> Option<(Timestamp, u32)> {
+    /// When it failed, and what failed in a row with it.
+    pub fn failures(&self) -> Option<Failures> {
         let Life::Failed(at) = self.life else { return None };
-        if at.since(self.created) >= LIVED_WELL {
-            return Some((at, 1));
-        }
-        Some((at, self.failed_before.saturating_add(1)))
+        let lived_well = at.since(self.created) >= LIVED_WELL;
+        let before = if lived_well { (0, 0) } else { (self.failed_before, self.restarts_before) };
+        Some(Failures {
+            at,
+            tasks: before.0.saturating_add(1),
+            restarts: before.1.saturating_add(self.restarts),
+        })
     }
+}
+
+/// How many of one ordinal and Revision failed in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failures {
+    /// When the last of them failed.
+    pub at: Timestamp,
+    /// How many Tasks.
+    pub tasks: u32,
+    /// Restarts in place that these had: those of the next Task wait on from there.
+    pub restarts: u32,
+}
+
+/// The restarts in place that a Task had when it failed of too many; 0 if it failed of something else.
+fn restarts_used_up(task: &Task) -> u32 {
+    let of_tries = [TOO_MANY_RESTARTS, IMAGE_ERROR, CREATE_ERROR].contains(&task.status.reason.as_str());
+    if of_tries { task.spec.restarts().in_place } else { 0 }
 }
 
 /// The number at the end of a Task's name; 0 when it has none.

@@ -10,7 +10,7 @@ use berth_types::app::AppStatus;
 
 use super::fleet::Fleet;
 use super::history::keep_history;
-use super::observed::{Life, Observed, Rollout};
+use super::observed::{Failures, Life, Observed, Rollout};
 use super::status::describe;
 
 /// The most Tasks made by one Batch, so that it fits one call of the store.
@@ -68,6 +68,8 @@ pub struct NewTask {
     pub ordinal: u32,
     /// Tasks of its ordinal and Revision that failed in a row before it.
     pub failed_before: u32,
+    /// Restarts in place of these.
+    pub restarts_before: u32,
 }
 
 /// A Task as it was seen.
@@ -141,13 +143,21 @@ pub fn plan(seen: &Observed) -> Plan {
 /// The Tasks that may be made now.
 #[derive(Debug, Default)]
 pub struct Births {
-    tasks: Vec<(u32, u32)>,
+    tasks: Vec<Birth>,
     /// When the next one may be made, if a failing one has to wait.
     pub next: Option<Timestamp>,
     /// Failures in a row of the one that waits longest.
     pub failed: u32,
     /// Tasks that are missing, made now or not.
     pub missing: usize,
+}
+
+/// A Task that may be made now.
+#[derive(Debug, Clone, Copy)]
+struct Birth {
+    ordinal: u32,
+    failed_before: u32,
+    restarts_before: u32,
 }
 
 impl Births {
@@ -157,15 +167,17 @@ impl Births {
         let mut births = Self { missing, ..Self::default() };
         for ordinal in fleet.free_ordinals().into_iter().take(missing) {
             let failures = last_failure(seen, ordinal);
-            let ready_at = failures.map(|(at, row)| at.plus(delay(row)));
-            let row = failures.map_or(0, |(_, row)| row);
+            let ready_at = failures.map(|row| row.at.plus(delay(row.tasks)));
+            let (failed_before, restarts_before) = failures.map_or((0, 0), |row| (row.tasks, row.restarts));
             match ready_at.filter(|at| *at > seen.now) {
                 Some(at) => {
                     births.next = Some(births.next.map_or(at, |next| next.min(at)));
-                    births.failed = births.failed.max(row);
+                    births.failed = births.failed.max(failed_before);
                 }
-                None if seeded_bug("app-gives-a-place-twice") => births.tasks.push((0, row)),
-                None => births.tasks.push((ordinal, row)),
+                None => {
+                    let ordinal = if seeded_bug("app-gives-a-place-twice") { 0 } else { ordinal };
+                    births.tasks.push(Birth { ordinal, failed_before, restarts_before });
+                }
             }
         }
         if seeded_bug("app-forgets-the-last") && births.tasks.len() == missing {
@@ -179,14 +191,14 @@ impl Births {
         let mut number = seen.app.status.tasks_created.max(0);
         let own: BTreeSet<&str> = seen.tasks.iter().map(|task| task.name.as_str()).collect();
         let mut tasks = Vec::new();
-        for (ordinal, failed_before) in &self.tasks {
+        for Birth { ordinal, failed_before, restarts_before } in self.tasks.iter().copied() {
             let mut name = format!("{}-{number}", seen.app.name);
             while own.contains(name.as_str()) || (seen.held)(&name) {
                 number += 1;
                 name = format!("{}-{number}", seen.app.name);
             }
             number += 1;
-            tasks.push(NewTask { name, ordinal: *ordinal, failed_before: *failed_before });
+            tasks.push(NewTask { name, ordinal, failed_before, restarts_before });
         }
         (!tasks.is_empty()).then_some(Action::Create { counter: number, tasks })
     }
@@ -203,8 +215,8 @@ fn room(rollout: Rollout, replicas: usize, fleet: &Fleet) -> usize {
     }
 }
 
-/// When the newest Task of this ordinal and Revision failed, if it did, and how many have in a row.
-fn last_failure(seen: &Observed, ordinal: u32) -> Option<(Timestamp, u32)> {
+/// How the newest Task of this ordinal and Revision failed, if it did, and those before it in a row.
+fn last_failure(seen: &Observed, ordinal: u32) -> Option<Failures> {
     let same = seen.tasks.iter().filter(|task| task.ordinal == ordinal && task.revision == seen.app.revision);
     let ended = same.filter(|task| matches!(task.life, Life::Succeeded | Life::Failed(_)));
     ended.max_by_key(|task| task.number)?.failures()

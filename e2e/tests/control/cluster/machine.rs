@@ -114,7 +114,7 @@ fn next_status(task: &Task) -> Option<Value> {
         ("Succeeded" | "Failed", _) => None,
         (_, false) if task.spec.containers[0].args == [CRASHING] => {
             let container = json!({ "name": "main", "state": { "terminated": ended } });
-            Some(json!({ "phase": "Failed", "containerStatuses": [container] }))
+            Some(json!({ "phase": "Failed", "reason": "TooManyRestarts", "containerStatuses": [container] }))
         }
         (_, true) => Some(json!({ "phase": "Succeeded" })),
         ("Running", false) => None,

@@ -222,6 +222,7 @@ async fn a_task_that_fails_again_and_again_is_replaced_ever_more_slowly() {
         tasks.windows(2).map(|pair| ended(&pair[1]).since(ended(&pair[0])).as_secs()).collect();
     assert_eq!(pauses[..3], [0, 1, 2], "{}", summary(&tasks));
     assert_eq!(tasks[3].metadata.annotations["berth.dev/failed-before"], "3");
+    assert_eq!(tasks[3].metadata.annotations["berth.dev/restarts-before"], "15");
     world
         .eventually("the App says when it tries again", async || {
             let app = world.app("web").await;

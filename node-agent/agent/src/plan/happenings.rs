@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use berth_types::Timestamp;
+use berth_types::task::{CREATE_ERROR, TOO_MANY_RESTARTS};
 
 use super::course::{Course, Ending, Home, TaskRun, attempt_of};
 use super::restarts::Verdict;
@@ -104,7 +105,7 @@ impl TaskRun {
                     policy.within.as_secs()
                 );
                 let grace = self.assignment.as_ref().map_or(Duration::ZERO, |a| a.grace);
-                self.begin_stop(Ending::Failed { reason: "TooManyRestarts".into(), message }, grace, now);
+                self.begin_stop(Ending::Failed { reason: TOO_MANY_RESTARTS.into(), message }, grace, now);
             }
         }
     }
@@ -126,7 +127,7 @@ impl TaskRun {
             Home::Ready | Home::Lost => self.home = Home::None,
             // It was of no use: the next one waits, as after any other setback.
             Home::Preparing => {
-                let trouble = Trouble { reason: "CreateError", message: "the shim was lost".into() };
+                let trouble = Trouble { reason: CREATE_ERROR, message: "the shim was lost".into() };
                 self.prepared(Err(trouble), now);
             }
             Home::None | Home::Failed { .. } => {}

@@ -28,7 +28,8 @@ impl Restarts {
         Self { times: times.into_iter().map(|at| at.min(now)).collect() }
     }
 
-    /// Counts a failure at `now`: the wait doubles with each failure within the policy's window.
+    /// Counts a failure at `now`: the wait doubles with each failure within the policy's window, those of the Tasks
+    /// before this one included.
     pub fn count(&mut self, policy: &RestartPolicy, now: Timestamp) -> Verdict {
         self.times.retain(|&at| now.since(at) < policy.within);
         self.times.push_back(now);
@@ -40,7 +41,9 @@ impl Restarts {
     pub fn next(&self, policy: &RestartPolicy) -> Timestamp {
         let Some(&last) = self.times.back() else { return Timestamp::from_millis(0) };
         let lately = self.times.iter().filter(|&&at| last.since(at) < policy.within).count();
-        let doublings = u32::try_from(lately.saturating_sub(1)).unwrap_or(u32::MAX).min(20);
+        let earlier = if last < policy.earlier_until { policy.earlier } else { 0 };
+        let own = u32::try_from(lately.saturating_sub(1)).unwrap_or(u32::MAX);
+        let doublings = earlier.saturating_add(own).min(20);
         let wait: Duration = (policy.initial * 2u32.pow(doublings)).min(policy.most);
         last.plus(wait)
     }
@@ -56,6 +59,8 @@ mod tests {
             within: Duration::from_secs(600),
             initial: Duration::from_secs(1),
             most: Duration::from_secs(10),
+            earlier: 0,
+            earlier_until: at(0),
         }
     }
 
@@ -69,6 +74,29 @@ mod tests {
         let waits: Vec<Verdict> = (0..6).map(|_| restarts.count(&policy(), at(100))).collect();
         let again = |seconds| Verdict::Again(at(seconds));
         assert_eq!(waits, [again(101), again(102), again(104), again(108), again(110), Verdict::TooOften]);
+    }
+
+    #[test]
+    fn the_waits_continue_those_of_the_tasks_before_until_the_window_of_these_is_over() {
+        let waits = |policy: &RestartPolicy, failures: &[i64]| -> Vec<u64> {
+            let mut restarts = Restarts::default();
+            let mut wait = |second| match restarts.count(policy, at(second)) {
+                Verdict::Again(next) => next.since(at(second)).as_secs(),
+                Verdict::TooOften => panic!("{policy:?} {second}"),
+            };
+            failures.iter().map(|second| wait(*second)).collect()
+        };
+        let after = |earlier| RestartPolicy {
+            earlier,
+            earlier_until: at(600),
+            most: Duration::from_secs(60),
+            ..policy()
+        };
+        assert_eq!(waits(&after(0), &[0, 1, 2]), [1, 2, 4]);
+        assert_eq!(waits(&after(2), &[0, 1, 2]), [4, 8, 16]);
+        assert_eq!(waits(&after(5), &[0, 1, 2]), [32, 60, 60]);
+        assert_eq!(waits(&after(u32::MAX), &[0]), [60]);
+        assert_eq!(waits(&after(5), &[599, 600, 601]), [32, 2, 4]);
     }
 
     #[test]

@@ -52,6 +52,8 @@ fn task(n: u8, containers: &[&str]) -> Assignment {
             within: Duration::from_secs(600),
             initial: Duration::from_secs(1),
             most: Duration::from_secs(60),
+            earlier: 0,
+            earlier_until: at(0),
         },
         drain: Duration::from_secs(2),
         grace: Duration::from_secs(30),

@@ -109,3 +109,26 @@ fn a_task_that_is_ready_from_an_hour_ahead_on_is_not_waited_for() {
     let an_hour_before = Timestamp::from_millis(then.millis() - 3_600_000);
     assert!(from(an_hour_before) < an_hour_before);
 }
+
+#[test]
+fn a_failed_task_counts_its_restarts_in_place_only_when_it_used_them_up() {
+    for (reason, restart, expected) in [
+        ("TooManyRestarts", json!({}), 5),
+        ("TooManyRestarts", json!({ "inPlace": 2 }), 2),
+        ("ImageError", json!({}), 5),
+        ("CreateError", json!({}), 5),
+        ("NodeLost", json!({}), 0),
+        ("", json!({}), 0),
+    ] {
+        let tree = json!({
+            "metadata": { "name": "web-7", "creationTimestamp": THEN, "annotations": {
+                "berth.dev/failed-before": "3", "berth.dev/restarts-before": "15",
+            } },
+            "spec": { "restart": restart },
+            "status": { "phase": "Failed", "reason": reason },
+        });
+        let now = Timestamp::parse(THEN).unwrap();
+        let read = Replica::read(&serde_json::from_value(tree).unwrap(), now).failures();
+        assert_eq!(read, Some(Failures { at: now, tasks: 4, restarts: 15 + expected }), "{reason} {restart}");
+    }
+}

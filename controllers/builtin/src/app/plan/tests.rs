@@ -34,6 +34,8 @@ fn task(revision: &str, number: u64, life: Life) -> Replica {
         ordinal: u32::try_from(number).unwrap(),
         created: at(-3600),
         failed_before: 0,
+        restarts_before: 0,
+        restarts: 0,
         life,
         trouble: Trouble::None,
     }
@@ -268,6 +270,28 @@ fn what_failed_is_replaced_at_once_and_then_with_growing_delay() {
     plans(web(1), &[failed(2, -2)], expect!["create web-10 for place 0, counter 11"]);
     assert_eq!(plan_of(&web(1), &[failed(2, 0)]).wake, Some(at(2)));
     assert_eq!(plan_of(&web(1), &[failed(40, 0)]).wake, Some(at(60)));
+}
+
+#[test]
+fn a_replacement_continues_the_waits_in_place_of_all_that_failed_before_it() {
+    let failed = |number, failed_before, restarts_before, restarts| Replica {
+        created: at(-100),
+        failed_before,
+        restarts_before,
+        restarts,
+        ..Replica { ordinal: 0, ..new(number, Life::Failed(at(-70))) }
+    };
+    let born = |tasks: &[Replica]| match plan_of(&web(1), tasks).wave.as_slice() {
+        [Action::Create { tasks, .. }] => (tasks[0].failed_before, tasks[0].restarts_before),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(born(&[]), (0, 0));
+    assert_eq!(born(&[failed(0, 0, 0, 5)]), (1, 5));
+    assert_eq!(born(&[failed(0, 0, 0, 5), failed(1, 1, 5, 5)]), (2, 10));
+    assert_eq!(born(&[failed(0, 0, 0, 5), failed(1, 1, 5, 0)]), (2, 5));
+    assert_eq!(born(&[failed(1, 1, u32::MAX, 5)]), (2, u32::MAX));
+    let lived_well = Replica { created: at(-670), ..failed(1, 3, 15, 5) };
+    assert_eq!(born(&[lived_well]), (1, 5));
 }
 
 #[test]
