@@ -1,6 +1,7 @@
 //! The cgroups of a cluster in every hierarchy: killed and removed.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -55,13 +56,14 @@ pub struct Cleared {
     pub left: Vec<PathBuf>,
 }
 
-/// Kills every process in the cgroup `name` of every hierarchy and removes it with all below it.
-pub async fn clear(name: &str) -> Cleared {
+/// Kills every process in the cgroup `name` of every hierarchy and removes it with all below it, but for the Tasks
+/// `spared`.
+pub async fn clear(name: &str, spared: &[OsString]) -> Cleared {
     let tops: Vec<PathBuf> = hierarchies().into_iter().map(|hierarchy| hierarchy.folder.join(name)).collect();
     let until = Instant::now() + PATIENCE;
     let (mut killed, mut removed) = (BTreeSet::new(), BTreeSet::new());
     loop {
-        let mut folders: Vec<PathBuf> = tops.iter().flat_map(|top| below(top)).collect();
+        let mut folders: Vec<PathBuf> = tops.iter().flat_map(|top| all_but(top, spared)).collect();
         for pid in folders.iter().flat_map(|folder| processes(folder)) {
             killed.insert(pid);
         }
@@ -83,12 +85,20 @@ pub async fn clear(name: &str) -> Cleared {
     }
 }
 
-/// How many Tasks have cgroups in the cgroup `name`, over all hierarchies.
-pub fn tasks_in(name: &str) -> usize {
+/// The Tasks that have cgroups in the cgroup `name`, over all hierarchies.
+pub fn tasks_in(name: &str) -> BTreeSet<OsString> {
     let tops = hierarchies().into_iter().map(|hierarchy| hierarchy.folder.join(name));
     let tasks = tops.flat_map(|top| fs::read_dir(top).into_iter().flatten().flatten());
     let tasks = tasks.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    tasks.map(|entry| entry.file_name()).collect::<BTreeSet<_>>().len()
+    tasks.map(|entry| entry.file_name()).collect()
+}
+
+/// A cgroup and all below it; without the Tasks `spared`, and then without those that hold them.
+fn all_but(top: &Path, spared: &[OsString]) -> Vec<PathBuf> {
+    let kept: Vec<PathBuf> = spared.iter().map(|task| top.join(task)).filter(|task| task.exists()).collect();
+    let mut folders = below(top);
+    folders.retain(|folder| !kept.iter().any(|kept| folder.starts_with(kept) || kept.starts_with(folder)));
+    folders
 }
 
 /// A cgroup and all below it.
@@ -122,6 +132,25 @@ fn processes(cgroup: &Path) -> Vec<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_spared_task_keeps_its_cgroups_and_those_above() {
+        let top = tempfile::tempdir().unwrap();
+        for folder in ["a/main", "b/main", "bb"] {
+            fs::create_dir_all(top.path().join(folder)).unwrap();
+        }
+        let left = |spared: &[&str]| {
+            let spared: Vec<OsString> = spared.iter().map(OsString::from).collect();
+            let mut found = all_but(top.path(), &spared);
+            found.sort();
+            let name = |path: PathBuf| path.strip_prefix(top.path()).unwrap().display().to_string();
+            found.into_iter().map(name).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(left(&[]), " a a/main b b/main bb");
+        assert_eq!(left(&["gone"]), " a a/main b b/main bb");
+        assert_eq!(left(&["b"]), "a a/main bb");
+        assert_eq!(left(&["b", "bb", "a"]), "");
+    }
 
     #[test]
     fn a_line_of_mountinfo_tells_a_hierarchy() {

@@ -1,8 +1,11 @@
 //! Processes of this machine, told apart by pid and start time, so that a reused pid is never taken for its
 //! predecessor.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::path::Path;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -16,15 +19,18 @@ pub struct Process {
     pub started: u64,
 }
 
+/// What the kernel calls the executable of a shim: a sealed copy in memory.
+const SHIM: &str = "/memfd:berth-shim (deleted)";
+
 /// A process and what it was started as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Running {
     /// Which.
     pub process: Process,
-    /// Last part of its executable's path.
-    pub program: String,
+    /// The file that it executes, as the kernel names it.
+    pub executable: PathBuf,
     /// Its command line.
-    pub args: Vec<String>,
+    pub args: Vec<OsString>,
 }
 
 impl Process {
@@ -81,26 +87,68 @@ pub fn all() -> Vec<Running> {
 }
 
 impl Running {
-    /// Whether a word of its command line names `folder` or something in it.
-    pub fn names(&self, folder: &Path) -> bool {
-        let folder = folder.display().to_string();
-        self.args.iter().any(|arg| {
-            arg.match_indices(&folder).any(|(at, _)| {
-                let after = &arg[at + folder.len()..];
-                after.is_empty() || after.starts_with('/')
-            })
-        })
+    /// Whether it executes a program of this name; its file may have been replaced since.
+    pub fn is(&self, program: &str) -> bool {
+        let name = self.executable.file_name().unwrap_or_default().as_bytes();
+        name.strip_suffix(b" (deleted)").unwrap_or(name) == program.as_bytes()
     }
+
+    /// Whether it is a shim.
+    pub fn is_shim(&self) -> bool {
+        self.executable == Path::new(SHIM)
+    }
+
+    /// Whether one of its arguments names `folder` or something in it. Folders are compared by what they are: the path
+    /// may be written in another way, and the same path means another folder to a process with another root.
+    pub fn lives_in(&self, folder: &Path) -> bool {
+        let named = self.args.iter().flat_map(|arg| paths_in(arg));
+        named.into_iter().any(|path| path.ancestors().any(|above| self.sees(above, folder)))
+    }
+
+    /// The value of the flag `name`, as `--name VALUE` or `--name=VALUE`.
+    pub fn flag(&self, name: &str) -> Option<&OsStr> {
+        let joined = format!("{name}=");
+        let mut args = self.args.iter();
+        args.find_map(|arg| match arg.as_bytes().strip_prefix(joined.as_bytes()) {
+            Some(value) => Some(Some(OsStr::from_bytes(value))),
+            None => (arg == name).then_some(None),
+        })?
+        .or_else(|| args.next().map(OsString::as_os_str))
+    }
+
+    /// Whether the process finds our folder `ours` at `path`. If neither exists, their paths decide.
+    fn sees(&self, path: &Path, ours: &Path) -> bool {
+        let root = PathBuf::from(format!("/proc/{}/root", self.process.pid));
+        let id = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+        let theirs = id(&root.join(path.strip_prefix("/").unwrap_or(path)));
+        match (theirs, id(ours)) {
+            (None, None) => path == ours && id(&root) == id(Path::new("/")),
+            (theirs, ours) => theirs == ours,
+        }
+    }
+}
+
+/// The absolute paths that an argument of Berth's programs names: itself, the value of `--flag=VALUE`, the folder of an
+/// embedded store, or the sockets of a list of addresses.
+fn paths_in(arg: &OsStr) -> Vec<PathBuf> {
+    let bytes = arg.as_bytes();
+    let value = match bytes.iter().position(|byte| *byte == b'=') {
+        Some(at) if bytes.starts_with(b"--") => &bytes[at + 1..],
+        _ => bytes,
+    };
+    let addresses = if value.starts_with(b"unix:") { value } else { b"" };
+    let sockets = addresses.split(|byte| *byte == b',').filter_map(|one| one.strip_prefix(b"unix:"));
+    let folder = value.strip_prefix(b"embedded:").unwrap_or(value);
+    let paths = sockets.chain([folder]).map(|path| PathBuf::from(OsStr::from_bytes(path)));
+    paths.filter(|path| path.is_absolute()).collect()
 }
 
 fn running(pid: i32) -> Option<Running> {
     let process = Process::of(pid)?;
     let executable = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-    let name = executable.file_name()?.to_string_lossy().into_owned();
     let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let args = line.split(|byte| *byte == 0).map(|arg| String::from_utf8_lossy(arg).into_owned());
-    let program = name.trim_end_matches(" (deleted)").trim_start_matches("memfd:").to_owned();
-    Some(Running { process, program, args: args.collect() })
+    let args = line.split(|byte| *byte == 0).map(|arg| OsString::from_vec(arg.to_vec())).collect();
+    Some(Running { process, executable, args })
 }
 
 /// When a process started; none when it is gone or a zombie.
@@ -128,14 +176,75 @@ mod tests {
         assert!(all().iter().any(|running| running.process == own));
     }
 
+    fn running(executable: &str, args: &[&str]) -> Running {
+        let args = args.iter().map(OsString::from).collect();
+        Running { process: Process::own(), executable: executable.into(), args }
+    }
+
     #[test]
-    fn a_command_line_names_a_folder_only_by_whole_names() {
-        let running =
-            |arg: &str| Running { process: Process::own(), program: "x".into(), args: vec![arg.into()] };
-        for (arg, named) in
-            [("unix:/run/b/api.sock", true), ("/run/b", true), ("/run/bb/x", false), ("/run", false)]
-        {
-            assert_eq!(running(arg).names(Path::new("/run/b")), named, "{arg}");
+    fn a_program_is_known_by_its_whole_name() {
+        for (executable, part, shim) in [
+            ("/usr/bin/apiserver", true, false),
+            ("/usr/bin/apiserver (deleted)", true, false),
+            ("/usr/bin/kube-apiserver", false, false),
+            ("/usr/bin/apiserver-old", false, false),
+            ("/memfd:berth-shim (deleted)", false, true),
+            ("/usr/bin/containerd-shim", false, false),
+            ("/usr/bin/shim", false, false),
+            ("/memfd:berth-shimmer (deleted)", false, false),
+        ] {
+            let found = running(executable, &[]);
+            assert_eq!((found.is("apiserver"), found.is_shim()), (part, shim), "{executable}");
+        }
+    }
+
+    #[test]
+    fn a_folder_is_named_by_a_whole_argument_however_it_is_written() {
+        let top = tempfile::tempdir().unwrap();
+        let top = top.path().display().to_string();
+        let (ours, other) = (format!("{top}/run"), format!("{top}/mnt{top}/run"));
+        fs::create_dir_all(&ours).unwrap();
+        fs::create_dir_all(&other).unwrap();
+        std::os::unix::fs::symlink(&ours, format!("{top}/link")).unwrap();
+        for (args, lives) in [
+            (vec!["--run", &ours], true),
+            (vec![&format!("--run={ours}/node")], true),
+            (vec!["--listen", &format!("unix:{ours}/api.sock")], true),
+            (vec![&format!("--server=unix:/a/api.sock,unix:{ours}/api.sock")], true),
+            (vec!["--store", &format!("embedded:{top}/link/store")], true),
+            (vec!["--store", &format!("embedded:{other}/store")], false),
+            (vec!["--run", &other], false),
+            (vec!["--run", &format!("{ours}x")], false),
+            (vec!["--run", &format!("/mnt,{ours}")], false),
+            (vec!["--note", &format!("not in {ours}")], false),
+            (vec!["--run", &top], false),
+        ] {
+            assert_eq!(running("/x", &args).lives_in(Path::new(&ours)), lives, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_is_gone_is_known_by_its_path() {
+        let gone = Path::new("/nonexistent/run");
+        for (arg, lives) in [
+            ("/nonexistent/run/node", true),
+            ("/nonexistent/runs", false),
+            ("/mnt/nonexistent/run", false),
+            ("/nonexistent", false),
+        ] {
+            assert_eq!(running("/x", &["--run", arg]).lives_in(gone), lives, "{arg}");
+        }
+    }
+
+    #[test]
+    fn a_flag_has_its_value_behind_it_or_in_it() {
+        for (args, value) in [
+            (vec!["agent", "--data", "/d", "--run", "/r"], Some("/d")),
+            (vec!["agent", "--run", "/r", "--data=/d"], Some("/d")),
+            (vec!["agent", "--database", "/d"], None),
+            (vec!["agent", "--data"], None),
+        ] {
+            assert_eq!(running("/x", &args).flag("--data"), value.map(OsStr::new), "{args:?}");
         }
     }
 }

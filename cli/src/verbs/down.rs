@@ -1,6 +1,7 @@
 //! `ctl down`: ends everything of a cluster on this machine, with or without a running control plane, and says what it
 //! did. What lasts stays, unless its deletion is asked for.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -62,10 +63,9 @@ pub async fn run(task: &Down) -> Result<(), Failure> {
 
 /// The data folder of a node agent that runs on this run folder, and not on this data folder.
 fn kept_elsewhere(running: &[Running], home: &Home) -> Option<String> {
-    let agents = running.iter().filter(|one| one.program == "node-agent");
-    let stranger = agents.into_iter().find(|one| one.names(&home.run) && !one.names(&home.data))?;
-    let at = stranger.args.iter().position(|arg| arg == "--data")?;
-    let folder = std::path::Path::new(stranger.args.get(at + 1)?);
+    let mut agents = running.iter().filter(|one| one.is("node-agent"));
+    let stranger = agents.find(|one| one.lives_in(&home.run) && !one.lives_in(&home.data))?;
+    let folder = Path::new(stranger.flag("--data")?);
     Some(folder.parent().unwrap_or(folder).display().to_string())
 }
 
@@ -115,7 +115,7 @@ async fn stop_up(home: &Home, done: &mut Vec<String>) -> Result<Option<UpLock>, 
 async fn stop_parts(home: &Home, done: &mut Vec<String>) {
     let mut progress = Progress::begin();
     for name in PARTS {
-        for part in of(home).into_iter().filter(|running| running.program == name) {
+        for part in parts(home, name) {
             progress.show(&format!("stopping {name} (pid {})", part.process.pid));
             part.process.end(Duration::from_secs(15)).await;
             done.push(format!("stopped {name} (pid {})", part.process.pid));
@@ -125,15 +125,21 @@ async fn stop_parts(home: &Home, done: &mut Vec<String>) {
 
 /// Kills shims before their containers, so that none starts one again or reports an end that nobody asked for.
 async fn kill_tasks(home: &Home, done: &mut Vec<String>) -> Result<(), Failure> {
-    let shims: Vec<Running> =
-        of(home).into_iter().filter(|running| running.program.contains("shim")).collect();
+    let shims = processes::all().into_iter().filter(Running::is_shim);
+    let (shims, strangers): (Vec<_>, Vec<_>) = shims.partition(|shim| shim.lives_in(&home.data));
     for shim in &shims {
         shim.process.signal(Signal::KILL);
     }
     if let Some(cluster) = home.cluster() {
         let cgroup = cgroup_of(&cluster);
-        let tasks = cgroups::tasks_in(&cgroup);
-        let cleared = cgroups::clear(&cgroup).await;
+        let held: Vec<OsString> = strangers.iter().filter_map(task_of).collect();
+        let all = cgroups::tasks_in(&cgroup);
+        let tasks = all.iter().filter(|task| !held.contains(task)).count();
+        let cleared = cgroups::clear(&cgroup, &held).await;
+        if all.len() > tasks {
+            let left = all.len() - tasks;
+            done.push(format!("left {left} tasks of this cluster alone, whose data is in another folder"));
+        }
         if tasks > 0 || cleared.killed > 0 {
             done.push(format!("killed {tasks} tasks ({} processes)", cleared.killed));
         }
@@ -216,11 +222,16 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
 
-/// Berth's processes on the folders of this cluster, but for this one.
-fn of(home: &Home) -> Vec<Running> {
-    let own = processes::Process::own();
-    let named = |running: &Running| running.names(&home.run) || running.names(&home.data);
-    processes::all().into_iter().filter(|running| running.process != own && named(running)).collect()
+/// The processes of one part of this cluster.
+fn parts(home: &Home, program: &str) -> Vec<Running> {
+    let mut found = processes::all();
+    found.retain(|one| one.is(program) && (one.lives_in(&home.run) || one.lives_in(&home.data)));
+    found
+}
+
+/// uid of the Task whose shim this is: the name of the folder with its bundle.
+fn task_of(shim: &Running) -> Option<OsString> {
+    Some(Path::new(shim.args.get(1)?).parent()?.file_name()?.to_owned())
 }
 
 #[cfg(test)]
@@ -232,8 +243,8 @@ mod tests {
     fn a_wrong_data_folder_is_noticed_by_what_runs() {
         let agent = |args: &str| Running {
             process: Process::own(),
-            program: "node-agent".into(),
-            args: args.split(' ').map(str::to_owned).collect(),
+            executable: "/bin/node-agent".into(),
+            args: args.split(' ').map(OsString::from).collect(),
         };
         let home = Home { data: "/data/a".into(), run: "/run/a".into() };
         for (args, elsewhere) in [

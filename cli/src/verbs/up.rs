@@ -111,7 +111,7 @@ async fn stop(parts: Parts, signals: &mut Signals) {
 }
 
 fn say_what_runs_on(home: &Home) {
-    let tasks = home.cluster().map_or(0, |cluster| cgroups::tasks_in(&cgroup_of(&cluster)));
+    let tasks = home.cluster().map_or(0, |cluster| cgroups::tasks_in(&cgroup_of(&cluster)).len());
     match tasks {
         0 => print::note("Berth has stopped; nothing of it runs"),
         tasks => print::note(&format!(
@@ -136,8 +136,8 @@ async fn leave_no_predecessor(home: &Home) {
     let own = Process::own();
     let parts = ["apiserver", "controllers", "node-agent"];
     for running in processes::all() {
-        let ours = parts.contains(&running.program.as_str()) && running.names(&home.run);
-        if ours && running.process != own {
+        let part = parts.iter().any(|part| running.is(part)) && running.process != own;
+        if part && running.lives_in(&home.run) {
             running.process.end(Duration::from_secs(10)).await;
         }
     }

@@ -67,3 +67,23 @@ pub fn up_stopped_and_started_again_adopts_its_containers(form: StoreForm) {
     drop(again);
     assert!(fs::exists(world.data().join("node")).expect("the data folder is readable"), "the data stays");
 }
+
+/// `ctl down` on a copy of the data folder ends nothing of the cluster that runs on the original.
+pub fn down_of_a_copy_leaves_the_original_alone(form: StoreForm) {
+    let world = World::start(form);
+    world.claim();
+    world.ctl(&["apply", "-f", "manifests/hello.yaml"]).ok();
+    let tasks = world.wait_ready("hello", 3);
+    let before = first_processes(&world, &tasks);
+    assert!(before.iter().all(Option::is_some), "{before:?}");
+
+    let (copy, run) = (world.dir().join("copy"), world.dir().join("run-copy"));
+    let copied = Command::new("cp").arg("-a").arg(world.data()).arg(&copy).status().expect("cp starts");
+    assert!(copied.success() || copy.join("node/tasks").exists(), "the folder is copied");
+    let (copy, run) = (copy.display().to_string(), run.display().to_string());
+    let said = world.ctl(&["down", "--data", &copy, "--run", &run]).ok();
+    assert!(said.contains("left 3 tasks of this cluster alone"), "{said}");
+    assert_eq!(first_processes(&world, &tasks), before, "{said}");
+    world.ctl(&["get", "apps"]).ok();
+    world.end();
+}
