@@ -7,6 +7,7 @@ pub mod clock;
 pub mod core;
 pub mod defaults;
 pub mod demand;
+pub mod expand;
 pub mod fault;
 pub mod image;
 pub mod kinds;

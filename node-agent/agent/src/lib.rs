@@ -5,7 +5,6 @@
 pub mod agent;
 pub mod assignment;
 pub mod execute;
-pub mod expand;
 pub mod homes;
 pub mod images;
 pub mod journal;

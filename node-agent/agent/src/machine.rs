@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use berth_types::expand::STACK;
 use berth_types::node::NodeInfo;
 use berth_types::quantity::{Bytes, Millicores, Quantity, ResourceList};
 use rustix::process::{Resource, getrlimit};
@@ -141,15 +142,15 @@ fn hidden(mut folders: Vec<PathBuf>) -> Vec<PathBuf> {
 
 /// Every limit is explicit, and none is above our own hard one: raising that takes a capability.
 fn rlimits() -> Vec<Rlimit> {
-    let within = |name, resource, soft: u64, hard: u64| {
+    let within = |name: &'static str, resource, soft: u64, hard: u64| {
         let own = getrlimit(resource).maximum.unwrap_or(u64::MAX);
-        Rlimit { name, soft: soft.min(own), hard: hard.min(own) }
+        Rlimit { name: name.into(), soft: soft.min(own), hard: hard.min(own) }
     };
     vec![
         within("RLIMIT_NOFILE", Resource::Nofile, 1024, 1 << 20),
         within("RLIMIT_CORE", Resource::Core, 0, 0),
         within("RLIMIT_NPROC", Resource::Nproc, u64::MAX, u64::MAX),
-        within("RLIMIT_STACK", Resource::Stack, 8 << 20, u64::MAX),
+        within("RLIMIT_STACK", Resource::Stack, STACK, u64::MAX),
         within("RLIMIT_MEMLOCK", Resource::Memlock, 64 << 10, 64 << 10),
     ]
 }

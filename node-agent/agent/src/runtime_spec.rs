@@ -1,13 +1,14 @@
 //! The OCI runtime spec of a container: pure, from what the Task asks, what its image says and what the node allows.
 //! Nothing is left to a default of the runtime (`shim-api` says what must be explicit, and why).
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
+use berth_types::expand::{Expansion, STACK, TooLarge, together};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::assignment::{Program, Root};
-use crate::expand::{expand, expand_environment};
 
 /// Processes and threads of a container that names no limit.
 const PIDS: i64 = 1024;
@@ -66,7 +67,7 @@ pub struct User {
 }
 
 /// What a node adds to and allows every container.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeSays {
     /// Hidden in a view of the node's root: Berth's folders, and what belongs to the node's people.
     pub hidden_folders: Vec<PathBuf>,
@@ -83,10 +84,10 @@ pub struct NodeSays {
 }
 
 /// One resource limit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rlimit {
     /// As `RLIMIT_NOFILE`.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// The limit.
     pub soft: u64,
     /// How far it may be raised.
@@ -95,13 +96,29 @@ pub struct Rlimit {
 
 /// Why no spec can be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("container {0} has no command: its manifest names none and its image has no entrypoint")]
-pub struct NoCommand(String);
+pub enum NoSpec {
+    /// Nothing says what to run.
+    #[error("container {0} has no command: its manifest names none and its image has no entrypoint")]
+    NoCommand(String),
+    /// No process can be started with this.
+    #[error("container {container}: {why}")]
+    TooLarge {
+        /// Its name.
+        container: String,
+        /// What is.
+        why: TooLarge,
+    },
+}
 
 /// The spec, as `config.json` holds it.
-pub fn runtime_spec(plan: &Blueprint) -> Result<Value, NoCommand> {
-    let env = environment(plan);
-    let args = arguments(plan, &env)?;
+pub fn runtime_spec(plan: &Blueprint) -> Result<Value, NoSpec> {
+    let too_large = |why| NoSpec::TooLarge { container: plan.program.name.clone(), why };
+    let mut expansion = environment(plan).map_err(too_large)?;
+    let args = expansion.command(command(plan)).map_err(too_large)?;
+    if args.is_empty() {
+        return Err(NoSpec::NoCommand(plan.program.name.clone()));
+    }
+    let env = expansion.variables();
     let namespaces: Vec<Value> = NAMESPACES.iter().map(|kind| json!({ "type": kind })).collect();
     Ok(json!({
         "ociVersion": "1.0.2",
@@ -153,20 +170,25 @@ const MASKED: &[&str] = &[
 const READ_ONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// Image, then manifest and ports; PATH and HOME are always there.
-fn environment(plan: &Blueprint) -> Vec<(String, String)> {
+fn environment(plan: &Blueprint) -> Result<Expansion, TooLarge> {
     let home = match (&plan.sandbox, &plan.user.home) {
-        (Some(_), _) => SANDBOX.to_owned(),
-        (None, Some(home)) => home.clone(),
-        (None, None) => "/".to_owned(),
+        (Some(_), _) => SANDBOX,
+        (None, Some(home)) => home,
+        (None, None) => "/",
     };
-    let mut env = vec![("PATH".to_owned(), PATH.to_owned()), ("HOME".to_owned(), home)];
-    env.push(("HOSTNAME".to_owned(), plan.hostname.clone()));
-    env.extend(plan.image.env.iter().cloned());
-    env.extend(plan.program.env.iter().cloned());
-    expand_environment(&env)
+    let stack = plan.node.rlimits.iter().find(|limit| limit.name == "RLIMIT_STACK");
+    let mut expansion = Expansion::within(together(stack.map_or(STACK, |limit| limit.soft)));
+    let given = [("PATH", PATH), ("HOME", home), ("HOSTNAME", &plan.hostname)];
+    let written = plan.image.env.iter().chain(&plan.program.env);
+    let written = written.map(|(name, value)| (name.as_str(), value.as_str()));
+    for (name, value) in given.into_iter().chain(written) {
+        expansion.define(name, value)?;
+    }
+    Ok(expansion)
 }
 
-fn arguments(plan: &Blueprint, env: &[(String, String)]) -> Result<Vec<String>, NoCommand> {
+/// The words to run, as they are written.
+fn command<'a>(plan: &'a Blueprint) -> impl Iterator<Item = &'a String> {
     let program = plan.program;
     let (command, args) = match (program.command.is_empty(), program.args.is_empty()) {
         (true, true) => (&plan.image.entrypoint, &plan.image.cmd),
@@ -174,8 +196,7 @@ fn arguments(plan: &Blueprint, env: &[(String, String)]) -> Result<Vec<String>, 
         // A command of the manifest's own makes the image's arguments meaningless.
         (false, _) => (&program.command, &program.args),
     };
-    let all: Vec<String> = command.iter().chain(args).map(|word| expand(word, env)).collect();
-    if all.is_empty() { Err(NoCommand(program.name.clone())) } else { Ok(all) }
+    command.iter().chain(args)
 }
 
 /// The directory a container starts in.

@@ -9,7 +9,7 @@ fn node() -> NodeSays {
         hidden_files: vec!["/etc/shadow".into()],
         shown_to_images: vec![("/run/resolved/resolv.conf".into(), "/etc/resolv.conf".into())],
         shown_in_views: vec!["/run/resolved/resolv.conf".into()],
-        rlimits: vec![Rlimit { name: "RLIMIT_NOFILE", soft: 1024, hard: 20_000 }],
+        rlimits: vec![Rlimit { name: "RLIMIT_NOFILE".into(), soft: 1024, hard: 20_000 }],
         oom_score_adj: 500,
     }
 }
@@ -107,4 +107,31 @@ fn an_image_gives_what_the_manifest_does_not() {
     let mut program = program();
     (program.command, program.args) = (vec![], vec![]);
     assert!(runtime_spec(&blueprint(&program, &node)).is_err());
+}
+
+#[test]
+fn what_no_process_can_be_started_with_is_refused_by_name() {
+    let mut node = node();
+    let pair = |(name, value): (String, String)| (name, value);
+    let growing = (0..20).map(|n: usize| match n {
+        0 => ("V0".into(), "0123456789".into()),
+        n => (format!("V{n}"), format!("$(V{})", n - 1).repeat(10)),
+    });
+    let image = ImageSays { env: growing.map(pair).collect(), ..ImageSays::default() };
+    let program = program();
+    let plan = Blueprint { image, ..blueprint(&program, &node) };
+    assert_eq!(
+        runtime_spec(&plan).unwrap_err().to_string(),
+        "container web: variable V5 has 1000003 bytes with its name once its references are replaced; it may have 131071"
+    );
+
+    // A stack limit of the node that is lower than ours leaves less for all together.
+    node.rlimits.push(Rlimit { name: "RLIMIT_STACK".into(), soft: 1 << 20, hard: 1 << 20 });
+    let large = |n: u32| (format!("V{n}"), "x".repeat(100_000));
+    let image = ImageSays { env: (0..3).map(large).collect(), ..ImageSays::default() };
+    let plan = Blueprint { image, ..blueprint(&program, &node) };
+    assert_eq!(
+        runtime_spec(&plan).unwrap_err().to_string(),
+        "container web: variables and command have more than 253952 bytes together, from variable V2 on"
+    );
 }

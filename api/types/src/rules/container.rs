@@ -1,7 +1,9 @@
 //! What a container keeps.
 
+use std::collections::HashMap;
 use std::path::{Component, Path};
 
+use crate::expand::{LONGEST, STACK, expanded_size, taken, together};
 use crate::fault::{Faults, Rule};
 use crate::image::ImageRef;
 use crate::name;
@@ -31,6 +33,7 @@ pub(super) fn check(container: &Container, ports: &[&str], at: &At, faults: &mut
         faults.text(&at.field("workingDir"), &container.working_dir, absolute);
     }
     check_env(&container.env, &at.field("env"), faults);
+    check_sizes(container, at, faults);
     resources::check(&container.resources, &at.field("resources"), faults);
     probe::check(container, ports, at, faults);
     if let Some(context) = &container.security_context {
@@ -68,6 +71,57 @@ fn check_env(env: &[EnvVar], at: &At, faults: &mut Faults) {
         faults.text(&here.field("name"), &variable.name, name::env_var);
         faults.text(&here.field("value"), &variable.value, no_nul);
     }
+}
+
+/// Refuses what cannot be started because of its size once references are replaced. A reference to a name that the
+/// manifest does not define before counts nothing: image, ports or node may define it, and the agent has the last word.
+fn check_sizes(container: &Container, at: &At, faults: &mut Faults) {
+    let mut sizes: HashMap<&str, usize> = HashMap::new();
+    let mut all = 0usize;
+    let env = at.field("env");
+    for (index, variable) in container.env.iter().enumerate() {
+        let bytes = least_size(&variable.value, &sizes);
+        let here = env.item(index);
+        let here = here.field("value");
+        let fits = fits(
+            bytes.saturating_add(variable.name.len() + 1),
+            "with its name, references replaced",
+            &here,
+            &mut all,
+            faults,
+        );
+        // Counted as nothing from here on: what refers to it is not at fault.
+        sizes.insert(&variable.name, if fits { bytes } else { 0 });
+    }
+    for (field, words) in [("command", &container.command), ("args", &container.args)] {
+        let here = at.field(field);
+        for (index, word) in words.iter().enumerate() {
+            let bytes = least_size(word, &sizes);
+            fits(bytes, "once references are replaced", &here.item(index), &mut all, faults);
+        }
+    }
+    let most = together(STACK);
+    if all > most {
+        let message = format!(
+            "must be at most {most} bytes together with command and args, references replaced, got {all}"
+        );
+        faults.add(&env, Rule::Invalid, message);
+    }
+}
+
+/// Adds to `all` what a text takes, and a fault if it is too long by itself.
+fn fits(bytes: usize, counted: &str, at: &At, all: &mut usize, faults: &mut Faults) -> bool {
+    if bytes > LONGEST {
+        faults.add(at, Rule::Invalid, format!("must be at most {LONGEST} bytes {counted}, got {bytes}"));
+        return false;
+    }
+    *all = all.saturating_add(taken(bytes));
+    true
+}
+
+fn least_size(text: &str, sizes: &HashMap<&str, usize>) -> usize {
+    let unknown = |name: &str| (!name.contains('$')).then_some(0);
+    expanded_size(text, |name| sizes.get(name).copied().or_else(|| unknown(name)))
 }
 
 fn no_nul(text: &str) -> Result<(), String> {

@@ -239,3 +239,65 @@ fn amounts_are_positive_and_requests_within_limits() {
         broken(&[(pointer, value)], expected);
     }
 }
+
+#[test]
+fn what_no_process_can_be_started_with_is_refused_in_its_line() {
+    let variable = |name: &str, value: String| json!({"name": name, "value": value});
+    let longest = |name: &str| "x".repeat(crate::expand::LONGEST - 1 - name.len());
+    // Ten references in each line: were they built, the last would have 10^20 bytes. What refers to it is not at fault.
+    let growing: Vec<Value> = (0..20)
+        .map(|n: usize| {
+            variable(
+                &format!("V{n}"),
+                if n == 0 { "0123456789".into() } else { format!("$(V{})", n - 1).repeat(10) },
+            )
+        })
+        .collect();
+    let many: Vec<Value> = (0..21).map(|n| variable(&format!("V{n}"), "x".repeat(100_000))).collect();
+    for (changes, expected) in [
+        (
+            vec![("CONTAINER/env", json!([variable("A", longest("A")), variable("B", "$(A)".into())]))],
+            expect![""],
+        ),
+        (
+            vec![("CONTAINER/env", json!([variable("A", longest("A") + "x"), variable("BB", longest("B"))]))],
+            expect![[r#"
+                spec.template.spec.containers[0].env[0].value: must be at most 131071 bytes with its name, references replaced, got 131072
+                spec.template.spec.containers[0].env[1].value: must be at most 131071 bytes with its name, references replaced, got 131072
+            "#]],
+        ),
+        (
+            vec![("CONTAINER/env", json!(growing))],
+            expect![[r#"
+                spec.template.spec.containers[0].env[5].value: must be at most 131071 bytes with its name, references replaced, got 1000003
+            "#]],
+        ),
+        // What image, ports and node define may be short, and a name that comes later stands for itself.
+        (
+            vec![(
+                "CONTAINER/env",
+                json!([variable("A", "$(PORT)".repeat(40_000)), variable("PORT", "1".into())]),
+            )],
+            expect![""],
+        ),
+        (
+            vec![
+                ("CONTAINER/env", json!([variable("A", "x".repeat(1000))])),
+                ("CONTAINER/command", json!(["sh", "$(A)".repeat(131), "$(A)".repeat(132)])),
+                ("CONTAINER/args", json!(["$(A)".repeat(200)])),
+            ],
+            expect![[r#"
+                spec.template.spec.containers[0].args[0]: must be at most 131071 bytes once references are replaced, got 200000
+                spec.template.spec.containers[0].command[2]: must be at most 131071 bytes once references are replaced, got 132000
+            "#]],
+        ),
+        (
+            vec![("CONTAINER/env", json!(many))],
+            expect![[r#"
+                spec.template.spec.containers[0].env: must be at most 2088960 bytes together with command and args, references replaced, got 2100471
+            "#]],
+        ),
+    ] {
+        broken(&changes, expected);
+    }
+}
