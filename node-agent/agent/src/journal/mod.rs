@@ -2,7 +2,9 @@
 //!
 //! A file of lines, `<crc32 of the rest, 8 hex digits> <JSON>`. Appending is followed by fsync; appends that arrive
 //! together share one. A torn last line is cut off: nobody was told that it was written. When most of the file is
-//! about what is over, it is rewritten beside and renamed.
+//! about what is over, it is rewritten beside and renamed. The handle that wrote the new file goes on with it: what has
+//! the name is what is appended to, at every step. If the rename may not last, nothing is appended any more, and the
+//! agent starts anew.
 
 mod record;
 #[cfg(test)]
@@ -117,6 +119,8 @@ struct JournalFile {
     records: usize,
     /// Bytes up to the end of the last whole record.
     length: u64,
+    /// Has the name of the file last.
+    sync_folder: fn(&Path) -> io::Result<()>,
 }
 
 /// Why records are not on disk.
@@ -140,7 +144,7 @@ impl JournalFile {
         file.set_len(whole).map_err(failed("cut"))?;
         file.sync_all().map_err(failed("sync"))?;
         sync_folder(path).map_err(failed("sync the folder of"))?;
-        Ok(Self { path: path.into(), file, memory, records, length: whole })
+        Ok(Self { path: path.into(), file, memory, records, length: whole, sync_folder })
     }
 
     /// Writes until nobody can append any more; what is not durable is never said to be.
@@ -171,8 +175,15 @@ impl JournalFile {
                 // Whoever asked may have ended meanwhile.
                 let _ = append.durable.send(Ok(()));
             }
-            if let Err(error) = self.compact_if_due() {
-                tracing::warn!(error = %error, path = %self.path.display(), "the journal stays long");
+            match self.compact_if_due() {
+                Ok(()) => {}
+                Err(WriteError::CutOff(error)) => {
+                    tracing::warn!(error = %error, path = %self.path.display(), "the journal stays long");
+                }
+                Err(WriteError::Unsure(error)) => {
+                    tracing::error!(error = %error, path = %self.path.display(), "the journal cannot be trusted any more");
+                    return;
+                }
             }
         }
     }
@@ -198,29 +209,37 @@ impl JournalFile {
         Ok(())
     }
 
-    fn compact_if_due(&mut self) -> io::Result<()> {
+    /// After an error that cuts off, the file is as it was.
+    fn compact_if_due(&mut self) -> Result<(), WriteError> {
         if self.records < COMPACT_FROM || self.records <= 4 * self.memory.records().len() {
             return Ok(());
         }
-        self.compact()
+        let records = self.memory.records();
+        let (file, length) = self.write_beside(&records).map_err(WriteError::CutOff)?;
+        fs::rename(self.beside(), &self.path).map_err(WriteError::CutOff)?;
+        (self.file, self.records, self.length) = (file, records.len(), length);
+        // Until then a crash may bring the old file back, without what is appended to the new one.
+        (self.sync_folder)(&self.path).map_err(WriteError::Unsure)
     }
 
-    fn compact(&mut self) -> io::Result<()> {
-        let beside = self.path.with_extension("new");
-        let records = self.memory.records();
+    /// A file of these records, on disk, open at its end; and its length in bytes.
+    fn write_beside(&self, records: &[Record]) -> io::Result<(File, u64)> {
         let mut bytes = Vec::new();
-        for record in &records {
+        for record in records {
             line(record, &mut bytes)?;
         }
-        let mut file = File::create(&beside)?;
+        match fs::remove_file(self.beside()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let mut file = OpenOptions::new().append(true).create_new(true).open(self.beside())?;
         file.write_all(&bytes)?;
         file.sync_all()?;
-        fs::rename(&beside, &self.path)?;
-        sync_folder(&self.path)?;
-        self.file = OpenOptions::new().append(true).open(&self.path)?;
-        self.records = records.len();
-        self.length = u64::try_from(bytes.len()).expect("a file position");
-        Ok(())
+        Ok((file, u64::try_from(bytes.len()).expect("a file position")))
+    }
+
+    fn beside(&self) -> PathBuf {
+        self.path.with_extension("new")
     }
 }
 

@@ -16,7 +16,11 @@ fn task(uid: &str) -> Record {
 
 fn append(file: &mut JournalFile, records: Vec<Record>) {
     match file.append(records) {
-        Ok(()) => file.compact_if_due().unwrap(),
+        Ok(()) => {}
+        Err(WriteError::CutOff(error) | WriteError::Unsure(error)) => panic!("{error}"),
+    }
+    match file.compact_if_due() {
+        Ok(()) => {}
         Err(WriteError::CutOff(error) | WriteError::Unsure(error)) => panic!("{error}"),
     }
 }
@@ -110,4 +114,68 @@ async fn what_finds_no_room_is_not_said_to_be_journalled_and_later_appends_go_on
     file.file = good;
     append(&mut file, vec![session(3)]);
     assert_eq!(JournalFile::open(&path).unwrap().memory.session, 3);
+}
+
+/// Appends until a compaction is tried, and gives what came of it.
+fn fill(file: &mut JournalFile) -> Result<(), WriteError> {
+    for number in 1.. {
+        assert!(number < 10 * u64::try_from(COMPACT_FROM).unwrap(), "no compaction is due");
+        let records = file.records;
+        assert!(file.append(vec![session(number)]).is_ok());
+        file.compact_if_due()?;
+        if file.records < records {
+            return Ok(());
+        }
+    }
+    unreachable!("the loop ends")
+}
+
+#[test]
+fn after_a_compaction_that_failed_at_any_step_nothing_is_appended_to_a_file_without_a_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal");
+    let named = |file: &JournalFile| {
+        use std::os::unix::fs::MetadataExt;
+        file.file.metadata().unwrap().ino() == fs::metadata(&path).unwrap().ino()
+    };
+
+    // The new file cannot be made: a folder has its name.
+    fs::create_dir(path.with_extension("new")).unwrap();
+    let mut file = JournalFile::open(&path).unwrap();
+    assert!(matches!(fill(&mut file), Err(WriteError::CutOff(_))));
+    assert!(named(&file) && file.append(vec![task("a")]).is_ok());
+    assert_eq!(JournalFile::open(&path).unwrap().memory, file.memory);
+    fs::remove_dir(path.with_extension("new")).unwrap();
+
+    // The rename may not last.
+    file.sync_folder = |_| Err(io::ErrorKind::Other.into());
+    assert!(matches!(fill(&mut file), Err(WriteError::Unsure(_))));
+    assert!(named(&file));
+    assert_eq!(JournalFile::open(&path).unwrap().memory, file.memory);
+
+    // What a crash left of an earlier try does not stop the next one.
+    fs::write(path.with_extension("new"), "half a").unwrap();
+    let mut file = JournalFile::open(&path).unwrap();
+    assert!(fill(&mut file).is_ok());
+    assert!(named(&file) && file.append(vec![task("b")]).is_ok());
+    assert_eq!(JournalFile::open(&path).unwrap().memory.tasks.keys().collect::<Vec<_>>(), ["a", "b"]);
+}
+
+#[tokio::test]
+async fn a_rename_that_may_not_last_ends_the_journal_and_nothing_later_is_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal");
+    let mut file = JournalFile::open(&path).unwrap();
+    file.sync_folder = |_| Err(io::ErrorKind::Other.into());
+    let (queue, appends) = mpsc::unbounded_channel();
+    let served = std::thread::spawn(move || file.serve(appends));
+    let journal = Journal { queue };
+    let mut acknowledged = 0;
+    while journal.append(vec![session(acknowledged + 1)]).await.is_ok() {
+        acknowledged += 1;
+        assert!(acknowledged < 10_000, "the journal goes on");
+    }
+    journal.broken().await;
+    served.join().unwrap();
+    assert_eq!(JournalFile::open(&path).unwrap().memory.session, acknowledged);
 }
