@@ -6,7 +6,7 @@ use bytes::Bytes;
 use crate::version::Version;
 
 /// An object as it is served: JSON with its `resourceVersion`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Served {
     json: Bytes,
     /// Where the digits of the version stand.

@@ -12,7 +12,7 @@ use crate::tree;
 const NAMES: [&str; 3] = ["cpu", "memory", "disk"];
 
 /// Amounts of cpu (thousandths of a core), memory and disk (bytes).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Amounts([i64; 3]);
 
 impl Amounts {
@@ -79,7 +79,7 @@ impl fmt::Display for Amounts {
 }
 
 /// What one bound Task takes of its node until its agent acknowledged its end.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Charge {
     /// uid of the node.
     pub node_uid: Box<str>,

@@ -138,7 +138,8 @@ impl Server {
         match tokio::time::timeout(TELL_WITHIN, self.writer.store.health()).await {
             Ok(Ok(health)) => {
                 let writable = health.read_only.is_none();
-                wire::HealthResponse { ready: true, writable, faults: health.read_only.into_iter().collect() }
+                let faults = health.read_only.into_iter().chain(self.writer.cache.faults()).collect();
+                wire::HealthResponse { ready: true, writable, faults }
             }
             Ok(Err(error)) => unready(error.to_string()),
             Err(_) => unready("the store does not answer".into()),

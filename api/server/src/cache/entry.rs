@@ -12,7 +12,7 @@ use crate::tree;
 use crate::version::Version;
 
 /// One object.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub struct Entry {
     /// `<namespace or ->/<name>`: the end of its key in the store.
     pub path: Arc<str>,

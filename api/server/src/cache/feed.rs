@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use berth_store::{At, Author, Ended, Group, Rev, Store, StoreError, Write};
 use futures::StreamExt;
+use tokio::sync::watch;
 
-use crate::cache::state::{State, prepare};
+use crate::cache::state::{Prepared, State, prepare};
 use crate::cache::{Cache, audit};
 use crate::keys;
 use crate::table::Table;
@@ -58,10 +59,27 @@ async fn load(store: &dyn Store, table: &Table, window: usize, at: At) -> Result
     }
 }
 
-/// Follows the store for ever; ends with an error only when its history is another one now.
+/// Why the cache no longer follows its watch.
+enum Broken {
+    /// The watch failed.
+    Watch(StoreError),
+    /// An audit found a difference in what is held.
+    Differs,
+}
+
+/// Follows the store for ever; ends with an error only when its history is another one now. This task alone applies
+/// events and reads everything anew, so that no event lies between the two.
 pub(super) async fn run(cache: Arc<Cache>) -> Result<(), StoreError> {
+    let mut doubted = cache.doubted.subscribe();
     loop {
-        match follow(&cache).await {
+        let error = match follow(&cache, &mut doubted).await {
+            Broken::Watch(error) => error,
+            Broken::Differs => {
+                rebuild(&cache).await?;
+                continue;
+            }
+        };
+        match error {
             StoreError::Compacted { .. } => {
                 tracing::warn!(
                     rev = cache.rev(),
@@ -80,40 +98,46 @@ pub(super) async fn run(cache: Arc<Cache>) -> Result<(), StoreError> {
 }
 
 /// Applies revision after revision until the watch breaks.
-async fn follow(cache: &Cache) -> StoreError {
+async fn follow(cache: &Cache, doubted: &mut watch::Receiver<u64>) -> Broken {
+    let loads = cache.look(State::loads);
     let mut watch = match cache.store.watch(keys::START, keys::END, cache.rev() + 1).await {
         Ok(watch) => watch,
-        Err(error) => return error,
+        Err(error) => return Broken::Watch(error),
     };
-    while let Some(changes) = watch.next().await {
+    loop {
+        let changes = tokio::select! {
+            changes = watch.next() => changes,
+            // A difference in what an earlier load gave is healed already.
+            Ok(_) = doubted.wait_for(|of_load| *of_load == loads) => return Broken::Differs,
+        };
+        let Some(changes) = changes else {
+            return Broken::Watch(StoreError::Unavailable("the watch ended".into()));
+        };
         let applied = changes.and_then(|changes| {
             let rev = changes.rev;
             Ok((rev, prepare(&cache.table, changes)?))
         });
         let (rev, prepared) = match applied {
             Ok(prepared) => prepared,
-            Err(error) => return error,
+            Err(error) => return Broken::Watch(error),
         };
-        if rev <= cache.rev() {
-            return StoreError::Compacted { oldest: cache.rev() };
-        }
         berth_failpoint::reach("server.fanout.before");
-        cache.state.write().unwrap_or_else(PoisonError::into_inner).apply(&cache.table, rev, prepared);
+        if !cache.apply(rev, prepared) {
+            return Broken::Watch(StoreError::Compacted { oldest: cache.rev() });
+        }
         berth_failpoint::reach("server.fanout.after");
-        cache.reached.send_replace(rev);
     }
-    StoreError::Unavailable("the watch ended".into())
 }
 
 /// Reads everything anew; whoever watches begins anew too.
-pub(super) async fn rebuild(cache: &Cache) -> Result<(), StoreError> {
+async fn rebuild(cache: &Cache) -> Result<(), StoreError> {
     loop {
         match load(&*cache.store, &cache.table, cache.window, At::Latest).await {
             Ok(fresh) => {
-                let rev = fresh.rev();
-                cache.state.write().unwrap_or_else(PoisonError::into_inner).replace(fresh);
-                cache.reached.send_replace(rev);
-                return Ok(());
+                if cache.replace(fresh) {
+                    return Ok(());
+                }
+                refuse_a_past(cache).await?;
             }
             Err(over @ (StoreError::Damaged(_) | StoreError::Replaced(_))) => return Err(over),
             Err(error) => tracing::warn!(%error, "the store could not be read: trying again"),
@@ -136,6 +160,29 @@ async fn refuse_a_past(cache: &Cache) -> Result<(), StoreError> {
 }
 
 impl Cache {
+    /// Applies one whole revision; false when the state is at or past it, and nothing is applied.
+    fn apply(&self, rev: Rev, prepared: Vec<Prepared>) -> bool {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if rev <= state.rev() {
+            return false;
+        }
+        state.apply(&self.table, rev, prepared);
+        self.reached.send_replace(rev);
+        true
+    }
+
+    /// Replaces the state by one that was read anew; false when that is older, and nothing is replaced.
+    fn replace(&self, fresh: State) -> bool {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let rev = fresh.rev();
+        if rev < state.rev() {
+            return false;
+        }
+        state.replace(fresh);
+        self.reached.send_replace(rev);
+        true
+    }
+
     /// Waits for a revision that the store has; writes one of ours when it lies outside our prefix.
     pub(super) async fn catch_up(&self, rev: Rev) -> Result<(), StoreError> {
         loop {
@@ -163,8 +210,10 @@ impl Cache {
     /// else events are on their way. One that arrives all the same was of a key that came and went, and `follow` starts
     /// anew.
     async fn compare_at(&self, rev: Rev) -> Result<(), StoreError> {
-        let (before, ours) = self.look(|state| (state.rev(), state.fingerprint(&self.table)));
-        if audit::of_store(&*self.store, self, rev).await? != ours {
+        let held = self.look(State::held);
+        let before = held.rev;
+        let ours = audit::of_cache(&self.table, held).await;
+        if audit::of_store(&*self.store, &self.table, rev).await? != ours {
             self.wait(rev, COMPARE_AGAIN).await;
             return Ok(());
         }

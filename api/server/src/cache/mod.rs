@@ -6,7 +6,9 @@
 //! - The last events of each kind are kept in a window bounded by bytes; at the start it is filled by replay from the
 //!   last compaction, so that a restart costs no watcher a new list.
 //! - A watcher has a bounded queue and loses its own stream when that runs over.
-//! - When the store's watch lost events, everything is read anew and every watcher is told to list again.
+//! - When the store's watch lost events, or an audit finds that the cache differs from the store, everything is read anew
+//!   and every watcher is told to list again. The task that applies events does this, so no event is lost between.
+//! - A value that cannot be read is left out and named by [`Cache::faults`]; everything else is served.
 
 mod audit;
 mod entry;
@@ -40,6 +42,11 @@ pub use watcher::{Cut, Delivery};
 /// How long a read waits for a revision that the cache has not reached.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// The most unreadable values that are named one by one.
+const MOST_NAMED: usize = 10;
+/// The most bytes of a key that are shown.
+const KEY_SHOWN: usize = 300;
+
 /// The watch cache.
 pub struct Cache {
     table: Arc<Table>,
@@ -47,6 +54,8 @@ pub struct Cache {
     committer: Committer,
     state: RwLock<State>,
     reached: watch::Sender<Rev>,
+    /// The number of loads of the state in which the last audit found a difference.
+    doubted: watch::Sender<u64>,
     freshness: freshness::Freshness,
     /// The revision in which this server last wrote the sync key.
     touched: tokio::sync::Mutex<Rev>,
@@ -85,6 +94,7 @@ impl Cache {
         let state = feed::load_oldest(&*store, &table, window).await?;
         let cache = Arc::new(Self {
             reached: watch::Sender::new(state.rev()),
+            doubted: watch::Sender::new(u64::MAX),
             state: RwLock::new(state),
             freshness: freshness::Freshness::default(),
             touched: tokio::sync::Mutex::default(),
@@ -108,6 +118,19 @@ impl Cache {
     /// Looks at one state of the store.
     pub fn look<T>(&self, at: impl FnOnce(&State) -> T) -> T {
         at(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What the cache cannot read of the store, for a person.
+    pub fn faults(&self) -> Vec<String> {
+        self.look(|state| {
+            let keys = state.unreadable();
+            let more = keys.len().saturating_sub(MOST_NAMED);
+            let mut faults: Vec<String> = keys.take(MOST_NAMED).map(|key| unreadable(key)).collect();
+            if more > 0 {
+                faults.push(format!("{more} more values in the store cannot be read"));
+            }
+            faults
+        })
     }
 
     /// One object, as the cache has it.
@@ -197,6 +220,13 @@ impl Cache {
         let subscription = Subscription { cache: self.clone(), kind, id, hot, queue };
         Ok(Beginning { first, rev, subscription })
     }
+}
+
+fn unreadable(key: &[u8]) -> String {
+    let shown = key[..key.len().min(KEY_SHOWN)].escape_ascii();
+    format!(
+        "the value of `{shown}` in the store cannot be read; write it anew from a backup, or delete the key"
+    )
 }
 
 fn present(kind: &Kind, selection: &Selection, hot: Option<&str>) -> VecDeque<Delivery> {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use berth_store::{Changes, Kv, Rev, StoreError, Value, positions};
 use bytes::Bytes;
 
-use crate::cache::audit::Fingerprint;
 use crate::cache::entry::Entry;
 use crate::cache::watcher::{Cut, Watchers};
 use crate::cache::window::{Event, Now, Window};
@@ -28,14 +27,37 @@ pub struct Kind {
 /// Everything at one revision.
 pub struct State {
     rev: Rev,
+    /// How often everything was read anew before this state.
+    loads: u64,
     kinds: Vec<Kind>,
     system: BTreeMap<Bytes, Kv>,
+    /// Keys whose value cannot be read, with the revision of its write. Objects among them are left out.
+    unreadable: BTreeMap<Bytes, Rev>,
+}
+
+/// Everything that a state holds of the store; shares its memory.
+pub(super) struct Held {
+    pub(super) rev: Rev,
+    pub(super) loads: u64,
+    pub(super) objects: Vec<(KindId, Arc<Entry>)>,
+    /// The objects of each value of a hot field.
+    pub(super) indexed: Vec<(KindId, Box<str>, Vec<Arc<Entry>>)>,
+    pub(super) system: Vec<Kv>,
+    pub(super) unreadable: Vec<(Bytes, Rev)>,
 }
 
 /// One change, read before the state is locked.
 pub(super) enum Prepared {
-    Object { kind: KindId, path: Arc<str>, version: Version, now: Option<Arc<Entry>> },
+    Object { kind: KindId, path: Arc<str>, version: Version, now: Found },
     System { key: Bytes, now: Option<Kv> },
+}
+
+/// What a revision left at the key of an object.
+pub(super) enum Found {
+    Readable(Arc<Entry>),
+    /// A value that cannot be read, written in this revision: as if the object had been removed.
+    Unreadable(Rev),
+    Absent,
 }
 
 impl Kind {
@@ -110,12 +132,17 @@ impl State {
     pub(super) fn empty(table: &Table, window: usize, rev: Rev) -> Self {
         let start = Version::all_of(rev);
         let kinds = table.rows().map(|_| Kind::new(window, start)).collect();
-        Self { rev, kinds, system: BTreeMap::new() }
+        Self { rev, loads: 0, kinds, system: BTreeMap::new(), unreadable: BTreeMap::new() }
     }
 
     /// The revision that is wholly applied.
     pub fn rev(&self) -> Rev {
         self.rev
+    }
+
+    /// How often everything was read anew before this state.
+    pub(super) fn loads(&self) -> u64 {
+        self.loads
     }
 
     /// The objects of one kind.
@@ -135,23 +162,45 @@ impl State {
     /// Takes over what was read at the revision of this state, without telling anybody.
     pub(super) fn load(&mut self, table: &Table, kv: Kv) {
         if keys::is_system(&kv.key) {
-            self.system.insert(kv.key.clone(), kv);
+            self.put_system(kv);
             return;
         }
         let Some((kind, _)) = table.of_key(&kv.key) else { return };
-        let Some(entry) = Entry::read(table.row(kind), &kv).or_else(|| unreadable(&kv.key)) else { return };
-        self.kinds[kind].put(table.row(kind), Arc::new(entry));
+        match Entry::read(table.row(kind), &kv) {
+            Some(entry) => drop(self.kinds[kind].put(table.row(kind), Arc::new(entry))),
+            None => self.note_unreadable(kv.key, kv.mod_rev),
+        }
+    }
+
+    /// Only the revision of such a key counts for conditions, so it is held even when its value cannot be read.
+    fn put_system(&mut self, kv: Kv) {
+        if Value::parse(kv.value.clone()).is_ok() {
+            self.unreadable.remove(&kv.key);
+        } else {
+            self.note_unreadable(kv.key.clone(), kv.mod_rev);
+        }
+        self.system.insert(kv.key.clone(), kv);
+    }
+
+    fn note_unreadable(&mut self, key: Bytes, rev: Rev) {
+        let shown = String::from_utf8_lossy(&key);
+        tracing::error!(key = %shown, rev, "a value in the store cannot be read; an object is left out");
+        self.unreadable.insert(key, rev);
+    }
+
+    /// Keys whose value cannot be read.
+    pub fn unreadable(&self) -> impl ExactSizeIterator<Item = &Bytes> {
+        self.unreadable.keys()
     }
 
     /// Applies one whole revision and tells the watchers.
     pub(super) fn apply(&mut self, table: &Table, rev: Rev, prepared: Vec<Prepared>) {
         for change in prepared {
             match change {
-                Prepared::System { key, now: Some(kv) } => {
-                    self.system.insert(key, kv);
-                }
+                Prepared::System { key: _, now: Some(kv) } => self.put_system(kv),
                 Prepared::System { key, now: None } => {
                     self.system.remove(&key);
+                    self.unreadable.remove(&key);
                 }
                 Prepared::Object { kind, path, version, now } => {
                     self.apply_object(table.row(kind), kind, &path, version, now);
@@ -166,11 +215,16 @@ impl State {
         self.rev = rev;
     }
 
-    fn apply_object(&mut self, row: &Row, id: KindId, path: &str, version: Version, now: Option<Arc<Entry>>) {
+    fn apply_object(&mut self, row: &Row, id: KindId, path: &str, version: Version, now: Found) {
+        if let Found::Unreadable(rev) = now {
+            self.note_unreadable(row.key(path), rev);
+        } else if !self.unreadable.is_empty() {
+            self.unreadable.remove(&row.key(path));
+        }
         let kind = &mut self.kinds[id];
         let (before, now) = match now {
-            Some(entry) => (kind.put(row, entry.clone()), Now::There(entry)),
-            None => {
+            Found::Readable(entry) => (kind.put(row, entry.clone()), Now::There(entry)),
+            Found::Unreadable(_) | Found::Absent => {
                 let Some(before) = kind.remove(row, path) else { return };
                 let gone = before.served.at(version);
                 (Some(before), Now::Gone(gone))
@@ -181,22 +235,29 @@ impl State {
         kind.window.push(event);
     }
 
-    /// What keys it holds.
-    pub(super) fn fingerprint(&self, table: &Table) -> Fingerprint {
-        let mut found = Fingerprint::default();
-        for (key, kv) in &self.system {
-            found.add(key, kv.mod_rev);
+    /// Everything that it holds of the store.
+    pub(super) fn held(&self) -> Held {
+        let kinds = || self.kinds.iter().enumerate();
+        let objects =
+            kinds().flat_map(|(id, kind)| kind.objects.values().map(move |entry| (id, entry.clone())));
+        let indexed = kinds().flat_map(|(id, kind)| {
+            kind.by_hot
+                .iter()
+                .map(move |(value, entries)| (id, value.clone(), entries.values().cloned().collect()))
+        });
+        Held {
+            rev: self.rev,
+            loads: self.loads,
+            objects: objects.collect(),
+            indexed: indexed.collect(),
+            system: self.system.values().cloned().collect(),
+            unreadable: self.unreadable.iter().map(|(key, rev)| (key.clone(), *rev)).collect(),
         }
-        for (id, row) in table.rows() {
-            for entry in self.kinds[id].objects.values() {
-                found.add(&row.key(&entry.path), entry.rev);
-            }
-        }
-        found
     }
 
     /// Replaces everything by `fresh`, and ends every stream: what happened between is not known.
     pub(super) fn replace(&mut self, mut fresh: State) {
+        fresh.loads = self.loads + 1;
         for (old, new) in self.kinds.iter_mut().zip(&mut fresh.kinds) {
             new.watchers = std::mem::take(&mut old.watchers).after_all_are_cut(Cut::Rebuilt);
         }
@@ -206,31 +267,30 @@ impl State {
 
 /// Reads the changes of one revision.
 pub(super) fn prepare(table: &Table, mut changes: Changes) -> Result<Vec<Prepared>, StoreError> {
-    for change in &mut changes.changes {
-        // What another program wrote there is no object: as if it had been removed.
-        change.now = change.now.take().filter(|kv| {
-            let readable = Value::parse(kv.value.clone()).is_ok();
-            readable || unreadable::<()>(&kv.key).is_some()
-        });
-    }
+    // A value of another program has no position: it takes that of a removal.
+    let unreadable: Vec<Option<Kv>> = changes
+        .changes
+        .iter_mut()
+        .map(|change| change.now.take_if(|kv| Value::parse(kv.value.clone()).is_err()))
+        .collect();
     let positions = positions(&changes)?;
     let rev = changes.rev;
     // Told in the order of their positions: who resumes in the middle of a revision names the last one that it saw.
-    let mut placed: Vec<_> = changes.changes.into_iter().zip(positions).collect();
+    let mut placed: Vec<_> = changes.changes.into_iter().zip(unreadable).zip(positions).collect();
     placed.sort_by_key(|(_, position)| *position);
-    let read = placed.into_iter().filter_map(|(change, position)| {
+    let read = placed.into_iter().filter_map(|((change, unreadable), position)| {
         if keys::is_system(&change.key) {
-            return Some(Prepared::System { key: change.key, now: change.now });
+            return Some(Prepared::System { key: change.key, now: change.now.or(unreadable) });
         }
         let (kind, path) = table.of_key(&change.key)?;
-        let read = |kv| Entry::read(table.row(kind), kv).or_else(|| unreadable(&change.key));
-        let now = change.now.as_ref().and_then(read).map(Arc::new);
+        let now = match change.now.or(unreadable) {
+            Some(kv) => match Entry::read(table.row(kind), &kv) {
+                Some(entry) => Found::Readable(Arc::new(entry)),
+                None => Found::Unreadable(kv.mod_rev),
+            },
+            None => Found::Absent,
+        };
         Some(Prepared::Object { kind, path: path.into(), version: Version::of_write(rev, position), now })
     });
     Ok(read.collect())
-}
-
-fn unreadable<T>(key: &[u8]) -> Option<T> {
-    tracing::error!(key = %String::from_utf8_lossy(key), "an object in the store cannot be read, and is left out");
-    None
 }

@@ -15,7 +15,7 @@ use super::faulty::Faulty;
 use super::{Api, api, beside, outcomes, task, version, write};
 
 impl Api {
-    async fn node(&self, name: &str, cpu: u32) -> Value {
+    pub(super) async fn node(&self, name: &str, cpu: u32) -> Value {
         self.create("Node", name, json!({})).await.unwrap();
         let allocatable = json!({"cpu": cpu.to_string(), "memory": "1Gi", "disk": "1Gi"});
         let ports = json!({"first": 31000, "last": 31999});
@@ -24,7 +24,7 @@ impl Api {
             .unwrap()
     }
 
-    async fn bind(&self, items: Vec<wire::BindItem>) -> Vec<Result<Value, Status>> {
+    pub(super) async fn bind(&self, items: Vec<wire::BindItem>) -> Vec<Result<Value, Status>> {
         self.bind_as(items, None).await
     }
 
@@ -42,7 +42,7 @@ fn text(object: &Value, field: &str) -> String {
     object["metadata"][field].as_str().unwrap().to_owned()
 }
 
-fn item(task: &Value, node: &Value, port: u32) -> wire::BindItem {
+pub(super) fn item(task: &Value, node: &Value, port: u32) -> wire::BindItem {
     wire::BindItem {
         namespace: text(task, "namespace"),
         task: text(task, "name"),

@@ -16,6 +16,9 @@ use crate::keys;
 /// How late a slow store's watch is: later than a cache waits before it writes the sync key.
 const LATE: Duration = Duration::from_millis(300);
 
+/// How long the answer to a range is on its way.
+const PONDERS: Duration = Duration::from_millis(20);
+
 /// The failing store; same seed, same chances.
 pub struct Faulty {
     inner: Arc<dyn Store>,
@@ -33,6 +36,8 @@ enum Fault {
     Lies,
     /// Its watch is late, and a write to the sync key never ends.
     Slow,
+    /// Each read of a range takes a while.
+    Ponderous,
     /// It takes no writes while this is true.
     Full(tokio::sync::watch::Receiver<bool>),
     /// Wholly, while this is true.
@@ -58,6 +63,11 @@ impl Faulty {
         Self::with(inner, 0, Fault::Slow)
     }
 
+    /// A store whose reads of ranges take a while.
+    pub fn ponderous(inner: Arc<dyn Store>) -> Arc<dyn Store> {
+        Self::with(inner, 0, Fault::Ponderous)
+    }
+
     /// A store that is away while the switch is on.
     pub fn switched(inner: Arc<dyn Store>) -> (Arc<dyn Store>, tokio::sync::watch::Sender<bool>) {
         let (switch, is_away) = tokio::sync::watch::channel(false);
@@ -74,7 +84,12 @@ impl Faulty {
     fn answers(&self) -> Result<(), StoreError> {
         match &self.fault {
             Fault::Away(is_away) if *is_away.borrow() => Err(away()),
-            Fault::Away(_) | Fault::Full(_) | Fault::Honest | Fault::Lies | Fault::Slow => Ok(()),
+            Fault::Away(_)
+            | Fault::Full(_)
+            | Fault::Honest
+            | Fault::Lies
+            | Fault::Slow
+            | Fault::Ponderous => Ok(()),
         }
     }
 
@@ -137,7 +152,7 @@ impl Store for Faulty {
             let broken = futures::stream::once(async { Err(away()) });
             return Ok(self.inner.watch(start, end, from).await?.take_until(until).chain(broken).boxed());
         }
-        if matches!(self.fault, Fault::Full(_)) {
+        if matches!(self.fault, Fault::Full(_) | Fault::Ponderous) {
             return self.inner.watch(start, end, from).await;
         }
         if matches!(self.fault, Fault::Lies) {
@@ -174,7 +189,11 @@ impl Store for Faulty {
 
     async fn range(&self, start: &[u8], end: &[u8], limit: usize, at: At) -> Result<Page, StoreError> {
         self.answers()?;
-        self.inner.range(start, end, limit, at).await
+        let read = self.inner.range(start, end, limit, at).await;
+        if matches!(self.fault, Fault::Ponderous) {
+            tokio::time::sleep(PONDERS).await;
+        }
+        read
     }
 
     async fn compact(&self, rev: Rev) -> Result<(), StoreError> {

@@ -3,6 +3,7 @@
 mod batches;
 mod binding;
 mod faulty;
+mod healing;
 mod histories;
 mod objects;
 mod watches;

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use crate::cache::{Cache, Entry};
 use crate::hooks::World;
 use crate::refuse::{self, Answer, bad_request, because, conflict};
-use crate::table::Table;
+use crate::table::{Row, Table};
 
 use plan::{By, Plan, Sight};
 pub use request::{Fence, Request, author};
@@ -162,7 +162,13 @@ impl Writer {
             let request = &requests[asked.at];
             let refused = |why| Err(Refused { at: asked.at, why });
             match asked.by {
-                By::Own => known[asked.at] = Known::Told(self.entry_of(request, now.as_ref())),
+                By::Own => {
+                    let entry = self.entry_of(request, now.as_ref());
+                    if now.is_some() && entry.is_none() {
+                        return refused(unreadable(self.table.row(request.kind), request));
+                    }
+                    known[asked.at] = Known::Told(entry);
+                }
                 By::Fence => return refused(fenced_off(request)),
                 By::Precondition(number) => {
                     let wanted = &request.preconditions[number];
@@ -217,6 +223,16 @@ fn joined(plans: Vec<Plan>) -> Result<Joint, Refused> {
     }
     group.conditions = asked.iter().map(|asked| asked.condition.clone()).collect();
     Ok(Joint { plans, asked, group })
+}
+
+/// The refusal of a write to a key whose value is not an object.
+fn unreadable(row: &Row, request: &Request) -> Box<Status> {
+    let message = format!(
+        "{} `{}` cannot be read in the store, so it is not written over; `ctl version` names the key and what helps",
+        row.name(),
+        request.name
+    );
+    refuse::about(Reason::InternalError, row.name(), &request.name, message)
 }
 
 /// Whether a condition holds of a key.
