@@ -1,5 +1,6 @@
 //! The one writer: takes jobs, makes what they changed durable at once for all that waited, then lets it be seen.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -85,17 +86,18 @@ impl Engine {
 pub(super) struct Desk {
     engine: Arc<Engine>,
     journal: Box<dyn Journal>,
-    garbage: Vec<Place>,
+    /// The versions of a key are in their order, its tombstone last.
+    garbage: VecDeque<Place>,
     fault: Option<StoreError>,
 }
 
 impl Desk {
     pub(super) fn new(engine: Arc<Engine>, journal: Box<dyn Journal>, garbage: Vec<Place>) -> Self {
-        Self { engine, journal, garbage, fault: None }
+        Self { engine, journal, garbage: garbage.into(), fault: None }
     }
 
     /// Does the jobs in their order; commits that follow each other become durable together.
-    fn carry_out(&mut self, jobs: impl IntoIterator<Item = Job>) {
+    pub(super) fn carry_out(&mut self, jobs: impl IntoIterator<Item = Job>) {
         let mut commits = Vec::new();
         for job in jobs {
             match job {
@@ -189,13 +191,14 @@ impl Desk {
         Ok(())
     }
 
-    /// Drops some of what nobody can read; whether there is more. A fault is left for the next writer to be told.
-    fn sweep(&mut self) -> bool {
+    /// Drops at most `most` of the versions that nobody can read; whether there may be more. A fault is left for the
+    /// next writer to be told. The oldest go first: a version must not outlive the tombstone that ended it, or its
+    /// object exists again when the journal is opened after only a part was dropped.
+    pub(super) fn sweep(&mut self, most: usize) -> bool {
         if self.garbage.is_empty() || self.fault.is_some() {
             return false;
         }
-        let kept = self.garbage.len().saturating_sub(DROPPED_AT_ONCE);
-        let places = self.garbage.split_off(kept);
+        let places = self.garbage.drain(..most.min(self.garbage.len())).collect();
         self.keep(&[Entry::Dropped { places }]).is_ok()
     }
 }
@@ -249,7 +252,7 @@ impl Writer {
             Self::Inline(desk) => {
                 let mut desk = locked(desk);
                 desk.carry_out([job]);
-                while desk.sweep() {}
+                while desk.sweep(DROPPED_AT_ONCE) {}
             }
             Self::Thread(jobs) => drop(jobs.send(job)),
         }
@@ -261,7 +264,7 @@ fn write(mut desk: Desk, waiting: &mpsc::Receiver<Job>) {
     loop {
         let first = match waiting.try_recv() {
             Ok(job) => job,
-            Err(_) if desk.sweep() => continue,
+            Err(_) if desk.sweep(DROPPED_AT_ONCE) => continue,
             Err(_) => match waiting.recv() {
                 Ok(job) => job,
                 Err(_) => return,

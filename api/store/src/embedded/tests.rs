@@ -1,5 +1,7 @@
 //! What the embedded store does when its journal fails it.
 
+mod dropped;
+
 use std::sync::Arc;
 
 use futures::StreamExt;
