@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use berth_server::listen::Place;
 use berth_server::{Options, Timing};
-use berth_store::{EtcdOptions, Unsupported};
+use berth_store::{EtcdOptions, Unsupported, etcd_addresses};
 use clap::Parser;
 use serde::Deserialize;
 
@@ -165,9 +165,13 @@ fn store_place(text: Option<&str>, faults: &mut Vec<String>) -> Option<StorePlac
     match text.split_once(':') {
         None if text == "memory" => Some(StorePlace::Memory),
         Some(("embedded", folder)) if !folder.is_empty() => Some(StorePlace::Embedded(folder.into())),
-        Some(("etcd", urls)) if !urls.is_empty() => {
-            Some(StorePlace::Etcd(urls.split(',').map(str::to_owned).collect()))
-        }
+        Some(("etcd", urls)) => match etcd_addresses(urls.split(',')) {
+            Ok(addresses) => Some(StorePlace::Etcd(addresses)),
+            Err(wrong) => {
+                faults.extend(wrong.into_iter().map(|fault| format!("store: {fault}")));
+                None
+            }
+        },
         Some(_) | None => {
             faults.push(format!("store: must be memory, embedded:DIR or etcd:URL[,URL...], got `{text}`"));
             None
@@ -196,6 +200,21 @@ mod tests {
     }
 
     #[test]
+    fn every_address_of_etcd_is_checked_before_the_first_connection() {
+        let store = |text: &str| {
+            let read = read(&["--store", text, "--listen", "unix:/a"]);
+            read.map(|config| config.store).map_err(|faults| faults.join("\n"))
+        };
+        let two = vec!["http://a:1".to_owned(), "http://b:2".to_owned()];
+        assert_eq!(store("etcd:HTTP://a:1/, http://b:2,\n"), Ok(StorePlace::Etcd(two)));
+        expect_test::expect![[r#"
+            store: etcd address `http://a` has no port; write http://HOST:PORT, as http://127.0.0.1:2379
+            store: etcd address `b:2` does not begin with http://; write http://HOST:PORT, as http://127.0.0.1:2379"#]]
+        .assert_eq(&store("etcd:http://a, http://b:2,b:2").unwrap_err());
+        assert!(store("etcd:").is_err_and(|fault| fault.contains("no address of etcd is given")));
+    }
+
+    #[test]
     fn a_flag_wins_over_the_file_and_unknown_keys_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.yaml");
@@ -206,7 +225,7 @@ mod tests {
         assert_eq!((config.listen.len(), config.options.bookmarks.as_secs()), (1, 7));
         std::fs::write(
             path,
-            "store: etcd:x\nlisten: [unix:/a]\nliveness: {serverTtlMillis: 1500, tickMillis: 0}\n",
+            "store: etcd:http://x:2379\nlisten: [unix:/a]\nliveness: {serverTtlMillis: 1500, tickMillis: 0}\n",
         )
         .unwrap();
         let faults = read(&["--config", path]).unwrap_err();

@@ -16,7 +16,7 @@ use futures::stream::BoxStream;
 
 pub use committer::{Author, Committer, CommitterOptions, Ended};
 pub use embedded::EmbeddedStore;
-pub use etcd::{EtcdOptions, EtcdStore, Unsupported};
+pub use etcd::{EtcdOptions, EtcdStore, Unsupported, etcd_addresses};
 pub use position::positions;
 pub use value::{Header, Value, WriteId};
 

@@ -93,11 +93,13 @@ pub struct Container {
     /// `oci:DIR[:TAG]`: an OCI image layout on the node. Empty: a read-only view of the node's root.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub image: String,
-    /// Replaces the image's entrypoint; needed without image. `$(NAME)` is replaced from the environment.
+    /// Replaces the image's entrypoint; required without image. `$(NAME)` is replaced from the environment, an unknown
+    /// `$(NAME)` stays as it is, and `$$` gives `$`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub command: Vec<String>,
-    /// Replaces the image's arguments. `$(NAME)` is replaced from the environment.
+    /// Replaces the image's arguments. `$(NAME)` is replaced from the environment, an unknown `$(NAME)` stays as it is,
+    /// and `$$` gives `$`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub args: Vec<String>,
@@ -132,7 +134,7 @@ pub struct Container {
 pub struct EnvVar {
     /// A word of letters, digits and `_`.
     pub name: String,
-    /// `$(NAME)` is replaced from the variables before it.
+    /// `$(NAME)` is replaced from the variables before it, an unknown `$(NAME)` stays as it is, and `$$` gives `$`.
     pub value: String,
 }
 

@@ -9,6 +9,7 @@ use etcd_client::{Channel, WatchClient};
 use tokio::time::Instant;
 use tonic::transport::Endpoint;
 
+use super::address::etcd_addresses;
 use super::failure::{Failure, Refused, judge};
 use super::line::{Line, client};
 use super::past::Past;
@@ -46,18 +47,16 @@ pub(super) struct Member {
 }
 
 impl Member {
-    fn new(url: &str) -> Result<Self, StoreError> {
-        let bad = |why: String| StoreError::BadCall(format!("etcd endpoint `{url}`: {why}"));
-        if !url.starts_with("http://") {
-            return Err(bad("must be http://HOST:PORT".into()));
-        }
-        let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|error| bad(error.to_string()))?;
+    /// The member at an address that was checked.
+    fn new(url: String) -> Result<Self, StoreError> {
+        let bad = |why: String| StoreError::BadCall(format!("etcd address `{url}`: {why}"));
+        let endpoint = Endpoint::from_shared(url.clone()).map_err(|error| bad(error.to_string()))?;
         let endpoint = endpoint
             .connect_timeout(CONNECT_WITHIN)
             .http2_keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PONG_WITHIN)
             .keep_alive_while_idle(true);
-        Ok(Self { endpoint, url: url.to_owned(), line: Mutex::default(), shunned_until: Mutex::default() })
+        Ok(Self { endpoint, url, line: Mutex::default(), shunned_until: Mutex::default() })
     }
 
     pub(super) fn url(&self) -> &str {
@@ -107,11 +106,10 @@ pub(super) struct Members {
 
 impl Members {
     pub(super) fn new(endpoints: &[String], options: &EtcdOptions) -> Result<Self, StoreError> {
-        let members: Vec<_> =
-            endpoints.iter().map(|url| Member::new(url).map(Arc::new)).collect::<Result<_, _>>()?;
-        if members.is_empty() {
-            return Err(StoreError::BadCall("no etcd endpoint is given".into()));
-        }
+        let addresses = etcd_addresses(endpoints.iter().map(String::as_str));
+        let addresses = addresses.map_err(|faults| StoreError::BadCall(faults.join("\n")))?;
+        let members = addresses.into_iter().map(|url| Member::new(url).map(Arc::new));
+        let members: Vec<_> = members.collect::<Result<_, _>>()?;
         let EtcdOptions { deadline, patience, .. } = *options;
         Ok(Self { members, first: AtomicUsize::new(0), deadline, patience, past: Past::default() })
     }

@@ -1,6 +1,7 @@
 //! The store over etcd. The client library is a stub; what a dead or hanging member, a lost answer or a lost watch
 //! means is decided here. A call of `commit` is one transaction with a nested one for each group.
 
+mod address;
 mod failure;
 mod line;
 mod member;
@@ -20,6 +21,7 @@ use crate::{
     At, Committed, Group, Health, Kv, LeaseId, Page, Rev, Store, StoreError, WatchStream, Write, prefix_end,
     rules,
 };
+pub use address::etcd_addresses;
 use failure::Refused;
 use member::{Members, Repeat};
 use watch::Watcher;
