@@ -1,6 +1,7 @@
 //! The API as verbs use it: a client, and its refusals as failures of a run.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
@@ -10,10 +11,18 @@ use berth_client::{Client, Error, ObjectKey, Options};
 use berth_types::Reason;
 use serde_json::Value;
 
+use crate::args;
 use crate::failure::{Exit, Failure};
+use crate::suggested::Suggested;
 
 /// A server that is being restarted is back by then.
 const DEADLINE: Duration = Duration::from_secs(5);
+
+/// The Namespace without a flag.
+const DEFAULT: &str = "default";
+
+/// Of more objects than this a suggested command names the kinds only.
+const MOST_NAMED: usize = 5;
 
 /// Who waits asks this often whether a server is there at all.
 const ASKED_AGAIN: Duration = Duration::from_secs(2);
@@ -100,11 +109,42 @@ impl Api {
         }
     }
 
+    /// A command for the same servers and this Namespace (empty for none), as a message suggests it.
+    pub fn command(&self, words: &str, namespace: &str) -> Suggested {
+        let namespace = if namespace.is_empty() { DEFAULT } else { namespace };
+        let command = Suggested::ctl(words).flag("-n", namespace, DEFAULT);
+        command.flag("--server", &self.servers.join(","), args::SERVER)
+    }
+
+    /// The same about objects, each with its name as `app/web`: about all of their kinds, if they are many or in
+    /// several Namespaces.
+    pub fn command_about<'a>(
+        &self,
+        words: &str,
+        objects: impl IntoIterator<Item = (String, &'a ObjectKey)>,
+    ) -> Suggested {
+        let (names, keys): (Vec<String>, Vec<&ObjectKey>) = objects.into_iter().unzip();
+        let namespaces: BTreeSet<&str> = keys.iter().map(|key| key.namespace.as_str()).collect();
+        let namespaces: Vec<&str> = namespaces.into_iter().filter(|name| !name.is_empty()).collect();
+        if names.len() <= MOST_NAMED && namespaces.len() <= 1 {
+            let namespace = namespaces.first().copied().unwrap_or_default();
+            return self.command(&format!("{words} {}", names.join(" ")), namespace);
+        }
+        let kinds: BTreeSet<&str> = names.iter().filter_map(|name| name.split('/').next()).collect();
+        self.command(&format!("get {} -A", kinds.into_iter().collect::<Vec<_>>().join(",")), "")
+    }
+
     fn nobody(&self, why: &str) -> Failure {
         let servers = self.servers.join(", ");
-        Failure::new(Exit::Unreachable, format!("no API server answers at {servers}"))
-            .detail(why)
-            .hint("`ctl up` starts one on this machine; --server or CTL_SERVER name another")
+        let hint = if servers == args::SERVER {
+            "`ctl up` starts one on this machine; --server or CTL_SERVER name another".to_owned()
+        } else {
+            format!(
+                "name one that runs by --server or CTL_SERVER; `ctl up` starts one, at {} without --run",
+                args::SERVER
+            )
+        };
+        Failure::new(Exit::Unreachable, format!("no API server answers at {servers}")).detail(why).hint(hint)
     }
 }
 

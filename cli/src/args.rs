@@ -5,13 +5,22 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+/// Where the API is without a flag.
+pub const SERVER: &str = "unix:/run/berth/api.sock";
+/// The data folder without a flag.
+pub const DATA: &str = "/var/lib/berth";
+/// The run folder without a flag.
+pub const RUN: &str = "/run/berth";
+/// Host ports for Tasks without a flag.
+pub const PORTS: &str = "31000-32000";
+
 /// Talks to a Berth cluster, and runs one on this machine.
 #[derive(Debug, Parser)]
 #[command(name = "ctl", version, arg_required_else_help = true, after_help = EXIT_CODES)]
 #[command(disable_help_subcommand = false, propagate_version = false)]
 pub struct Cli {
     /// API server; several by commas
-    #[arg(long, env = "CTL_SERVER", default_value = "unix:/run/berth/api.sock", global = true)]
+    #[arg(long, env = "CTL_SERVER", default_value = SERVER, global = true)]
     pub server: String,
     /// Namespace that names without one belong to [default: default]
     #[arg(short, long, env = "CTL_NAMESPACE", global = true, hide_env_values = true)]
@@ -176,6 +185,9 @@ pub struct DeleteArgs {
     /// Objects that do not exist are no error
     #[arg(long)]
     pub ignore_not_found: bool,
+    /// Do not ask before deleting a Node on which Tasks run
+    #[arg(long)]
+    pub yes: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -297,10 +309,10 @@ pub struct VersionArgs {
 #[derive(Debug, Clone, Args)]
 pub struct Folders {
     /// Folder of what lasts: the store, images, logs
-    #[arg(long, env = "BERTH_DATA", default_value = "/var/lib/berth", value_name = "DIR")]
+    #[arg(long, env = "BERTH_DATA", default_value = DATA, value_name = "DIR")]
     pub data: PathBuf,
     /// Folder of what does not outlive a boot: sockets and locks
-    #[arg(long, env = "BERTH_RUN", default_value = "/run/berth", value_name = "DIR")]
+    #[arg(long, env = "BERTH_RUN", default_value = RUN, value_name = "DIR")]
     pub run: PathBuf,
 }
 
@@ -318,7 +330,7 @@ pub struct UpArgs {
     #[arg(long, env = "BERTH_NODE_NAME")]
     pub node_name: Option<String>,
     /// Host ports that Tasks may be given
-    #[arg(long, env = "BERTH_PORTS", default_value = "31000-32000", value_name = "A-B")]
+    #[arg(long, env = "BERTH_PORTS", default_value = PORTS, value_name = "A-B")]
     pub ports: String,
     /// Come back once it is up, leaving it running in the background
     #[arg(long)]

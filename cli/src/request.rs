@@ -6,9 +6,11 @@ mod understand;
 
 use std::time::Duration;
 
-use crate::args::{Cascade, DryRun};
+use crate::args::{self, Cascade, DryRun};
 use crate::cluster::folders::Home;
+use crate::cluster::machine;
 use crate::manifest::Input;
+use crate::suggested::Suggested;
 
 pub use selection::{Scope, Selection, Target};
 
@@ -54,6 +56,39 @@ pub enum Task {
     Up(Box<Up>),
     /// Stop Berth here.
     Down(Down),
+}
+
+/// What a verb is run for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// What it prints.
+    Output,
+    /// What it does, or that something has come to pass.
+    Deed,
+}
+
+impl Task {
+    /// What it is run for.
+    pub fn purpose(&self) -> Purpose {
+        match self {
+            Self::Get(_)
+            | Self::Describe(_)
+            | Self::RolloutHistory(_)
+            | Self::RolloutStatus(RolloutStatus { wait: None, .. })
+            | Self::Logs(_)
+            | Self::Validate(_)
+            | Self::Version(_) => Purpose::Output,
+            Self::Apply(_)
+            | Self::Delete(_)
+            | Self::Scale(_)
+            | Self::RolloutStatus(_)
+            | Self::RolloutUndo(..)
+            | Self::RolloutRestart(_)
+            | Self::Wait(_)
+            | Self::Up(_)
+            | Self::Down(_) => Purpose::Deed,
+        }
+    }
 }
 
 /// How long to wait; none means for ever.
@@ -168,6 +203,17 @@ pub struct Delete {
     pub absent: Absent,
     /// Whether to wait until they are gone.
     pub wait: Option<Patience>,
+    /// Nodes on which Tasks run.
+    pub busy_nodes: BusyNodes,
+}
+
+/// What is done about Nodes to be deleted on which Tasks run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BusyNodes {
+    /// They are deleted only after a yes.
+    Ask,
+    /// They are deleted.
+    Delete,
 }
 
 /// What an object that does not exist is.
@@ -281,6 +327,19 @@ pub struct Up {
     pub timeout: Duration,
 }
 
+impl Up {
+    /// The command that does the same, as a message suggests it.
+    pub fn command(&self) -> Suggested {
+        let mut command = self.home.command("up").flag("--etcd", &self.etcd.join(","), "");
+        if self.old_etcd == OldEtcd::Taken {
+            command = command.word("--allow-unsupported-etcd");
+        }
+        command = command.flag("--node-name", &self.node, &machine::node_name());
+        command = command.flag("--ports", &self.ports, args::PORTS);
+        if self.place == Foreground::Here { command } else { command.word("--detach") }
+    }
+}
+
 /// Whether an etcd with known faults is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -307,6 +366,17 @@ pub struct Down {
     pub home: Home,
     /// What happens to the data.
     pub data: Data,
+}
+
+impl Down {
+    /// The command that does the same, as a message suggests it.
+    pub fn command(&self) -> Suggested {
+        self.home.command(match self.data {
+            Data::Kept => "down",
+            Data::DeletedIfAgreed => "down --delete-data",
+            Data::Deleted => "down --delete-data --yes",
+        })
+    }
 }
 
 /// What `ctl down` does with the data.

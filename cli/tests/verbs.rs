@@ -1,5 +1,12 @@
 //! Verbs as whole runs against a real apiserver in memory, without controllers: command, exit code, both outputs.
 
+#[path = "verbs/nodes.rs"]
+mod nodes;
+#[path = "verbs/output.rs"]
+mod output;
+#[path = "verbs/several.rs"]
+mod several;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -48,16 +55,20 @@ impl World {
         fs::write(self.folder.path().join(name), text).expect("a writable folder");
     }
 
-    /// Exit code, standard output and standard error of a command.
-    fn run(&self, line: &str) -> (i32, String, String) {
-        let run = Command::new(env!("CARGO_BIN_EXE_ctl"))
-            .args(line.split(' '))
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ctl"));
+        command
+            .args(line.split_whitespace())
             .current_dir(self.folder.path())
             .env("CTL_SERVER", format!("unix:{}", self.socket().display()))
             .env_remove("CTL_NAMESPACE")
-            .stdin(Stdio::null())
-            .output()
-            .expect("ctl starts");
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Exit code, standard output and standard error of a command.
+    fn run(&self, line: &str) -> (i32, String, String) {
+        let run = self.command(line).output().expect("ctl starts");
         let text = |bytes| String::from_utf8(bytes).expect("ctl writes UTF-8");
         (run.status.code().unwrap_or(-1), text(run.stdout), text(run.stderr))
     }
@@ -74,6 +85,7 @@ impl World {
                 seen.push_str(&format!("exit code {code}\n"));
             }
         }
+        let seen = seen.replace(&self.socket().display().to_string(), "SOCKET");
         expected.assert_eq(&without_ages(&seen));
     }
 }
@@ -167,7 +179,7 @@ fn an_app_is_applied_shown_scaled_and_taken_back() {
             app/web unchanged
             $ ctl rollout undo app/web
             ! error: app/web has no earlier template to go back to
-            ! hint: `ctl rollout history app/web` lists them
+            ! hint: `ctl rollout history app/web --server unix:SOCKET` lists them
             exit code 1
             $ ctl rollout status app/web --watch=false
             app/web: the controller has not seen the latest change yet
@@ -276,7 +288,7 @@ fn a_servers_refusal_is_shown_in_the_line_of_the_manifest() {
     let world = World::start();
     world.write("web.yaml", WEB);
     world.run("apply -f web.yaml");
-    other_manager_sets_replicas(&world);
+    other_manager_sets_replicas(&world, "web");
     world.shows(
         &["apply -f web.yaml", "apply -f web.yaml --force-conflicts", "get apps"],
         expect![[r#"
@@ -300,14 +312,14 @@ fn a_servers_refusal_is_shown_in_the_line_of_the_manifest() {
 }
 
 /// Somebody else applies a field that the manifest sets.
-fn other_manager_sets_replicas(world: &World) {
+fn other_manager_sets_replicas(world: &World, app: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let client =
             berth_client::Client::new(&[format!("unix:{}", world.socket().display())]).expect("a client");
         let object = serde_json::json!({
             "apiVersion": "berth.dev/v1", "kind": "App",
-            "metadata": {"name": "web", "namespace": "default"}, "spec": {"replicas": 7},
+            "metadata": {"name": app, "namespace": "default"}, "spec": {"replicas": 7},
         });
         client
             .write(&berth_client::Write::apply(&object, "autoscaler").forced())
@@ -370,7 +382,7 @@ fn without_a_server_it_says_so_at_once() {
     expect![[r#"
         error: no API server answers at unix:/nonexistent/api.sock
           no such socket
-        hint: `ctl up` starts one on this machine; --server or CTL_SERVER name another
+        hint: name one that runs by --server or CTL_SERVER; `ctl up` starts one, at unix:/run/berth/api.sock without --run
     "#]]
     .assert_eq(&stderr);
 }

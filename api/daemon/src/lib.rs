@@ -2,7 +2,7 @@
 //! error, and run until they are told to end.
 
 use std::error::Error;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
@@ -19,7 +19,9 @@ pub fn begin<C>(config: impl FnOnce() -> Result<C, Vec<String>>) -> Result<C, Ex
         return Err(ExitCode::SUCCESS);
     }
     let config = config().map_err(|faults| {
-        faults.iter().for_each(|fault| eprintln!("error: {fault}"));
+        let text: String = faults.iter().map(|fault| format!("error: {fault}\n")).collect();
+        // The code tells that there are faults where nobody can read them.
+        let _ = io::stderr().write_all(text.as_bytes());
         ExitCode::from(2)
     })?;
     let filter = EnvFilter::try_from_env("BERTH_LOG").unwrap_or_else(|_| EnvFilter::new("info"));

@@ -85,6 +85,14 @@ pub async fn clear(name: &str, spared: &[OsString]) -> Cleared {
     }
 }
 
+/// Removes the cgroup `name` from every hierarchy in which nothing is in it.
+pub fn remove_empty(name: &str) {
+    for hierarchy in hierarchies() {
+        // One that is not empty holds Tasks.
+        let _ = fs::remove_dir(hierarchy.folder.join(name));
+    }
+}
+
 /// The Tasks that have cgroups in the cgroup `name`, over all hierarchies.
 pub fn tasks_in(name: &str) -> BTreeSet<OsString> {
     let tops = hierarchies().into_iter().map(|hierarchy| hierarchy.folder.join(name));

@@ -4,6 +4,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::args;
+use crate::suggested::Suggested;
+
 /// The two folders of a cluster on one machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Home {
@@ -17,6 +20,12 @@ impl Home {
     /// The folders at these paths, made absolute.
     pub fn new(data: &Path, run: &Path) -> io::Result<Self> {
         Ok(Self { data: std::path::absolute(data)?, run: std::path::absolute(run)? })
+    }
+
+    /// A command of `ctl` on these folders, as a message suggests it.
+    pub fn command(&self, words: &str) -> Suggested {
+        let (data, run) = (self.data.display().to_string(), self.run.display().to_string());
+        Suggested::ctl(words).flag("--data", &data, args::DATA).flag("--run", &run, args::RUN)
     }
 
     /// Makes both folders and those of the parts, closed to other users.
@@ -63,9 +72,14 @@ impl Home {
         self.data.join("log")
     }
 
+    /// Names the cluster that the data folder belongs to.
+    pub fn claim_file(&self) -> PathBuf {
+        self.data.join("cluster")
+    }
+
     /// uid of the cluster that the data folder belongs to.
     pub fn cluster(&self) -> Option<String> {
-        [self.data.join("cluster"), self.agent_data().join("cluster")].iter().find_map(|file| {
+        [self.claim_file(), self.agent_data().join("cluster")].iter().find_map(|file| {
             let uid = fs::read_to_string(file).ok()?.trim().to_owned();
             (uid.len() == 32 && uid.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(uid)
         })
@@ -73,7 +87,7 @@ impl Home {
 
     /// Says that the data folder belongs to the cluster `uid`.
     pub fn claim(&self, uid: &str) -> io::Result<()> {
-        fs::write(self.data.join("cluster"), format!("{uid}\n"))
+        fs::write(self.claim_file(), format!("{uid}\n"))
     }
 }
 

@@ -8,6 +8,7 @@ use rustix::fs::{Access, access};
 
 use super::cgroups::{Hierarchy, hierarchies};
 use super::folders::Home;
+use crate::suggested::Suggested;
 
 /// The programs that `ctl up` runs, and the one that they run.
 const PROGRAMS: [&str; 4] = ["apiserver", "controllers", "node-agent", "shim"];
@@ -29,12 +30,12 @@ fn missing(what: impl Into<String>, remedy: impl Into<String>) -> Missing {
     Missing { what: what.into(), remedy: remedy.into() }
 }
 
-/// Everything that keeps Berth from running here, its programs being in `programs`.
-pub fn missing_here(home: &Home, programs: &Path) -> Vec<Missing> {
+/// Everything that keeps Berth from running here, its programs being in `programs`; `up` is the command that asks.
+pub fn missing_here(home: &Home, programs: &Path, up: &Suggested) -> Vec<Missing> {
     let mut found = Vec::new();
     found.extend(not_there(programs));
     if !rustix::process::geteuid().is_root() {
-        found.push(missing("containers need root", "run it as root: sudo ctl up"));
+        found.push(missing("containers need root", format!("run it as root: sudo {up}")));
     } else {
         found.extend(without_cgroups(&hierarchies()));
     }

@@ -91,13 +91,25 @@ impl Parts {
         self.news.recv().await.expect("this struct holds a sender")
     }
 
+    /// Stops one part.
+    pub async fn stop_one(&mut self, name: &str) {
+        let Some(at) = self.kept.iter().position(|part| part.name == name) else { return };
+        self.kept.remove(at).end().await;
+    }
+
     /// Stops the parts, the last one first; `tell` gets each one's name.
     pub async fn stop(mut self, mut tell: impl FnMut(&str)) {
-        while let Some(mut part) = self.kept.pop() {
+        while let Some(part) = self.kept.pop() {
             tell(part.name);
-            part.stop.send_replace(true);
-            while part.keeper.join_next().await.is_some() {}
+            part.end().await;
         }
+    }
+}
+
+impl Kept {
+    async fn end(mut self) {
+        self.stop.send_replace(true);
+        while self.keeper.join_next().await.is_some() {}
     }
 }
 

@@ -1,8 +1,9 @@
 //! What a long step waits for: one rewritten line on a terminal, a line per change elsewhere; on stderr.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
+use super::print;
 use crate::manifest::visible;
 
 /// A step that is over sooner is not worth a line.
@@ -36,13 +37,12 @@ impl Progress {
         }
         self.shown = what.to_owned();
         let what = visible(what);
-        // A closed stderr is nobody's loss.
-        let _ = if self.on_terminal {
+        if self.on_terminal {
             self.line_open = true;
-            write!(io::stderr(), "\r\x1b[K{}", cut(&what)).and_then(|()| io::stderr().flush())
+            print::message(&format!("\r\x1b[K{}", cut(&what)));
         } else {
-            writeln!(io::stderr(), "{what}")
-        };
+            print::note(&what);
+        }
     }
 
     /// What was last said, if anything was.
@@ -53,7 +53,7 @@ impl Progress {
     /// Clears the rewritten line.
     pub fn clear(&mut self) {
         if self.line_open {
-            let _ = write!(io::stderr(), "\r\x1b[K");
+            print::message("\r\x1b[K");
             self.line_open = false;
         }
     }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::{
-    Absent, Apply, Attempt, Columns, Conflicts, Data, Delete, Down, Follow, Foreground, Form, Get, Goal,
-    Logs, Look, Managers, OldEtcd, Patience, Request, RolloutStatus, Scale, Scope, Selection, Shown, Task,
-    Up, Version, VersionOf, Wait,
+    Absent, Apply, Attempt, BusyNodes, Columns, Conflicts, Data, Delete, Down, Follow, Foreground, Form, Get,
+    Goal, Logs, Look, Managers, OldEtcd, Patience, Request, RolloutStatus, Scale, Scope, Selection, Shown,
+    Task, Up, Version, VersionOf, Wait,
 };
 use crate::args::{self, Cli, Format, RolloutVerb, Verb};
 use crate::cluster::folders::Home;
@@ -111,6 +111,7 @@ fn delete(args: args::DeleteArgs, here: Scope) -> Result<Delete, Failure> {
         grace: args.grace_period,
         absent: if args.ignore_not_found { Absent::Passes } else { Absent::Fails },
         wait: args.wait.then(|| patience(args.timeout)),
+        busy_nodes: if args.yes { BusyNodes::Delete } else { BusyNodes::Ask },
     })
 }
 

@@ -37,11 +37,11 @@ pub async fn run(api: impl FnOnce() -> Result<Api, Failure>, task: &Apply) -> Re
     let mut reading = read(&task.inputs);
     place(&mut reading, task.namespace.as_deref());
     if let Some(report) = reading.report("nothing was applied") {
-        eprint!("{report}");
+        print::message(&report);
         return Err(Failure::said(Exit::Usage));
     }
     if reading.documents.is_empty() {
-        eprintln!("there is no object in the manifests");
+        print::note("there is no object in the manifests");
     }
     // What others live in comes first.
     reading.documents.sort_by_key(|document| document.kind.kind != "Namespace");
@@ -59,8 +59,8 @@ pub async fn run(api: impl FnOnce() -> Result<Api, Failure>, task: &Apply) -> Re
         Some(patience) => {
             let apps: Vec<ObjectKey> = apps.map(|document| ObjectKey::in_json(&document.value)).collect();
             let awaited = apps.iter().map(rollout::awaited).collect();
-            let meanwhile = "the rollout goes on; `ctl rollout status` watches it again";
-            waiting::all(&api, awaited, patience, "the rollout", meanwhile).await
+            let meanwhile = rollout::meanwhile(&api, &apps);
+            waiting::all(&api, awaited, patience, "the rollout", &meanwhile).await
         }
     }
 }
@@ -103,7 +103,8 @@ async fn apply_all(api: &Api, task: &Apply, documents: &[Document]) -> Result<()
     let Some(exit) = refused.first() else { return Ok(()) };
     if documents.len() > 1 {
         let done = documents.len() - refused.len();
-        eprintln!("{} of {} objects were not applied; {done} were", refused.len(), documents.len());
+        let lost = refused.len();
+        print::note(&format!("{lost} of {} objects were not applied; {done} were", documents.len()));
     }
     Err(Failure::said(*exit))
 }
@@ -148,7 +149,7 @@ fn tell(task: &Apply, document: &Document, before: Option<&Value>, after: &Value
         let taken: Vec<String> = lost.map(|field| change(&field, before, after)).collect();
         if !taken.is_empty() {
             let verb = manager.replace('-', " ");
-            eprintln!("{}: took back from `{verb}`: {}", document.name(), taken.join(", "));
+            print::note(&format!("{}: took back from `{verb}`: {}", document.name(), taken.join(", ")));
         }
     }
 }
@@ -173,12 +174,12 @@ fn refusal(api: &Api, step: &str, document: &Document, error: &Error) -> Result<
     let status = error.status();
     let troubles: Vec<_> = status.details.causes.iter().map(|cause| document.refused(cause)).collect();
     if troubles.is_empty() {
-        eprint!("{failure}");
+        print::message(&failure.to_string());
     } else {
-        eprint!("{}", report(&troubles, 1, 1, &format!("{} was not applied", document.name())));
+        print::message(&report(&troubles, 1, 1, &format!("{} was not applied", document.name())));
     }
     if failure.exit == Exit::Conflict {
-        eprintln!("hint: --force-conflicts takes these fields over from whoever set them");
+        print::note("hint: --force-conflicts takes these fields over from whoever set them");
     }
     Ok(Err(failure.exit))
 }

@@ -1,5 +1,9 @@
 //! `ctl delete`: asks for the deletion of objects and waits until they are gone.
 
+mod nodes;
+
+pub use nodes::tasks_on;
+
 use std::time::Instant;
 
 use berth_client::{Error, ObjectKey, Query, Write};
@@ -9,13 +13,14 @@ use berth_types::kinds::Kind;
 use berth_types::task::Task;
 use serde_json::Value;
 
+use super::refusals::Refusals;
 use super::wait::{keys, lingers};
 use crate::api::Api;
 use crate::args::Cascade;
 use crate::failure::{Exit, Failure};
 use crate::manifest::read;
 use crate::output::print;
-use crate::request::{Absent, Delete, Patience, Scope};
+use crate::request::{Absent, BusyNodes, Delete, Patience, Scope};
 use crate::waiting::{self, Awaited, Verdict};
 
 /// Something to delete.
@@ -36,28 +41,24 @@ pub async fn run(api: impl FnOnce() -> Result<Api, Failure>, task: &Delete) -> R
         .map(|(name, key)| Doomed { name, key, uid: None })
         .chain(from_files)
         .collect();
-    let mut last = None;
+    if task.busy_nodes == BusyNodes::Ask {
+        nodes::agree(&api, &doomed).await?;
+    }
+    let mut refusals = Refusals::default();
     let mut asked = Vec::new();
     for mut one in doomed.drain(..) {
-        match delete(&api, task, &mut one).await {
-            Ok(true) => asked.push(one),
-            Ok(false) => {}
-            Err(failure) if failure.exit == Exit::Unreachable => return Err(failure),
-            Err(failure) => {
-                eprint!("{failure}");
-                last = Some(failure.exit);
-            }
+        if refusals.note(delete(&api, task, &mut one).await)? == Some(true) {
+            asked.push(one);
         }
     }
-    wait(&api, task, &asked).await?;
-    last.map_or(Ok(()), |exit| Err(Failure::said(exit)))
+    refusals.end(wait(&api, task, &asked).await)
 }
 
 /// What manifests name, in the reverse of the order in which they are applied.
 fn from_manifests(task: &Delete) -> Result<Vec<Doomed>, Failure> {
     let mut reading = read(&task.inputs);
     if let Some(report) = reading.report("nothing was deleted") {
-        eprint!("{report}");
+        print::message(&report);
         return Err(Failure::said(Exit::Usage));
     }
     reading.documents.sort_by_key(|document| document.kind.kind == "Namespace");
@@ -116,8 +117,9 @@ async fn until_gone(api: &Api, doomed: &[Doomed], patience: Patience) -> Result<
     let judges: Vec<_> = doomed.iter().map(|one| move |object: Option<&Value>| gone(one, object)).collect();
     let awaited = doomed.iter().zip(&judges);
     let awaited = awaited.map(|(one, judge)| Awaited { name: one.name.clone(), key: one.key.clone(), judge });
-    let meanwhile = "the deletion goes on; `ctl get` shows what is left";
-    waiting::all(api, awaited.collect(), patience, "the deletion", meanwhile).await
+    let left = doomed.iter().map(|one| (one.name.clone(), &one.key));
+    let meanwhile = format!("the deletion goes on; see what is left by `{}`", api.command_about("get", left));
+    waiting::all(api, awaited.collect(), patience, "the deletion", &meanwhile).await
 }
 
 /// The Tasks that belonged to Apps that are gone.

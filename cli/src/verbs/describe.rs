@@ -67,11 +67,12 @@ pub async fn run(api: &Api, selection: &Selection) -> Result<(), Failure> {
                 print::line("");
             }
             print::raw(story(api, target.kind.kind, &object).await?.text.as_bytes());
+            print::settled().await;
             told += 1;
         }
     }
     if told == 0 {
-        eprintln!("nothing found");
+        print::note("nothing found");
     }
     Ok(())
 }

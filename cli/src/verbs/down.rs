@@ -3,7 +3,6 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use crate::failure::{Exit, Failure};
 use crate::output::print;
 use crate::output::progress::Progress;
 use crate::request::{Data, Down};
+use crate::verbs::consent;
 use berth_removal::remove_tree;
 
 /// How long `ctl up` may take to stop its parts.
@@ -27,18 +27,19 @@ const PARTS: [&str; 3] = ["node-agent", "controllers", "apiserver"];
 /// Ends everything of the cluster.
 pub async fn run(task: &Down) -> Result<(), Failure> {
     if !rustix::process::geteuid().is_root() {
-        return Err(Failure::new(Exit::Forbidden, "stopping containers needs root").hint("sudo ctl down"));
+        return Err(Failure::new(Exit::Forbidden, "stopping containers needs root")
+            .hint(format!("sudo {}", task.command())));
     }
     let home = &task.home;
-    if let Some(data) = kept_elsewhere(&processes::all(), home) {
+    if let Some(other) = kept_elsewhere(&processes::all(), home) {
         return Err(Failure::new(
             Exit::Conflict,
             format!("what runs on {} keeps its data elsewhere", home.run.display()),
         )
-        .detail(format!("in {data}; without it its containers cannot be told from others"))
-        .hint(format!("ctl down --run {} --data {data}", home.run.display())));
+        .detail(format!("in {}; without it its containers cannot be told from others", other.data.display()))
+        .hint(other.command("down").to_string()));
     }
-    agree(task)?;
+    agree(task).await?;
     let mut done = Vec::new();
     let lock = stop_up(home, &mut done).await?;
     stop_parts(home, &mut done).await;
@@ -49,40 +50,34 @@ pub async fn run(task: &Down) -> Result<(), Failure> {
         delete_data(home, &mut done)?;
     }
     if done.is_empty() {
-        done.push("nothing of Berth was running".into());
+        done.push(format!("nothing of Berth ran on {} and {}", home.data.display(), home.run.display()));
     }
     done.iter().for_each(|line| print::line(line));
     if home.data.exists() {
         print::line(&format!(
-            "the data stays in {} (`ctl down --delete-data` removes it)",
-            home.data.display()
+            "the data stays in {} (`{}` removes it)",
+            home.data.display(),
+            home.command("down --delete-data")
         ));
     }
     Ok(())
 }
 
-/// The data folder of a node agent that runs on this run folder, and not on this data folder.
-fn kept_elsewhere(running: &[Running], home: &Home) -> Option<String> {
+/// The folders of a node agent that runs on this run folder, and not on this data folder.
+fn kept_elsewhere(running: &[Running], home: &Home) -> Option<Home> {
     let mut agents = running.iter().filter(|one| one.is("node-agent"));
     let stranger = agents.find(|one| one.lives_in(&home.run) && !one.lives_in(&home.data))?;
     let folder = Path::new(stranger.flag("--data")?);
-    Some(folder.parent().unwrap_or(folder).display().to_string())
+    Some(Home { data: folder.parent().unwrap_or(folder).to_owned(), run: home.run.clone() })
 }
 
-fn agree(task: &Down) -> Result<(), Failure> {
+async fn agree(task: &Down) -> Result<(), Failure> {
     let data = task.home.data.display();
     if task.data != Data::DeletedIfAgreed || !task.home.data.exists() {
         return Ok(());
     }
-    if !io::stdin().is_terminal() {
-        return Err(Failure::new(Exit::Usage, format!("deleting {data} needs a yes")).hint("add --yes"));
-    }
-    eprint!("This deletes every object, image and log in {data}. Type yes to go on: ");
-    // Whoever cannot be asked did not agree.
-    let _ = io::stderr().flush();
-    let mut answer = String::new();
-    let _ = io::stdin().lock().read_line(&mut answer);
-    if answer.trim() == "yes" { Ok(()) } else { Err(Failure::new(Exit::Interrupted, "nothing was done")) }
+    let question = format!("This deletes every object, image and log in {data}.");
+    consent::ask(&question, &format!("deleting {data}")).await
 }
 
 /// Ends a running `ctl up` and takes its lock, so that none starts meanwhile. None when there is no run folder.
@@ -124,7 +119,7 @@ async fn stop_parts(home: &Home, done: &mut Vec<String>) {
 }
 
 /// Kills shims before their containers, so that none starts one again or reports an end that nobody asked for.
-async fn kill_tasks(home: &Home, done: &mut Vec<String>) -> Result<(), Failure> {
+pub async fn kill_tasks(home: &Home, done: &mut Vec<String>) -> Result<(), Failure> {
     let shims = processes::all().into_iter().filter(Running::is_shim);
     let (shims, strangers): (Vec<_>, Vec<_>) = shims.partition(|shim| shim.lives_in(&home.data));
     for shim in &shims {
@@ -148,8 +143,10 @@ async fn kill_tasks(home: &Home, done: &mut Vec<String>) -> Result<(), Failure> 
         }
         if let Some(left) = cleared.left.first() {
             let message = format!("{} cgroups cannot be emptied, as {}", cleared.left.len(), left.display());
-            return Err(Failure::new(Exit::Failed, message)
-                .hint("a process in it hangs in the kernel; `ctl down` again later"));
+            return Err(Failure::new(Exit::Failed, message).hint(format!(
+                "a process in it hangs in the kernel; `{}` again later",
+                home.command("down")
+            )));
         }
     }
     for shim in &shims {
@@ -159,6 +156,11 @@ async fn kill_tasks(home: &Home, done: &mut Vec<String>) -> Result<(), Failure> 
         done.push(format!("ended {} shims", shims.len()));
     }
     Ok(())
+}
+
+/// Whether shims run whose bundles are in the data folder.
+pub fn has_shims(home: &Home) -> bool {
+    processes::all().iter().any(|one| one.is_shim() && one.lives_in(&home.data))
 }
 
 fn unmount(home: &Home, done: &mut Vec<String>) {
@@ -192,7 +194,7 @@ fn delete_data(home: &Home, done: &mut Vec<String>) -> Result<(), Failure> {
     if !home.data.exists() {
         return Ok(());
     }
-    let ours = [home.store(), home.agent_data(), home.logs(), home.data.join("cluster")];
+    let ours = [home.store(), home.agent_data(), home.logs(), home.claim_file()];
     if home.cluster().is_none() && ours.iter().all(|path| !path.exists()) {
         let message = format!("{} is not a data folder of Berth", home.data.display());
         return Err(Failure::new(Exit::Usage, message).detail("nothing in it was deleted"));
@@ -252,7 +254,11 @@ mod tests {
             ("node-agent --data /data/b/node --run /run/a/node", Some("/data/b")),
             ("node-agent --data /data/b/node --run /run/b/node", None),
         ] {
-            assert_eq!(kept_elsewhere(&[agent(args)], &home).as_deref(), elsewhere, "{args}");
+            assert_eq!(
+                kept_elsewhere(&[agent(args)], &home).map(|home| home.data),
+                elsewhere.map(PathBuf::from),
+                "{args}"
+            );
         }
     }
 }

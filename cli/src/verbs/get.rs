@@ -43,7 +43,7 @@ async fn once(api: &Api, task: &Get) -> Result<(), Failure> {
     }
     show(task, &kinds);
     let last = failures.pop();
-    failures.iter().for_each(|failure| eprint!("{failure}"));
+    failures.iter().for_each(|failure| print::message(&failure.to_string()));
     last.map_or(Ok(()), Err)
 }
 
@@ -106,7 +106,7 @@ fn show(task: &Get, kinds: &[(&'static Kind, Vec<Value>)]) {
 fn tables(task: &Get, look: Look, kinds: &[(&'static Kind, Vec<Value>)]) {
     let full: Vec<_> = kinds.iter().filter(|(_, objects)| !objects.is_empty()).collect();
     if full.is_empty() && task.selection.targets.iter().all(|target| target.name.is_none()) {
-        eprintln!("no {} found{}", words(&task.selection), place(&task.selection));
+        print::note(&format!("no {} found{}", words(&task.selection), place(&task.selection)));
     }
     for (n, (kind, objects)) in full.iter().enumerate() {
         if n > 0 {
@@ -242,6 +242,7 @@ async fn follow(api: &Api, task: &Get) -> Result<(), Failure> {
                 }
             }
         }
+        print::settled().await;
     }
 }
 

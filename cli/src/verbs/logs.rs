@@ -28,17 +28,21 @@ pub async fn run(api: &Api, task: &Logs) -> Result<(), Failure> {
     match task.follow {
         Follow::Once => {
             for source in &sources {
-                last = copy(api, source).await.err().inspect(|failure| eprint!("{failure}")).or(last);
+                last = copy(api, source).await.err().inspect(tell).or(last);
             }
         }
         Follow::Changes => {
             let mut copies: FuturesUnordered<_> = sources.iter().map(|source| follow(api, source)).collect();
             while let Some(done) = copies.next().await {
-                last = done.err().inspect(|failure| eprint!("{failure}")).or(last);
+                last = done.err().inspect(tell).or(last);
             }
         }
     }
     last.map_or(Ok(()), |failure| Err(Failure::said(failure.exit)))
+}
+
+fn tell(failure: &Failure) {
+    print::message(&failure.to_string());
 }
 
 async fn sources(api: &Api, task: &Logs) -> Result<Vec<Source>, Failure> {
@@ -48,13 +52,17 @@ async fn sources(api: &Api, task: &Logs) -> Result<Vec<Source>, Failure> {
         let namespace = task.selection.namespace_of(kind);
         match kind.kind {
             "App" => tasks.extend(tasks_of(api, &namespace, &name).await?),
-            _ => tasks.push(api.client.get_as::<Task>(&namespace, &name).await.map_err(|error| {
-                match error {
-                    Error::NotFound(_) => Failure::new(Exit::Failed, format!("task/{name} not found"))
-                        .hint(format!("for all Tasks of an App: ctl logs app/{name}")),
+            _ => tasks.push(api.client.get_as::<Task>(&namespace, &name).await.map_err(
+                |error| match error {
+                    Error::NotFound(_) => {
+                        Failure::new(Exit::Failed, format!("task/{name} not found")).hint(format!(
+                            "for all Tasks of an App: {}",
+                            api.command(&format!("logs app/{name}"), &namespace)
+                        ))
+                    }
                     error => api.failed(&format!("could not get task/{name}"), &error),
-                }
-            })?),
+                },
+            )?),
         }
     }
     let many = tasks.len() > 1;
@@ -69,8 +77,10 @@ async fn sources(api: &Api, task: &Logs) -> Result<Vec<Source>, Failure> {
         if found.spec.node_name.is_empty() {
             let name = &found.metadata.name;
             let message = format!("task/{name} has no node yet, and so no log");
-            return Err(Failure::new(Exit::Failed, message)
-                .hint(format!("`ctl describe task {name}` says what it waits for")));
+            let describe = api.command(&format!("describe task/{name}"), &found.metadata.namespace);
+            return Err(
+                Failure::new(Exit::Failed, message).hint(format!("`{describe}` says what it waits for"))
+            );
         }
         let several = names.len() > 1;
         for name in names {
@@ -105,7 +115,7 @@ async fn tasks_of(api: &Api, namespace: &str, app: &str) -> Result<Vec<Task>, Fa
     let waiting = tasks.iter().filter(|task| task.spec.node_name.is_empty()).count();
     tasks.retain(|task| !task.spec.node_name.is_empty());
     if waiting > 0 && !tasks.is_empty() {
-        eprintln!("{waiting} tasks of app/{app} have no node yet");
+        print::note(&format!("{waiting} tasks of app/{app} have no node yet"));
     }
     if tasks.is_empty() {
         let why = if waiting > 0 { "has no task with a node yet" } else { "has no tasks" };
@@ -197,6 +207,7 @@ async fn copy(api: &Api, source: &Source) -> Result<(), Failure> {
         let whole = begun.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         write(&begun[..whole], &source.prefix);
         begun.drain(..whole);
+        print::settled().await;
     }
     if !begun.is_empty() {
         begun.push(b'\n');

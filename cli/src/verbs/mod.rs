@@ -1,11 +1,13 @@
 //! One module per verb: what it asks the API for, and what it says about it.
 
 mod apply;
+mod consent;
 mod delete;
 mod describe;
 mod down;
 mod get;
 mod logs;
+mod refusals;
 mod rollout;
 mod scale;
 mod up;

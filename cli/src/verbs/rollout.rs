@@ -25,6 +25,7 @@ pub async fn status(api: &Api, task: &RolloutStatus) -> Result<(), Failure> {
         for key in &keys {
             let app = get(api, key).await?;
             print::line(&format!("app/{}: {}", key.name, said(&verdict(Some(&app)))));
+            print::settled().await;
         }
         return Ok(());
     };
@@ -32,8 +33,8 @@ pub async fn status(api: &Api, task: &RolloutStatus) -> Result<(), Failure> {
     for key in &keys {
         get(api, key).await?;
     }
-    let meanwhile = "the rollout goes on; the same command watches it again";
-    waiting::all(api, keys.iter().map(awaited).collect(), patience, "the rollout", meanwhile).await?;
+    let meanwhile = meanwhile(api, &keys);
+    waiting::all(api, keys.iter().map(awaited).collect(), patience, "the rollout", &meanwhile).await?;
     keys.iter().for_each(|key| print::line(&format!("app/{} is rolled out", key.name)));
     Ok(())
 }
@@ -43,12 +44,18 @@ pub fn awaited(key: &ObjectKey) -> Awaited<'static> {
     Awaited { name: format!("app/{}", key.name), key: key.clone(), judge: &verdict }
 }
 
+/// What is said when a wait for rollouts is interrupted.
+pub fn meanwhile(api: &Api, keys: &[ObjectKey]) -> String {
+    let apps = keys.iter().map(|key| (format!("app/{}", key.name), key));
+    format!("it goes on; watch it by `{}`", api.command_about("rollout status", apps))
+}
+
 /// Goes back to an earlier template.
 pub async fn undo(api: &Api, selection: &Selection, to: Option<i64>) -> Result<(), Failure> {
     for key in keys(api, selection).await? {
         let app: App = typed(&get(api, &key).await?, &key)?;
         let history = revisions(api, &app).await?;
-        let target = target(&app, &history, to)?;
+        let target = target(api, &app, &history, to)?;
         let template = serde_json::to_value(&target.spec.template).expect("a template is JSON");
         let now = serde_json::to_value(&app.spec.template).expect("a template is JSON");
         let patch = json!({"spec": {"template": change(&now, &template)}});
@@ -89,6 +96,7 @@ pub async fn history(api: &Api, selection: &Selection) -> Result<(), Failure> {
         table.fit(&rows);
         print::line(&table.head());
         rows.iter().for_each(|row| print::line(&table.line(row)));
+        print::settled().await;
     }
     Ok(())
 }
@@ -169,7 +177,12 @@ async fn revisions(api: &Api, app: &App) -> Result<Vec<Revision>, Failure> {
 }
 
 /// The Revision of this number, or the one before the current one that has another template.
-fn target<'a>(app: &App, history: &'a [Revision], to: Option<i64>) -> Result<&'a Revision, Failure> {
+fn target<'a>(
+    api: &Api,
+    app: &App,
+    history: &'a [Revision],
+    to: Option<i64>,
+) -> Result<&'a Revision, Failure> {
     let found = match to {
         Some(number) => history.iter().find(|revision| revision.spec.number == number),
         None => history.iter().rev().find(|revision| {
@@ -183,7 +196,10 @@ fn target<'a>(app: &App, history: &'a [Revision], to: Option<i64>) -> Result<&'a
             Some(number) => format!("app/{name} has no revision {number}"),
             None => format!("app/{name} has no earlier template to go back to"),
         };
-        Failure::new(Exit::Failed, message).hint(format!("`ctl rollout history app/{name}` lists them"))
+        Failure::new(Exit::Failed, message).hint(format!(
+            "`{}` lists them",
+            api.command(&format!("rollout history app/{name}"), &app.metadata.namespace)
+        ))
     })
 }
 

@@ -2,6 +2,7 @@
 
 mod background;
 mod start;
+mod undo;
 
 use std::fs;
 use std::time::Duration;
@@ -22,9 +23,12 @@ use crate::output::progress::Progress;
 use crate::request::{Foreground, Up};
 
 use berth_types::{Clock, SystemClock};
+use undo::Before;
 
 /// Lines of a part's log that are shown when it fails.
 const LINES: usize = 8;
+/// The same where the log itself does not stay.
+const ALL_LINES: usize = 30;
 
 /// Lines of a part's log that are shown when it ends later.
 const LAST_WORDS: usize = 3;
@@ -33,34 +37,45 @@ const LAST_WORDS: usize = 3;
 pub async fn run(task: Up) -> Result<(), Failure> {
     let programs = programs()
         .map_err(|error| Failure::new(Exit::Failed, format!("could not find own folder: {error}")))?;
-    let missing = missing_here(&task.home, &programs);
+    let missing = missing_here(&task.home, &programs, &task.command());
     if !missing.is_empty() {
         let failure = Failure::new(Exit::Failed, "Berth cannot run here");
         return Err(missing
             .iter()
             .fold(failure, |failure, one| failure.detail(format!("{}; {}", one.what, one.remedy))));
     }
-    task.home
-        .make()
-        .map_err(|error| Failure::new(Exit::Failed, format!("could not make its folders: {error}")))?;
+    let before = Before::look(&task.home);
+    if let Err(error) = task.home.make() {
+        before.sweep();
+        return Err(Failure::new(Exit::Failed, format!("could not make its folders: {error}")));
+    }
     match task.place {
-        Foreground::Elsewhere => background::run(&task).await,
+        Foreground::Elsewhere => {
+            let done = background::run(&task).await;
+            done.inspect_err(|_| before.undo_logs())
+        }
         Foreground::Detached => {
             // A terminal that closes must not take it along.
             let _ = nix::unistd::setsid();
-            supervise(&task, &programs).await
+            supervise(&task, &programs, before).await
         }
-        Foreground::Here => supervise(&task, &programs).await,
+        Foreground::Here => supervise(&task, &programs, before).await,
     }
 }
 
-async fn supervise(task: &Up, programs: &std::path::Path) -> Result<(), Failure> {
+async fn supervise(task: &Up, programs: &std::path::Path, before: Before) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    let _lock = UpLock::take(&task.home.lock()).map_err(|error| refusal(&error))?;
+    let lock = match UpLock::take(&task.home.lock()) {
+        Ok(lock) => lock,
+        Err(error) => {
+            before.sweep();
+            return Err(refusal(task, &error));
+        }
+    };
     leave_no_predecessor(&task.home).await;
     let mut parts = Parts::default();
     let mut progress = Progress::begin();
-    let logs = start::Logs::before(task);
+    let logs = start::Logs::before(task, before.is_new());
     let started = tokio::select! {
         started = tokio::time::timeout(task.timeout, start::all(&mut parts, task, programs, &logs, &mut progress)) => started.ok(),
         () = signals.stop() => Some(Err(Failure::new(Exit::Interrupted, "interrupted before it was up"))),
@@ -70,15 +85,21 @@ async fn supervise(task: &Up, programs: &std::path::Path) -> Result<(), Failure>
     let done = match started {
         Ok(up) => {
             print::raw(up.as_bytes());
-            background::let_go(task.place);
+            background::let_go(task.place).await;
             attend(&mut parts, &mut signals).await;
             Ok(())
         }
         Err(failure) => Err(failure),
     };
+    let stays = match &done {
+        Ok(()) => None,
+        Err(_) => undo::unregister(&mut parts, task, &before).await,
+    };
     stop(parts, &mut signals).await;
-    if done.is_ok() {
-        say_what_runs_on(&task.home);
+    match (&done, stays) {
+        (Ok(()), _) => say_what_runs_on(task),
+        (Err(_), None) => before.undo(task, lock).await,
+        (Err(_), Some(why)) => return done.map_err(|failure| failure.detail(why)),
     }
     done
 }
@@ -88,7 +109,7 @@ fn late(task: &Up, logs: &start::Logs, waited_for: Option<&str>) -> Failure {
     let failure = Failure::new(Exit::TimedOut, message).detail(waited_for.unwrap_or("a part did not answer"));
     let said = start::last_complaint(task, logs);
     let failure = said.iter().fold(failure, |failure, line| failure.detail(crate::manifest::visible(line)));
-    failure.hint(format!("the logs are in {}", task.home.logs().display()))
+    if logs.go { failure } else { failure.hint(format!("the logs are in {}", task.home.logs().display())) }
 }
 
 /// Tells what happens until somebody asks for the end.
@@ -110,13 +131,16 @@ async fn stop(parts: Parts, signals: &mut Signals) {
     }
 }
 
-fn say_what_runs_on(home: &Home) {
-    let tasks = home.cluster().map_or(0, |cluster| cgroups::tasks_in(&cgroup_of(&cluster)).len());
+fn say_what_runs_on(task: &Up) {
+    let tasks = task.home.cluster().map_or(0, |cluster| cgroups::tasks_in(&cgroup_of(&cluster)).len());
     match tasks {
         0 => print::note("Berth has stopped; nothing of it runs"),
-        tasks => print::note(&format!(
-            "Berth has stopped; {tasks} tasks run on (`ctl up` takes them back, `ctl down` stops them)"
-        )),
+        tasks => {
+            let (up, down) = (task.command(), task.home.command("down"));
+            print::note(&format!(
+                "Berth has stopped; {tasks} tasks run on (`{up}` takes them back, `{down}` stops them)"
+            ));
+        }
     }
 }
 
@@ -145,19 +169,21 @@ async fn leave_no_predecessor(home: &Home) {
     let _ = fs::remove_file(home.socket());
 }
 
-fn refusal(error: &NoLock) -> Failure {
+fn refusal(task: &Up, error: &NoLock) -> Failure {
     match error {
         NoLock::Held(Some(holder)) => {
             let since = holder.since;
             let ago = age(Some(since), SystemClock.now());
             let message =
                 format!("Berth already runs here: pid {} since {since} ({ago} ago)", holder.process.pid);
+            let down = task.home.command("down");
             Failure::new(Exit::Conflict, message)
-                .hint("stop it with Ctrl-C where it runs, or everything by `ctl down`")
+                .hint(format!("stop it with Ctrl-C where it runs, or it and all its Tasks by `{down}`"))
         }
-        NoLock::Held(None) => {
-            Failure::new(Exit::Conflict, "another `ctl up` or `ctl down` is just at work here")
-        }
+        NoLock::Held(None) => Failure::new(
+            Exit::Conflict,
+            "another `ctl up` or `ctl down` is at work here; try again when it is done",
+        ),
         NoLock::File(path, error) => {
             Failure::new(Exit::Failed, format!("could not lock {}: {error}", path.display()))
         }

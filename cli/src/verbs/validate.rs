@@ -8,7 +8,7 @@ use crate::output::print;
 pub fn run(inputs: &[Input]) -> Result<(), Failure> {
     let reading = read(inputs);
     if let Some(report) = reading.report("nothing was asked of a server") {
-        eprint!("{report}");
+        print::message(&report);
         return Err(Failure::said(Exit::Usage));
     }
     for document in &reading.documents {

@@ -45,7 +45,7 @@ impl Reconciler for Sizes {
 
 #[tokio::main]
 async fn main() -> Result<(), berth_client::Error> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().log_internal_errors(false).with_writer(std::io::stderr).init();
     let server = std::env::args().nth(1).unwrap_or_else(|| "unix:/run/berth/api.sock".into());
     let client = Client::new(&[server])?;
     let apps = Cache::start(&client, &Query::of::<App>(), Indexes::new());

@@ -18,6 +18,7 @@ mod manifests;
 mod operator;
 mod outages;
 mod overload;
+mod pager;
 mod partitions;
 mod recorder;
 mod replicas;
@@ -79,6 +80,7 @@ fn all() -> Vec<Scenario> {
         on!(clocks::a_clock_set_by_an_hour_changes_nothing, ETCD),
         on!(up::up_stopped_and_started_again_adopts_its_containers, Embedded, ETCD),
         on!(up::down_of_a_copy_leaves_the_original_alone, Embedded),
+        on!(pager::a_reader_that_pauses_gets_every_line, Embedded),
         on!(isolation::a_task_reaches_nothing_of_berth, Embedded, ETCD),
         on!(manifests::every_manifest_runs, Embedded, ETCD),
         on!(recorder::every_attempt_of_a_container_is_seen, Embedded, ETCD),

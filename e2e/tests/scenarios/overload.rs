@@ -134,7 +134,7 @@ fn shrunk_takes_no_more(world: &World, operator: &Operator, node: usize) {
 /// The operator says that nothing of a node runs, and it comes again.
 fn rejoin(world: &mut World, node: usize) {
     world.kill(Part::Simulated);
-    world.ctl(&["delete", "node", &named(node)]).ok();
+    world.ctl(&["delete", "node", &named(node), "--yes"]).ok();
     world.begin(Part::Simulated);
     eventually("the node is there again", SOON, || {
         let nodes = world.list("nodes")?;

@@ -1,5 +1,6 @@
 //! The last steps of a container's first process before it becomes the container's program.
 
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use libcontainer::oci_spec::runtime::Spec;
@@ -29,7 +30,7 @@ impl Executor for Hardened {
         let outcome = default::get_executor().exec(spec);
         if let Err(error) = &outcome {
             // Nobody else hears of it any more: the container counts as started. This goes to its own log.
-            eprintln!("berth: could not run the command: {}", chain(error));
+            let _ = writeln!(io::stderr(), "berth: could not run the command: {}", chain(error));
         }
         outcome
     }

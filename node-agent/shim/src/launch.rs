@@ -1,7 +1,7 @@
 //! How a shim comes to be: checks and preparations that can fail while somebody is there to be told, then away.
 
 use std::fs::{self, DirBuilder, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixListener;
@@ -149,8 +149,8 @@ fn listen(socket: &Path) -> io::Result<UnixListener> {
 /// Tells who started us which process the shim is.
 fn report(pid: i32) -> Result<(), StartError> {
     let process = ProcessId::of(pid).map_err(could_not("see the shim's process"))?;
-    println!("{}", serde_json::to_string(&process).expect("plain data"));
-    Ok(())
+    let line = serde_json::to_string(&process).expect("plain data") + "\n";
+    io::stdout().write_all(line.as_bytes()).map_err(could_not("tell its process"))
 }
 
 fn detach() -> nix::Result<()> {

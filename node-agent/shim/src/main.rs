@@ -19,6 +19,7 @@ mod seccomp;
 mod shim;
 mod syscalls;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -28,13 +29,14 @@ const KILL_PAUSE: Duration = Duration::from_millis(10);
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     let (Some(bundle), None) = (arguments.next(), arguments.next()) else {
-        eprintln!("usage: shim BUNDLE");
+        // The code tells it where nobody reads.
+        let _ = writeln!(io::stderr(), "usage: shim BUNDLE");
         return ExitCode::from(2);
     };
     match launch::launch(bundle.as_ref()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{}", forked::chain(&error));
+            let _ = writeln!(io::stderr(), "{}", forked::chain(&error));
             ExitCode::FAILURE
         }
     }

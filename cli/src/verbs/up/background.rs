@@ -12,6 +12,9 @@ use crate::manifest::visible;
 use crate::output::print;
 use crate::request::{Foreground, Up};
 
+/// Lines that the process in the background says about its failure.
+const MOST_LINES: usize = 50;
+
 /// Starts the process in the background, and waits until it has said what to type next.
 pub async fn run(task: &Up) -> Result<(), Failure> {
     let log = task.home.logs().join("up.log");
@@ -29,8 +32,8 @@ pub async fn run(task: &Up) -> Result<(), Failure> {
         return Ok(());
     }
     let status = child.wait().map_err(failed)?;
-    for line in tail(&log, before, 20) {
-        eprintln!("{}", visible(&line));
+    for line in tail(&log, before, MOST_LINES) {
+        print::note(&visible(&line));
     }
     let exit = [Exit::Usage, Exit::TimedOut, Exit::Conflict, Exit::Interrupted];
     let exit = exit.into_iter().find(|exit| status.code() == Some(*exit as i32)).unwrap_or(Exit::Failed);
@@ -50,10 +53,11 @@ fn start(log: &File) -> std::io::Result<Child> {
 }
 
 /// Closes standard output of the process in the background: whoever waited for it may go.
-pub fn let_go(place: Foreground) {
+pub async fn let_go(place: Foreground) {
     if place != Foreground::Detached {
         return;
     }
+    print::settled().await;
     // Standard output cannot fail to be replaced but for want of descriptors; then the starter waits on.
     if let Ok(nowhere) = File::options().write(true).open("/dev/null") {
         let _ = nix::unistd::dup2_stdout(nowhere);

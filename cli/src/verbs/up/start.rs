@@ -8,10 +8,12 @@ use berth_client::{ObjectKey, Version};
 use berth_types::Condition;
 use berth_types::node::Node;
 
-use super::{Api, Exit, Failure, LINES, Parts, Progress, Up, tail};
+use super::{ALL_LINES, Api, Exit, Failure, LINES, Parts, Progress, Up, tail};
+use crate::args;
 use crate::cluster::parts::Part;
 use crate::manifest::visible;
 use crate::request::OldEtcd;
+use crate::suggested::quoted;
 use crate::verbs::up::parts;
 
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -35,17 +37,22 @@ pub async fn all(
 }
 
 /// How long each log was before: what is shown after a failure is of this run.
-pub struct Logs(Vec<(&'static str, u64)>);
+pub struct Logs {
+    lengths: Vec<(&'static str, u64)>,
+    /// Whether they go with all that this run made, if it fails.
+    pub go: bool,
+}
 
 impl Logs {
     /// As they are before anything starts.
-    pub fn before(task: &Up) -> Self {
+    pub fn before(task: &Up, go: bool) -> Self {
         let length = |name| std::fs::metadata(log(task, name)).map_or(0, |file| file.len());
-        Self(["apiserver", "controllers", "node-agent"].map(|name| (name, length(name))).to_vec())
+        let lengths = ["apiserver", "controllers", "node-agent"].map(|name| (name, length(name))).to_vec();
+        Self { lengths, go }
     }
 
     fn start_of(&self, part: &str) -> u64 {
-        self.0.iter().find(|(name, _)| *name == part).map_or(0, |(_, length)| *length)
+        self.lengths.iter().find(|(name, _)| *name == part).map_or(0, |(_, length)| *length)
     }
 }
 
@@ -56,7 +63,7 @@ pub fn last_complaint(task: &Up, logs: &Logs) -> Vec<String> {
         let last = tail(&log(task, name), *start, usize::MAX).into_iter().rfind(complains)?;
         Some(format!("{name}: {last}"))
     };
-    logs.0.iter().filter_map(of).collect()
+    logs.lengths.iter().filter_map(of).collect()
 }
 
 fn log(task: &Up, name: &str) -> std::path::PathBuf {
@@ -69,9 +76,11 @@ async fn or_ended<T>(kept: &mut Parts, logs: &Logs, work: impl Future<Output = T
         done = work => Ok(done),
         ended = kept.ended() => {
             let failure = Failure::new(Exit::Failed, format!("{} ended at once ({})", ended.part, ended.how));
-            let lines = tail(&ended.log, logs.start_of(ended.part), LINES);
+            let most = if logs.go { ALL_LINES } else { LINES };
+            let lines = tail(&ended.log, logs.start_of(ended.part), most);
             let failure = lines.iter().fold(failure, |failure, line| failure.detail(visible(line)));
-            Err(failure.hint(format!("its whole log is {}", ended.log.display())))
+            let hint = format!("its whole log is {}", ended.log.display());
+            Err(if logs.go { failure } else { failure.hint(hint) })
         }
     }
 }
@@ -101,7 +110,10 @@ fn claim(task: &Up, version: &Version) -> Result<(), Failure> {
                     "it belongs to {owner}; the store ({}) is of {}",
                     version.store, version.cluster_uid
                 ))
-                .hint("choose another --data folder, or remove this one by `ctl down --delete-data`"))
+                .hint(format!(
+                    "choose another --data folder, or remove this one by `{}`",
+                    task.home.command("down --delete-data")
+                )))
         }
         Some(_) => Ok(()),
         None => task.home.claim(&version.cluster_uid).map_err(|error| {
@@ -117,7 +129,7 @@ async fn ready(api: &Api, task: &Up, progress: &mut Progress) {
             Ok(node) if Condition::holds(&node.status.conditions, "Ready") => return,
             Ok(node) => match Condition::find(&node.status.conditions, "Ready") {
                 Some(ready) => ready.message.clone(),
-                None => "nobody has heard of it yet".into(),
+                None => "its state is not known yet".into(),
             },
             Err(_) => "it has not registered yet".into(),
         };
@@ -174,14 +186,14 @@ fn greeting(task: &Up, version: &Version) -> String {
     fact("data", &data);
     fact("logs", &task.home.logs().display().to_string());
     text.push_str("\nType next:\n\n");
-    if server != "unix:/run/berth/api.sock" {
-        text.push_str(&format!("  export CTL_SERVER={server}\n"));
+    if server != args::SERVER {
+        text.push_str(&format!("  export CTL_SERVER={}\n", quoted(&server)));
     }
     text.push_str("  ctl apply -f manifests/hello.yaml\n  ctl get apps,tasks\n\n");
     text.push_str(match task.place {
         crate::request::Foreground::Here => "Ctrl-C stops Berth and leaves what it runs running. ",
         crate::request::Foreground::Elsewhere | crate::request::Foreground::Detached => "",
     });
-    text.push_str("`ctl down` stops Berth and everything it runs.\n");
+    text.push_str(&format!("`{}` stops Berth and everything it runs.\n", task.home.command("down")));
     text
 }

@@ -1,0 +1,121 @@
+//! A `ctl up` that fails leaves nothing behind, and what was there before stays.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+fn top() -> TempDir {
+    tempfile::Builder::new().prefix("u").tempdir().expect("a temporary folder")
+}
+
+/// Runs `ctl up` on two folders below `top` with the further words; what it said. It must fail.
+fn fails(top: &Path, words: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ctl"));
+    command.args(["up", "--timeout", "20s"]).args(words).env("BERTH_NODE_NAME", "failing");
+    command.arg("--data").arg(top.join("a/data")).arg("--run").arg(top.join("run"));
+    for name in ["BERTH_DATA", "BERTH_RUN", "BERTH_ETCD", "BERTH_PORTS", "CTL_SERVER"] {
+        command.env_remove(name);
+    }
+    let run = command.stdin(Stdio::null()).output().expect("ctl starts");
+    let said = String::from_utf8_lossy(&run.stderr).into_owned();
+    assert!(!run.status.success(), "{said}");
+    said
+}
+
+/// Everything below a folder, and the processes that name it.
+fn left(top: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![top.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a readable folder").flatten() {
+            found.push(entry.path().strip_prefix(top).expect("it is below").display().to_string());
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push(entry.path());
+            }
+        }
+    }
+    for process in fs::read_dir("/proc").expect("/proc").flatten() {
+        let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        if line.contains(&top.display().to_string()) {
+            found.push(line);
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn a_failed_up_leaves_nothing_behind() {
+    // The apiserver, then the agent is the first to fail.
+    for (words, why) in
+        [(&["--etcd", "http://no-port"][..], "has no port"), (&["--node-name", "No_Name"], "No_Name")]
+    {
+        for place in [&[][..], &["--detach"]] {
+            let top = top();
+            let said = fails(top.path(), &[words, place].concat());
+            assert!(said.contains(why), "{said}");
+            assert!(!said.contains("log is"), "a log that is gone is named: {said}");
+            assert_eq!(left(top.path()), [""; 0], "{words:?} {place:?}: {said}");
+        }
+    }
+}
+
+#[test]
+fn what_was_there_before_a_failed_up_stays() {
+    let top = top();
+    for folder in ["a/data/log", "run"] {
+        fs::create_dir_all(top.path().join(folder)).expect("a writable folder");
+    }
+    for file in ["a/data/notes", "a/data/log/apiserver.log"] {
+        fs::write(top.path().join(file), "old\n").expect("a writable folder");
+    }
+    let before = left(top.path());
+    fails(top.path(), &["--etcd", "http://no-port"]);
+    assert_eq!(left(top.path()), before);
+    assert_eq!(fs::read_to_string(top.path().join("a/data/notes")).expect("it stays"), "old\n");
+}
+
+#[test]
+fn an_up_that_is_refused_touches_nothing_of_the_one_that_runs() {
+    let top = top();
+    let run = top.path().join("run");
+    fs::create_dir_all(&run).expect("a writable folder");
+    // Who holds the lock is a process that runs.
+    let holder = fs::File::create(run.join("up.lock")).expect("a writable folder");
+    rustix::fs::flock(&holder, rustix::fs::FlockOperation::NonBlockingLockExclusive).expect("a free lock");
+    fs::write(run.join("api.sock"), "").expect("a writable folder");
+    let said = fails(top.path(), &[]);
+    assert!(said.contains("at work here"), "{said}");
+    assert_eq!(left(top.path()), ["run", "run/api.sock", "run/up.lock"]);
+}
+
+#[test]
+fn hints_name_the_folders_and_flags_in_use() {
+    let top = top();
+    let run = top.path().join("my run");
+    fs::create_dir_all(&run).expect("a writable folder");
+    let holder = fs::File::create(run.join("up.lock")).expect("a writable folder");
+    rustix::fs::flock(&holder, rustix::fs::FlockOperation::NonBlockingLockExclusive).expect("a free lock");
+    let own = std::process::id();
+    let stat = fs::read_to_string("/proc/self/stat").expect("/proc");
+    let started = stat.rsplit_once(')').expect("a name").1.split_whitespace().nth(19).expect("22 fields");
+    fs::write(run.join("up.lock"), format!("{own} {started} 2026-11-30T12:00:00Z\n"))
+        .expect("a writable file");
+    let data = top.path().join("data");
+    let up = Command::new(env!("CARGO_BIN_EXE_ctl"))
+        .arg("up")
+        .arg("--data")
+        .arg(&data)
+        .arg("--run")
+        .arg(&run)
+        .stdin(Stdio::null())
+        .output()
+        .expect("ctl starts");
+    let said = String::from_utf8_lossy(&up.stderr);
+    let down = format!("`ctl down --data {} --run '{}'`", data.display(), run.display());
+    assert!(said.contains(&down), "{said}");
+    assert!(!data.exists(), "{said}");
+}
