@@ -256,10 +256,10 @@ impl Default for IntOrString {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SecurityContext {
-    /// User id; the image's, or 0.
+    /// User id; when absent the image's, or 65534 without image. 0 is root.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_as_user: Option<u32>,
-    /// Group id; the image's, or 0.
+    /// Group id; when absent the image's. Without image 0 for root, and 65534 for every other user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_as_group: Option<u32>,
 }

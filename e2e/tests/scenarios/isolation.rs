@@ -1,5 +1,6 @@
 //! What a Task cannot reach: the API, Berth's data folder, another Task's sandbox.
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use berth_e2e::wait::eventually;
@@ -7,7 +8,7 @@ use berth_e2e::world::{SOON, summary, uid};
 use berth_e2e::{StoreForm, World, workspace};
 use serde_json::Value;
 
-fn snoop(name: &str, image: &str, script: &str) -> String {
+fn snoop(name: &str, field: &str, script: &str) -> String {
     let script = serde_json::to_string(script).expect("a text is JSON");
     format!(
         "apiVersion: berth.dev/v1
@@ -20,7 +21,7 @@ spec:
       terminationGracePeriodSeconds: 1
       containers:
         - name: main
-          {image}
+          {field}
           command: [sh, -c, {script}]
           resources: {{requests: {{cpu: 10m, memory: 8Mi}}}}
 "
@@ -37,7 +38,8 @@ fn script(paths: &[String]) -> String {
     )
 }
 
-/// Neither a Task with an image nor one without reaches what is not its own.
+/// Neither a Task with an image nor one without reaches what is not its own. Files of the node that are closed to others
+/// are read by a Task that asks for root, and by no other.
 pub fn a_task_reaches_nothing_of_berth(form: StoreForm) {
     let world = World::start(form);
     world.apply(&snoop("victim", "", "echo secret > mine; exec sleep 1000")).ok();
@@ -53,9 +55,14 @@ pub fn a_task_reaches_nothing_of_berth(form: StoreForm) {
         .iter()
         .map(|path| path.display().to_string())
         .collect();
+    let closed = world.dir().join("another-cluster");
+    std::fs::write(&closed, "for root alone\n").expect("the world's folder is writable");
+    std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o600)).expect("the file is ours");
+    let script = format!("cat {}; id -u; {}", closed.display(), script(&paths));
     let image = format!("image: oci:{}:v1", layout.display());
-    for (app, image) in [("bare", ""), ("imaged", image.as_str())] {
-        world.apply(&snoop(app, image, &script(&paths))).ok();
+    let root = "securityContext: {runAsUser: 0}";
+    for (app, field, user) in [("bare", "", "65534"), ("root", root, "0"), ("imaged", &image, "1000")] {
+        world.apply(&snoop(app, field, &script)).ok();
         let said = eventually("the Task has looked around", SOON, || {
             let run = world.ctl(&["logs", &format!("app/{app}")]);
             if run.stdout.contains("looked") { Ok(run.stdout) } else { Err(format!("{run:?}")) }
@@ -64,14 +71,15 @@ pub fn a_task_reaches_nothing_of_berth(form: StoreForm) {
         let seen: Vec<&&str> =
             lines.iter().filter(|line| line.contains("/data/") || line.contains("/run/")).collect();
         assert!(seen.is_empty(), "{app} sees {seen:?}");
-        assert!(lines.contains(&"/etc/passwd"), "{app} looked: {said}");
+        assert!(lines.contains(&"/etc/passwd") && lines.contains(&user), "{app} looked: {said}");
+        assert_eq!(said.contains("for root alone"), app == "root", "{app}: {said}");
         assert!(!said.contains("secret") && !said.contains("wrote to the root"), "{app}: {said}");
         assert!(said.contains("Seccomp:\t2") && said.contains("NoNewPrivs:\t1"), "{app}: {said}");
     }
     let tasks: Vec<Value> = world.list("tasks").expect("the API answers");
-    assert_eq!(tasks.len(), 3, "{}", summary(&tasks));
+    assert_eq!(tasks.len(), 4, "{}", summary(&tasks));
     world.settles();
-    for app in ["victim", "bare", "imaged"] {
+    for app in ["victim", "bare", "root", "imaged"] {
         world.ctl(&["delete", &format!("app/{app}")]).ok();
     }
     world.end();

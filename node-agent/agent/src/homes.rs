@@ -133,28 +133,32 @@ impl Homes {
     }
 
     fn resolve(&self, program: &Program) -> Result<RootRecord, Trouble> {
-        let (digest, layers, says, user) = match (&program.root, self.views) {
+        match (&program.root, self.views) {
             (Root::Host, Views::Refused) => {
                 let message =
                     "this node runs no Task without image: its agent was started without --allow-host-root";
-                return Err(Trouble { reason: IMAGE_ERROR, message: message.into() });
+                Err(Trouble { reason: IMAGE_ERROR, message: message.into() })
             }
-            (Root::Host, Views::Allowed) => {
-                (String::new(), vec![PathBuf::from("/")], ImageSays::default(), String::new())
-            }
-            (Root::Layout { dir, tag }, _) => {
-                let image = self.images.prepare(dir, tag.as_deref()).map_err(image_error)?;
-                (image.digest, image.layers, image.says, image.user)
-            }
-        };
-        let named = Tree::new(&layers).user(&user).map_err(image_error)?;
+            (Root::Host, Views::Allowed) => Ok(RootRecord {
+                digest: String::new(),
+                layers: vec![PathBuf::from("/")],
+                says: ImageSays::default(),
+                user: User::without_image(program.user, program.group),
+            }),
+            (Root::Layout { dir, tag }, _) => self.resolve_image(program, dir, tag.as_deref()),
+        }
+    }
+
+    fn resolve_image(&self, program: &Program, dir: &Path, tag: Option<&str>) -> Result<RootRecord, Trouble> {
+        let image = self.images.prepare(dir, tag).map_err(image_error)?;
+        let named = Tree::new(&image.layers).user(&image.user).map_err(image_error)?;
         let user = User {
             uid: program.user.unwrap_or(named.uid),
             gid: program.group.unwrap_or(named.gid),
             // The home of somebody else is none.
             home: named.home.filter(|_| program.user.is_none_or(|uid| uid == named.uid)),
         };
-        Ok(RootRecord { digest, layers, says, user })
+        Ok(RootRecord { digest: image.digest, layers: image.layers, says: image.says, user })
     }
 
     fn write_bundle(&self, assignment: &Assignment) -> io::Result<()> {
@@ -330,3 +334,7 @@ fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::write(&beside, bytes)?;
     fs::rename(&beside, path)
 }
+
+#[cfg(test)]
+#[path = "homes_tests.rs"]
+mod tests;

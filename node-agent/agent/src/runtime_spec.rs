@@ -16,6 +16,8 @@ const PIDS: i64 = 1024;
 const CPU_PERIOD: i64 = 100_000;
 /// Size of a container's private `/tmp`, counted against its memory.
 const TMP_BYTES: u64 = 512 << 20;
+/// User and group of a container without image whose manifest names none.
+const NOBODY: u32 = 65534;
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Where a container without image may write, and starts.
@@ -64,6 +66,15 @@ pub struct User {
     pub gid: u32,
     /// Home directory; none when nobody says.
     pub home: Option<String>,
+}
+
+impl User {
+    /// The user of a container that sees the node's own files. Root must be requested, and its group comes with it.
+    pub fn without_image(uid: Option<u32>, gid: Option<u32>) -> Self {
+        let uid = uid.unwrap_or(NOBODY);
+        let gid = gid.unwrap_or(if uid == 0 { 0 } else { NOBODY });
+        Self { uid, gid, home: None }
+    }
 }
 
 /// What a node adds to and allows every container.

@@ -131,8 +131,9 @@ fn assignment(uid: &TaskUid) -> Assignment {
         args: Vec::new(),
         working_dir: String::new(),
         env: Vec::new(),
-        user: None,
-        group: None,
+        // This program may lie where root alone may run it.
+        user: Some(0),
+        group: Some(0),
         cpu_request: None,
         cpu_limit: None,
         memory_limit: None,

@@ -8,7 +8,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 use serde::Deserialize;
+use serde_json::error::Category;
 use sha2::{Digest as _, Sha256};
 
 use super::ImageError;
@@ -142,7 +144,8 @@ struct RootFs {
 /// Reads what the layout in `dir` says of the image with this tag, or of its only one.
 pub fn read(dir: &Path, tag: Option<&str>) -> Result<Found, ImageError> {
     let refused = |why: String| ImageError::Layout { dir: dir.into(), why };
-    let index: Index = parse(dir, "index.json", &read_file(&dir.join("index.json"))?)?;
+    let index = read_whole(&dir.join("index.json"), Links::Refused)?;
+    let index: Index = parse(dir, "index.json", &index)?;
     let mut chosen = choose(&index, tag).map_err(refused)?;
     if chosen.media_type.contains("image.index") || chosen.media_type.contains("manifest.list") {
         let inner: Index = parse(dir, "the inner index", &read_blob(dir, &chosen, "index")?)?;
@@ -150,9 +153,9 @@ pub fn read(dir: &Path, tag: Option<&str>) -> Result<Found, ImageError> {
     }
     let manifest: Manifest = parse(dir, "the manifest", &read_blob(dir, &chosen, "manifest")?)?;
     let config: Config = parse(dir, "the config", &read_blob(dir, &manifest.config, "config")?)?;
-    let layers = manifest.layers.iter().map(blob).collect::<Result<Vec<_>, _>>().map_err(refused)?;
-    let diff_ids =
-        config.rootfs.diff_ids.iter().map(|id| digest(id)).collect::<Result<Vec<_>, _>>().map_err(refused)?;
+    let layers = (1..).zip(&manifest.layers).map(blob).collect::<Result<Vec<_>, _>>().map_err(refused)?;
+    let diff_ids = config.rootfs.diff_ids.iter().map(|id| digest(id, "each diff id of the config"));
+    let diff_ids = diff_ids.collect::<Result<Vec<_>, _>>().map_err(refused)?;
     if layers.is_empty() || layers.len() != diff_ids.len() || layers.len() > MAX_LAYERS {
         return Err(refused(format!(
             "must have 1 to {MAX_LAYERS} layers and a diff id for each, got {} and {}",
@@ -167,7 +170,7 @@ pub fn read(dir: &Path, tag: Option<&str>) -> Result<Found, ImageError> {
         ));
     }
     Ok(Found {
-        digest: digest(&chosen.digest).map_err(refused)?,
+        digest: digest(&chosen.digest, "the manifest's digest").map_err(refused)?,
         layers,
         diff_ids,
         user: process.user.clone(),
@@ -188,16 +191,15 @@ fn choose(index: &Index, tag: Option<&str>) -> Result<Descriptor, String> {
     }
     match (found.as_slice(), tag) {
         ([one], _) => Ok((*one).clone()),
-        ([], Some(tag)) => Err(format!("has no image with tag `{tag}`; it has {}", tags(index))),
-        (_, _) => Err(format!("must hold one image, or the tag must say which; it has {}", tags(index))),
+        ([], Some(tag)) => Err(format!("has no image with tag `{tag}`; {}", tags(index))),
+        (_, _) => Err(format!("must hold one image, or the tag must say which; {}", tags(index))),
     }
 }
 
 fn tags(index: &Index) -> String {
-    let mut names: Vec<&str> =
-        index.manifests.iter().filter_map(|d| d.annotations.get(REF_NAME)).map(String::as_str).collect();
-    names.truncate(20);
-    if names.is_empty() { "none with a tag".into() } else { names.join(", ") }
+    let (images, tagged) = (index.manifests.len(), |d: &&Descriptor| d.annotations.contains_key(REF_NAME));
+    let tagged = index.manifests.iter().filter(tagged).count();
+    format!("images in its index.json: {images}, of these with a tag (`{REF_NAME}`): {tagged}")
 }
 
 fn oci_architecture() -> &'static str {
@@ -208,20 +210,21 @@ fn oci_architecture() -> &'static str {
     }
 }
 
-fn digest(text: &str) -> Result<Digest, String> {
-    Digest::parse(text).ok_or_else(|| format!("digest must be `sha256:` and 64 hex digits, got `{text}`"))
+fn digest(text: &str, what: &str) -> Result<Digest, String> {
+    Digest::parse(text).ok_or_else(|| format!("{what} must be `sha256:` and 64 hex digits"))
 }
 
-fn blob(descriptor: &Descriptor) -> Result<Blob, String> {
+fn blob((position, descriptor): (usize, &Descriptor)) -> Result<Blob, String> {
     let kind = descriptor.media_type.as_str();
     let packing = if kind.ends_with("tar+gzip") || kind.ends_with("tar.gzip") {
         Packing::Gzip
     } else if kind.ends_with(".tar") {
         Packing::Plain
     } else {
-        return Err(format!("layers must be tar or tar+gzip, got `{kind}`"));
+        return Err(format!("the mediaType of layer {position} must be tar or tar+gzip"));
     };
-    Ok(Blob { digest: digest(&descriptor.digest)?, size: descriptor.size, packing })
+    let digest = digest(&descriptor.digest, &format!("the digest of layer {position}"))?;
+    Ok(Blob { digest, size: descriptor.size, packing })
 }
 
 pub(super) fn blob_path(dir: &Path, digest: &Digest) -> PathBuf {
@@ -229,33 +232,45 @@ pub(super) fn blob_path(dir: &Path, digest: &Digest) -> PathBuf {
 }
 
 fn read_blob(dir: &Path, descriptor: &Descriptor, what: &'static str) -> Result<Vec<u8>, ImageError> {
-    let expected = digest(&descriptor.digest).map_err(|why| ImageError::Layout { dir: dir.into(), why })?;
-    let bytes = read_file(&blob_path(dir, &expected))?;
-    let got = Digest::of(Sha256::new_with_prefix(&bytes));
-    if got != expected {
-        let (expected, got) = (expected.to_string(), got.to_string());
-        return Err(ImageError::Digest { dir: dir.into(), what, expected, got });
+    let expected = digest(&descriptor.digest, &format!("the digest of the {what}"))
+        .map_err(|why| ImageError::Layout { dir: dir.into(), why })?;
+    let bytes = read_whole(&blob_path(dir, &expected), Links::Followed)?;
+    if Digest::of(Sha256::new_with_prefix(&bytes)) != expected {
+        return Err(ImageError::Digest { dir: dir.into(), what, expected });
     }
     Ok(bytes)
 }
 
+/// Whether a file of a layout may be a link to one. Tools link blobs, which are checked by their digest; nothing checks
+/// what an index is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Links {
+    Followed,
+    Refused,
+}
+
 /// Opens a file of a layout, which must be one: a pipe would keep us waiting, a device could do anything.
-pub(super) fn open(path: &Path) -> Result<File, ImageError> {
+pub(super) fn open(path: &Path, links: Links) -> Result<File, ImageError> {
     let failed = |source| ImageError::Read { path: path.into(), source };
-    let file = File::options()
-        .read(true)
-        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
-        .open(path)
-        .map_err(failed)?;
+    let irregular = || failed(std::io::Error::other("must be a regular file"));
+    let flags = match links {
+        Links::Followed => OFlags::NONBLOCK,
+        Links::Refused => OFlags::NONBLOCK | OFlags::NOFOLLOW,
+    };
+    let opened = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path);
+    let file = opened.map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::LOOP) => irregular(),
+        _ => failed(error),
+    })?;
     if !file.metadata().map_err(failed)?.is_file() {
-        return Err(failed(std::io::Error::other("must be a regular file")));
+        return Err(irregular());
     }
     Ok(file)
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, ImageError> {
+fn read_whole(path: &Path, links: Links) -> Result<Vec<u8>, ImageError> {
     let failed = |source| ImageError::Read { path: path.into(), source };
-    let file = open(path)?;
+    let file = open(path, links)?;
     let mut bytes = Vec::new();
     file.take(MAX_JSON + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > MAX_JSON {
@@ -265,8 +280,15 @@ fn read_file(path: &Path) -> Result<Vec<u8>, ImageError> {
 }
 
 fn parse<T: for<'de> Deserialize<'de>>(dir: &Path, what: &str, bytes: &[u8]) -> Result<T, ImageError> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| ImageError::Layout { dir: dir.into(), why: format!("{what} is not valid: {error}") })
+    serde_json::from_slice(bytes).map_err(|error| {
+        let fault = match error.classify() {
+            Category::Io | Category::Syntax => "is not JSON",
+            Category::Eof => "ends too early",
+            Category::Data => "has a field that is missing or of another type than OCI asks for",
+        };
+        let why = format!("{what} {fault} (line {}, column {})", error.line(), error.column());
+        ImageError::Layout { dir: dir.into(), why }
+    })
 }
 
 fn says(process: Process) -> ImageSays {

@@ -24,6 +24,9 @@ pub use tree::Tree;
 pub use unpack::Caps;
 
 /// Why an image cannot be used; trying again helps only once somebody changed it, or the disk.
+///
+/// No message quotes a value of a file: a layout may name any file of the node, and whoever reads a Task's status would
+/// read it too.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// A file of the layout cannot be read.
@@ -43,16 +46,14 @@ pub enum ImageError {
         why: String,
     },
     /// Content is not what its digest says.
-    #[error("{what} of image folder {dir} is damaged: its digest must be {expected}, got {got}")]
+    #[error("{what} of image folder {dir} is damaged: its digest must be {expected}")]
     Digest {
         /// The folder.
         dir: PathBuf,
         /// Manifest, config or layer.
         what: &'static str,
         /// As named.
-        expected: String,
-        /// As found.
-        got: String,
+        expected: Digest,
     },
     /// A layer holds something that must not be unpacked.
     #[error("layer {layer} is refused: {why}")]
@@ -63,10 +64,8 @@ pub enum ImageError {
         why: String,
     },
     /// The image's user cannot be told.
-    #[error("user `{user}` of the image: {why}")]
+    #[error("the user that the image's config names: {why}")]
     User {
-        /// As the image names it.
-        user: String,
         /// The rule.
         why: String,
     },

@@ -50,9 +50,33 @@ impl Layout {
     }
 
     fn prepare(&self) -> (tempfile::TempDir, Result<Image, ImageError>) {
+        self.prepare_tag(Some("v1"))
+    }
+
+    /// The only image of the layout.
+    fn prepare_any(&self) -> (tempfile::TempDir, Result<Image, ImageError>) {
+        self.prepare_tag(None)
+    }
+
+    fn prepare_tag(&self, tag: Option<&str>) -> (tempfile::TempDir, Result<Image, ImageError>) {
         let data = tempfile::tempdir().unwrap();
-        let image = ImageStore::new(data.path().join("layers")).prepare(self.dir.path(), Some("v1"));
+        let image = ImageStore::new(data.path().join("layers")).prepare(self.dir.path(), tag);
         (data, image)
+    }
+
+    /// The manifest of the only image, to be changed and added again under another digest.
+    fn manifest(&self) -> serde_json::Value {
+        let json = |path: &Path| serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        let index: serde_json::Value = json(&self.dir.path().join("index.json"));
+        let digest = index["manifests"][0]["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
+        json(&self.dir.path().join("blobs/sha256").join(digest))
+    }
+
+    /// The same layout with this manifest for its only image.
+    fn with_manifest(self, manifest: &serde_json::Value) -> Self {
+        let index = serde_json::json!({ "manifests": [self.add(manifest.to_string().as_bytes())] });
+        fs::write(self.dir.path().join("index.json"), index.to_string()).unwrap();
+        self
     }
 }
 
@@ -234,7 +258,102 @@ fn a_layer_that_an_image_has_twice_is_stacked_once() {
 fn a_tag_that_is_not_there_is_told_with_those_that_are() {
     let layout = Layout::of(&[tar(&[Item::File("f", b"x")])]);
     let error = layout::read(layout.dir.path(), Some("v2")).unwrap_err().to_string();
-    assert!(error.ends_with("has no image with tag `v2`; it has v1"), "{error}");
+    let expected = "has no image with tag `v2`; images in its index.json: 1, of these with a tag \
+                    (`org.opencontainers.image.ref.name`): 1";
+    assert!(error.ends_with(expected), "{error}");
+}
+
+/// Whatever file of the node a layout is made of, its refusal must not show what is in that file.
+#[test]
+fn a_refusal_quotes_no_value_of_a_file() {
+    const SECRET: &str = "s3cret";
+    let good = || Layout::of(&[tar(&[Item::File("f", b"x")])]);
+    let index = |text: String| {
+        let layout = good();
+        fs::write(layout.dir.path().join("index.json"), text).unwrap();
+        layout
+    };
+    let manifest = |change: &dyn Fn(&mut serde_json::Value)| {
+        let layout = good();
+        let mut manifest = layout.manifest();
+        change(&mut manifest);
+        layout.with_manifest(&manifest)
+    };
+    let config = |config: serde_json::Value| {
+        let layout = good();
+        let mut manifest = layout.manifest();
+        manifest["config"] = layout.add(config.to_string().as_bytes());
+        layout.with_manifest(&manifest)
+    };
+    let linked = |media_type: &str| {
+        let layout = good();
+        let secret = layout.dir.path().join("secret");
+        fs::write(&secret, SECRET.repeat(200)).unwrap();
+        let mut manifest = layout.manifest();
+        manifest["layers"][0]["mediaType"] = media_type.into();
+        manifest["layers"][0]["digest"] = format!("sha256:{}", "0".repeat(64)).into();
+        let blobs = layout.dir.path().join("blobs/sha256");
+        std::os::unix::fs::symlink(secret, blobs.join("0".repeat(64))).unwrap();
+        layout.with_manifest(&manifest)
+    };
+    let user = |user: &str| {
+        let id = layout::read(good().dir.path(), None).unwrap().diff_ids[0].to_string();
+        config(serde_json::json!({ "config": { "User": user }, "rootfs": { "diff_ids": [id] } }))
+    };
+    for (case, layout) in [
+        ("text for the index", index(SECRET.into())),
+        ("a JSON text for the index", index(format!("\"{SECRET}\""))),
+        ("a text for the manifests", index(format!("{{\"manifests\": \"{SECRET}\"}}"))),
+        ("a digest of the index", index(index_of(&format!("\"{SECRET}\""), "{}"))),
+        ("a size of the index", index(index_of("\"\"", &format!("\"{SECRET}\"")))),
+        ("a digest of a layer", manifest(&|m| m["layers"][0]["digest"] = SECRET.into())),
+        ("a type of a layer", manifest(&|m| m["layers"][0]["mediaType"] = SECRET.into())),
+        ("a digest of the config", manifest(&|m| m["config"]["digest"] = SECRET.into())),
+        ("a field of the config", config(serde_json::json!({ "config": { "Env": SECRET }, "rootfs": 1 }))),
+        ("a diff id", config(serde_json::json!({ "rootfs": { "diff_ids": [SECRET] } }))),
+        ("a user", user(SECRET)),
+        ("a group", user(&format!("7:{SECRET}"))),
+        ("a tar", linked("application/vnd.oci.image.layer.v1.tar")),
+        ("a gzip", linked("application/vnd.oci.image.layer.v1.tar+gzip")),
+    ] {
+        let (_data, image) = layout.prepare_any();
+        let refused = match image {
+            Ok(image) => Tree::new(&image.layers).user(&image.user).map(drop),
+            Err(error) => Err(error),
+        };
+        let error = crate::homes::chain(&refused.expect_err(case));
+        assert!(!error.contains(SECRET), "{case}: {error}");
+    }
+    let several = index(format!("{{\"manifests\": [{}]}}", [SECRET, SECRET].map(tagged).join(",")));
+    let error = several.prepare_any().1.unwrap_err().to_string();
+    assert!(error.contains("index.json: 2,") && !error.contains(SECRET), "{error}");
+}
+
+fn index_of(digest: &str, size: &str) -> String {
+    format!("{{\"manifests\": [{{\"digest\": {digest}, \"size\": {size}}}]}}")
+}
+
+fn tagged(tag: &str) -> String {
+    let annotation = format!("{{\"org.opencontainers.image.ref.name\": \"{tag}\"}}");
+    format!("{{\"digest\": \"\", \"size\": 1, \"annotations\": {annotation}}}")
+}
+
+#[test]
+fn an_index_that_is_a_link_is_not_read_and_a_blob_that_is_one_is() {
+    let layout = Layout::of(&[tar(&[Item::File("f", b"x")])]);
+    let found = layout::read(layout.dir.path(), None).unwrap();
+    let blob = layout::blob_path(layout.dir.path(), &found.layers[0].digest);
+    let aside = |path: &Path| {
+        let there = layout.dir.path().join("aside").join(path.file_name().unwrap());
+        fs::create_dir_all(there.parent().unwrap()).unwrap();
+        fs::rename(path, &there).unwrap();
+        std::os::unix::fs::symlink(there, path).unwrap();
+    };
+    aside(&blob);
+    layout.prepare().1.unwrap();
+    aside(&layout.dir.path().join("index.json"));
+    let error = crate::homes::chain(&layout.prepare().1.unwrap_err());
+    assert!(error.ends_with("index.json: must be a regular file"), "{error}");
 }
 
 #[test]

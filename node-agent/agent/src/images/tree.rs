@@ -43,7 +43,7 @@ impl<'a> Tree<'a> {
     /// The user that `text` names: `uid`, `uid:gid`, `name`, `name:group`; empty is root. Names are read from the
     /// tree's own passwd and group files.
     pub fn user(&self, text: &str) -> Result<User, ImageError> {
-        let refused = |why: String| ImageError::User { user: text.into(), why };
+        let refused = |why: String| ImageError::User { why };
         let (user, group) = text.split_once(':').unwrap_or((text, ""));
         let user = if user.is_empty() { "0" } else { user };
         let passwd = self.read(Path::new("etc/passwd")).map_err(|e| refused(e.to_string()))?;
@@ -76,7 +76,7 @@ impl<'a> Tree<'a> {
             let mut fields = line.split(':');
             (fields.next()? == group).then(|| fields.nth(1)?.parse().ok())?
         });
-        gid.ok_or_else(|| format!("its group file has no group `{group}`"))
+        gid.ok_or_else(|| "its group file has no such name".to_owned())
     }
 
     /// The file as the topmost layer has it; empty when there is none.

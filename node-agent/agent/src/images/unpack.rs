@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use tar::{Archive, Entry, EntryType};
 
 use super::ImageError;
-use super::layout::{Blob, Digest, Packing, blob_path, open};
+use super::layout::{Blob, Digest, Links, Packing, blob_path, open};
 
 /// How much a layer may be.
 #[derive(Debug, Clone)]
@@ -59,7 +59,7 @@ pub fn unpack(
 ) -> Result<(), ImageError> {
     let layer = || diff_id.to_string();
     let path = blob_path(dir, &blob.digest);
-    let file = open(&path)?;
+    let file = open(&path, Links::Followed)?;
     let packed_bytes = Rc::new(Cell::new(0));
     let mut packed = Hashed::new(file.take(blob.size.saturating_add(1)), packed_bytes.clone());
     let limits = Limits { caps: caps.clone(), packed: packed_bytes };
@@ -78,8 +78,7 @@ pub fn unpack(
         if *expected == got {
             return Ok(());
         }
-        let (expected, got) = (expected.to_string(), got.to_string());
-        Err(ImageError::Digest { dir: dir.into(), what, expected, got })
+        Err(ImageError::Digest { dir: dir.into(), what, expected: expected.clone() })
     };
     differs("a layer", &blob.digest, packed.digest())?;
     differs("an unpacked layer", diff_id, got_diff_id)
@@ -98,12 +97,14 @@ impl From<rustix::io::Errno> for Stop {
     }
 }
 
-/// A cap that is passed while reading arrives as an error of the reader.
+/// A cap that is passed while reading arrives as an error of the reader. Errors that are not the system's are those of
+/// the readers of gzip and tar; the latter quote what they read.
 impl From<io::Error> for Stop {
     fn from(error: io::Error) -> Self {
         match error.get_ref().and_then(|inner| inner.downcast_ref::<TooMuch>()) {
             Some(too_much) => Self::Refused(too_much.0.clone()),
-            None => Self::Io(error),
+            None if error.raw_os_error().is_some() => Self::Io(error),
+            None => Self::Refused("it is damaged, or packed in another way than its mediaType says".into()),
         }
     }
 }
