@@ -6,6 +6,8 @@ use crate::task::Task;
 
 /// Condition of a Task, by its agent: it may get requests. Of a Node, by the node controller: it is present.
 pub const READY: &str = "Ready";
+/// Condition of a Node, by its agent: its data folder's disk is too full for new Tasks. Absent means no.
+pub const DISK_PRESSURE: &str = "DiskPressure";
 /// Condition of a Task, by scheduler and Bind: it has a node.
 pub const SCHEDULED: &str = "Scheduled";
 /// Condition of a Task, by the node controller: its node is heard. Absent means yes.

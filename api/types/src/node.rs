@@ -67,7 +67,7 @@ pub struct NodeStatus {
     pub address: String,
     /// The machine and its software.
     pub node_info: NodeInfo,
-    /// `Ready` (by the node controller, from presence).
+    /// `Ready` (by the node controller, from presence), `DiskPressure` (by its agent; absent means no).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -3,6 +3,7 @@
 mod task;
 
 use berth_types::app::App;
+use berth_types::availability::DISK_PRESSURE;
 use berth_types::core::{Event, Namespace};
 use berth_types::lease::Lease;
 use berth_types::node::Node;
@@ -184,8 +185,9 @@ pub fn node_state(node: &Node) -> String {
         Some(ConditionStatus::Unknown) | None => "Unknown",
     };
     let cordoned = if node.spec.unschedulable { ",Cordoned" } else { "" };
+    let full = if Condition::holds(&node.status.conditions, DISK_PRESSURE) { ",DiskPressure" } else { "" };
     let deleting = if node.metadata.deleting() { ",Deleting" } else { "" };
-    format!("{ready}{cordoned}{deleting}")
+    format!("{ready}{cordoned}{full}{deleting}")
 }
 
 fn left_of(allocatable: &ResourceList, capacity: &ResourceList, name: &str) -> String {

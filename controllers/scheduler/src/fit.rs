@@ -63,6 +63,8 @@ pub enum Standing {
     NotReady,
     /// The operator says no.
     Cordoned,
+    /// Its disk is too full.
+    DiskPressure,
 }
 
 /// What is in the way; the first that is found, in this order.
@@ -72,6 +74,8 @@ pub enum Misfit {
     NotReady,
     /// The operator keeps new Tasks away.
     Cordoned,
+    /// Its disk is too full for new Tasks.
+    DiskPressure,
     /// It has a taint that the Task does not tolerate.
     Tainted,
     /// It lacks a label.
@@ -113,6 +117,7 @@ impl Ask {
             Standing::Open => {}
             Standing::NotReady => return Some(Misfit::NotReady),
             Standing::Cordoned => return Some(Misfit::Cordoned),
+            Standing::DiskPressure => return Some(Misfit::DiskPressure),
         }
         if offer.taints.iter().any(|taint| !self.tolerances.iter().any(|one| one.covers(taint))) {
             return Some(Misfit::Tainted);
@@ -212,6 +217,7 @@ impl Misfit {
         match self {
             Self::NotReady => "not ready",
             Self::Cordoned => "cordoned",
+            Self::DiskPressure => "with a disk that is too full",
             Self::Tainted => "tainted",
             Self::Unselected => "without the labels of nodeSelector",
             Self::PortTaken => "with a host port taken",
@@ -227,6 +233,7 @@ impl Misfit {
             Self::ShortOfCpu(short) | Self::ShortOfMemory(short) | Self::ShortOfDisk(short) => Some(short),
             Self::NotReady
             | Self::Cordoned
+            | Self::DiskPressure
             | Self::Tainted
             | Self::Unselected
             | Self::PortTaken
@@ -240,6 +247,7 @@ impl Misfit {
             Self::ShortOfCpu(_)
             | Self::NotReady
             | Self::Cordoned
+            | Self::DiskPressure
             | Self::Tainted
             | Self::Unselected
             | Self::PortTaken
@@ -326,8 +334,14 @@ mod tests {
             assert_eq!(ask(spec.clone()).misfit(&world().offer()), expected, "{spec}");
         }
         let world = world();
-        let closed = Offer { standing: Standing::Cordoned, ..world.offer() };
-        assert_eq!(ask(tolerant(json!({}))).misfit(&closed), Some(Misfit::Cordoned));
+        for (standing, misfit) in [
+            (Standing::NotReady, Misfit::NotReady),
+            (Standing::Cordoned, Misfit::Cordoned),
+            (Standing::DiskPressure, Misfit::DiskPressure),
+        ] {
+            let closed = Offer { standing, ..world.offer() };
+            assert_eq!(ask(tolerant(json!({}))).misfit(&closed), Some(misfit));
+        }
     }
 
     #[test]

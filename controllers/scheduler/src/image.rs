@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use berth_types::availability::READY;
+use berth_types::availability::{DISK_PRESSURE, READY};
 use berth_types::demand::ports_held;
 use berth_types::node::{Node, Taint};
 use berth_types::task::Task;
@@ -65,10 +65,12 @@ impl Machine {
     /// Reads a Node. What cannot be read of its room does not count as room.
     pub fn read(node: &Node) -> Self {
         let ready = Condition::holds(&node.status.conditions, READY) && !node.metadata.deleting();
-        let standing = match (ready, node.spec.unschedulable) {
-            (false, _) => Standing::NotReady,
-            (true, true) => Standing::Cordoned,
-            (true, false) => Standing::Open,
+        let full = Condition::holds(&node.status.conditions, DISK_PRESSURE);
+        let standing = match (ready, node.spec.unschedulable, full) {
+            (false, _, _) => Standing::NotReady,
+            (true, true, _) => Standing::Cordoned,
+            (true, false, true) => Standing::DiskPressure,
+            (true, false, false) => Standing::Open,
         };
         Self {
             name: node.metadata.name.as_str().into(),

@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::statvfs::statvfs;
 
 use super::log::{FaultLog, InForce};
 
@@ -41,6 +42,21 @@ impl SmallDisk {
             }
         }
         self.full = Some(self.log.begin(format!("the disk at {} is full", self.folder.display())));
+    }
+
+    /// Fills it until more than this share of it is in use.
+    pub fn fill_past(&mut self, percent: u64) {
+        let mut file =
+            File::options().create(true).append(true).open(self.filler()).expect("room for a name");
+        let in_use = |folder: &Path| {
+            let disk = statvfs(folder).expect("the disk is mounted");
+            (disk.blocks() - disk.blocks_free()) * 100 > disk.blocks() * percent
+        };
+        while !in_use(&self.folder) {
+            file.write_all(&[0; 64 << 10]).expect("there is room");
+        }
+        let what = format!("the disk at {} is in use to more than {percent} %", self.folder.display());
+        self.full = Some(self.log.begin(what));
     }
 
     /// Makes room again.

@@ -89,6 +89,7 @@ fn all() -> Vec<Scenario> {
         on!(members::three_members_lose_one_and_most, ETCD),
         on!(restored::an_older_snapshot_is_restored, Embedded, ETCD),
         on!(disks::the_agents_disk_is_full, Embedded, ETCD),
+        on!(disks::a_filling_disk_gets_no_tasks_and_loses_the_one_that_fills_it, Embedded),
         on!(disks::the_embedded_stores_disk_is_full, Embedded),
         on!(disks::etcds_disk_is_full, ETCD),
         on!(space::an_etcd_at_its_quota_is_read_and_comes_back, ETCD, OLD_ETCD),

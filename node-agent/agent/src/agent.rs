@@ -14,6 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::assignment::{Assignment, TaskUid};
+use crate::conditions;
+use crate::disk::Look;
 use crate::execute::{Executor, World};
 use crate::journal::Identity;
 use crate::news::{Told, news};
@@ -51,6 +53,12 @@ pub struct Agent {
     notes: Option<Notes>,
     watch: Option<Watch<Task>>,
     emptied: Option<oneshot::Sender<()>>,
+    /// The last look at the disk.
+    disk: Option<Look>,
+    /// Whether the Node says that its disk is too full; none when nobody has asked it.
+    pressure: Option<bool>,
+    /// Writes that say so, at most one.
+    conditions: JoinSet<Option<bool>>,
 }
 
 impl Agent {
@@ -76,6 +84,9 @@ impl Agent {
             notes: None,
             watch: None,
             emptied: None,
+            disk: None,
+            pressure: None,
+            conditions: JoinSet::new(),
         }
     }
 
@@ -99,17 +110,21 @@ impl Agent {
         mut self,
         mut events: mpsc::UnboundedReceiver<Event>,
         mut news: mpsc::UnboundedReceiver<News>,
+        mut looks: mpsc::Receiver<Look>,
         stop: impl Future<Output = ()>,
     ) {
         tokio::pin!(stop);
         loop {
             self.tell();
+            self.tell_pressure();
             let due =
                 self.state.next_due().map_or(Duration::from_secs(3600), |at| at.since(self.clock.now()));
             tokio::select! {
                 () = &mut stop => return,
                 Some(event) = events.recv() => self.take(event),
                 Some(news) = news.recv() => self.hear(news),
+                Some(look) = looks.recv() => self.look(look),
+                Some(said) = self.conditions.join_next() => self.pressure = said.unwrap_or_default(),
                 update = next_update(&mut self.watch) => self.see(update),
                 Some(written) = self.told.join_next() => self.statuses.written(written.unwrap_or_default()),
                 () = tokio::time::sleep(due) => self.take(Event::Tick),
@@ -191,6 +206,7 @@ impl Agent {
                 self.watch = Some(self.client.watch_as::<Task>(&query));
                 self.notes = Some(Notes::new(self.client.clone(), "node-agent", &node.name));
                 self.node = Some(node);
+                self.pressure = None;
             }
             News::NodeGone(emptied) => {
                 self.watch = None;
@@ -239,6 +255,28 @@ impl Agent {
         // The plan sees what the watch says alone, in its order; what a write brought back is only the newer base.
         self.statuses.observe(&uid, task);
         self.take(event);
+    }
+
+    /// On a disk that is too full the Task that uses most of it makes room.
+    fn look(&mut self, look: Look) {
+        let relief = self.state.to_relieve(&look.tasks, look.fullness.room, self.clock.now());
+        if let Some((task, bytes)) = relief {
+            let message = look.accusation(self.world.places.data(), bytes);
+            tracing::warn!(task = %task, why = message, action = "stop for room on the disk");
+            self.take(Event::FillsDisk { task, message });
+        }
+        self.disk = Some(look);
+    }
+
+    fn tell_pressure(&mut self) {
+        let (Some(node), Some(look)) = (&self.node, &self.disk) else { return };
+        if self.pressure == Some(look.pressed) || !self.conditions.is_empty() {
+            return;
+        }
+        let condition = look.condition(self.world.places.data(), self.clock.now());
+        let (client, node, pressed) = (self.client.clone(), node.clone(), look.pressed);
+        self.conditions
+            .spawn(async move { conditions::set(&client, &node, condition).await.then_some(pressed) });
     }
 
     fn tell(&mut self) {

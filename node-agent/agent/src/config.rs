@@ -15,6 +15,8 @@ const DATA: &str = "/var/lib/berth/node";
 const RUN: &str = "/run/berth/node";
 const PORTS: &str = "31000-32000";
 const ADDRESS: &str = "127.0.0.1";
+/// The most of the data folder's disk that may be in use, in percent.
+const DISK_PRESSURE: u8 = 90;
 const RECONNECT: Duration = Duration::from_millis(500);
 
 /// What was typed.
@@ -52,7 +54,7 @@ pub struct Flags {
     #[arg(long, env = "BERTH_SIMULATE")]
     simulate: Option<u32>,
     /// A YAML file with any of: server, data, run, nodeName, shim, ports, allowHostRoot, cgroupParent, address, simulate,
-    /// reconnectMillis, unknownTasksMillis, client
+    /// diskPressurePercent, reconnectMillis, unknownTasksMillis, client
     #[arg(long, env = "BERTH_CONFIG")]
     config: Option<PathBuf>,
 }
@@ -70,6 +72,7 @@ struct File {
     cgroup_parent: Option<String>,
     address: Option<String>,
     simulate: Option<u32>,
+    disk_pressure_percent: Option<u8>,
     reconnect_millis: Option<u64>,
     unknown_tasks_millis: Option<u64>,
     client: Durations,
@@ -118,6 +121,9 @@ pub enum Form {
         views: Views,
         /// Cgroup that holds all containers; none for the one of the cluster.
         cgroup_parent: Option<String>,
+        /// With more than this share of the data folder's disk in use, in percent, the node is under pressure; with 100
+        /// never.
+        disk_pressure: u8,
     },
     /// Nodes without machines.
     Simulated {
@@ -163,6 +169,7 @@ impl Config {
                     Views::Refused
                 },
                 cgroup_parent,
+                disk_pressure: percent(file.disk_pressure_percent, &mut faults),
             },
         };
         let mut millis = |field: &str, given: Option<u64>, default: Duration| {
@@ -208,6 +215,14 @@ fn port_range(text: &str) -> Result<PortRange, String> {
     }
 }
 
+fn percent(given: Option<u8>, faults: &mut Vec<String>) -> u8 {
+    let percent = given.unwrap_or(DISK_PRESSURE);
+    if !(1..=100).contains(&percent) {
+        faults.push(format!("diskPressurePercent: must be 1 to 100, got {percent}"));
+    }
+    percent
+}
+
 /// Containers, shims and sockets name these folders from elsewhere.
 fn absolute(field: &str, given: Option<PathBuf>, default: &str, faults: &mut Vec<String>) -> PathBuf {
     let path = given.unwrap_or_else(|| default.into());
@@ -250,8 +265,12 @@ mod tests {
         let config = read(&["--config", path.to_str().unwrap(), "--ports", "3-4"]).unwrap();
         assert_eq!((config.node_name.as_str(), config.ports.first), ("n1", 3));
         assert_eq!(config.servers, ["unix:/a"]);
-        let Form::Machine { shim, .. } = config.form else { panic!("not a machine") };
-        assert_eq!(shim, Path::new("/usr/bin/shim"));
+        let Form::Machine { shim, disk_pressure, .. } = config.form else { panic!("not a machine") };
+        assert_eq!((shim.as_path(), disk_pressure), (Path::new("/usr/bin/shim"), 90));
+        for (given, fault) in [("101", true), ("0", true), ("100", false), ("1", false)] {
+            std::fs::write(&path, format!("diskPressurePercent: {given}\n")).unwrap();
+            assert_eq!(read(&["--config", path.to_str().unwrap()]).is_err(), fault, "{given}");
+        }
         std::fs::write(&path, "nodename: n1\n").unwrap();
         assert!(
             read(&["--config", path.to_str().unwrap()]).unwrap_err()[0].contains("unknown field `nodename`")

@@ -10,7 +10,7 @@ use berth_shim_api::cgroup::Hierarchies;
 use berth_shim_api::{ExitRecord, ProcessId, SealedShim};
 use berth_types::task::Task;
 use berth_types::{Clock, SteadyClock};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 use crate::assignment::{Assignment, TaskUid};
@@ -46,6 +46,8 @@ pub struct World {
     pub journal: Journal,
     /// Where cgroups are mounted.
     pub hierarchies: Hierarchies,
+    /// Told of each end: there may be more logs of ended attempts than are kept.
+    pub ends: Notify,
     shim: SealedShim,
     events: mpsc::UnboundedSender<Event>,
     shims: Mutex<Shims>,
@@ -71,11 +73,15 @@ impl World {
         shim: SealedShim,
         events: mpsc::UnboundedSender<Event>,
     ) -> Self {
-        Self { places, homes, journal, hierarchies, shim, events, shims: Mutex::default() }
+        let (ends, shims) = (Notify::new(), Mutex::default());
+        Self { places, homes, journal, hierarchies, ends, shim, events, shims }
     }
 
     /// Tells the plan; nobody listens any more only when the agent ends.
     fn tell(&self, event: Event) {
+        if matches!(event, Event::Exited { .. } | Event::ShimLost { .. } | Event::Cleaned { .. }) {
+            self.ends.notify_one();
+        }
         let _ = self.events.send(event);
     }
 

@@ -4,6 +4,9 @@
 
 pub mod agent;
 pub mod assignment;
+pub mod conditions;
+pub mod disk;
+mod ended_logs;
 pub mod execute;
 pub mod homes;
 pub mod images;

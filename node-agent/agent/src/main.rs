@@ -21,7 +21,7 @@ use berth_agent::places::Places;
 use berth_agent::plan::State;
 use berth_agent::recover::recover;
 use berth_agent::sweep::{leftovers, sweep};
-use berth_agent::{selftest, simulate};
+use berth_agent::{disk, selftest, simulate};
 use berth_client::Client;
 use berth_daemon::AnyError;
 use berth_shim_api::SealedShim;
@@ -73,7 +73,7 @@ async fn run(config: Config) -> Result<(), AnyError> {
                 () = stop => Ok(()),
             }
         }
-        Form::Machine { data, run, shim, views, cgroup_parent } => {
+        Form::Machine { data, run, shim, views, cgroup_parent, disk_pressure } => {
             let client = Client::with_options(&config.servers, config.pace.client.clone())?;
             let machine = Setup {
                 servers: config.servers,
@@ -86,6 +86,7 @@ async fn run(config: Config) -> Result<(), AnyError> {
                 shim,
                 views,
                 cgroup_parent,
+                disk_pressure,
             };
             machine.start(client, stop).await
         }
@@ -104,6 +105,7 @@ struct Setup {
     shim: PathBuf,
     views: Views,
     cgroup_parent: Option<String>,
+    disk_pressure: u8,
 }
 
 impl Setup {
@@ -128,6 +130,8 @@ impl Setup {
         let node = node_says(&self.berths_folders())?;
         let (events_in, events) = mpsc::unbounded_channel();
         let (news_in, news) = mpsc::unbounded_channel();
+        // The agent decides on one look before the next one is worth anything.
+        let (looks_in, looks) = mpsc::channel(1);
         let homes = Homes::new(places.clone(), node.clone(), self.views);
         let test_homes = Homes::new(places.clone(), node, Views::Allowed);
         let (test_places, test_hierarchies) = (places.clone(), hierarchies.clone());
@@ -168,13 +172,14 @@ impl Setup {
         let known = (memory.identity, memory.session);
         let membership = Membership::new(client.clone(), world.clone(), candidate, known, news_in);
         tokio::select! {
-            () = agent.run(events, news, &mut stop) => {
+            () = agent.run(events, news, looks, &mut stop) => {
                 tracing::info!("the agent ends; containers run on");
                 Ok(())
             }
             refused = membership.run() => refused.map_err(AnyError::from).map(|never| match never {}),
             () = client.store_replaced() => Err(OTHER_HISTORY.into()),
             () = journal.broken() => Err(JournalError::Broken.into()),
+            () = disk::watch(world.places.clone(), self.disk_pressure, looks_in) => Ok(()),
             () = sweep(world, unknown, self.pace.unknown_tasks) => Ok(()),
         }
     }

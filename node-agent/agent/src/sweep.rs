@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::assignment::TaskUid;
+use crate::ended_logs;
 use crate::execute::{World, blocking};
 use berth_removal::remove_tree;
 
@@ -15,6 +16,8 @@ use berth_removal::remove_tree;
 const LOGS_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// Layers outlive the last Task that used them by this.
 const LAYERS_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// At least between two looks at the logs of ended attempts.
+const LOGS_LOOK: Duration = Duration::from_secs(1);
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(600);
 
@@ -37,6 +40,10 @@ pub async fn sweep(world: Arc<World>, leftovers: Vec<TaskUid>, patience: Duratio
             tracing::error!(task = %task, why, "leftovers of an unknown task stay");
         }
     }
+    tokio::join!(remove_old(&world), bound_logs(&world));
+}
+
+async fn remove_old(world: &Arc<World>) {
     loop {
         let swept = world.clone();
         blocking(move || {
@@ -45,6 +52,20 @@ pub async fn sweep(world: Arc<World>, leftovers: Vec<TaskUid>, patience: Duratio
         })
         .await;
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// After ends, as there are, and not more often than once in a while.
+async fn bound_logs(world: &Arc<World>) {
+    loop {
+        let places = world.places.clone();
+        match blocking(move || ended_logs::bound(&places)).await {
+            Ok(0) => {}
+            Ok(files) => tracing::info!(files, "logs of ended attempts over the bound are removed"),
+            Err(error) => tracing::warn!(error = %error, "logs of ended attempts stay"),
+        }
+        tokio::time::sleep(LOGS_LOOK).await;
+        world.ends.notified().await;
     }
 }
 

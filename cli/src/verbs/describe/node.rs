@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use berth_client::Query;
-use berth_types::Timestamp;
+use berth_types::availability::DISK_PRESSURE;
 use berth_types::node::Node;
 use berth_types::task::Task;
+use berth_types::{Condition, ConditionStatus, Timestamp};
 
 use super::Story;
 use crate::api::Api;
@@ -17,6 +18,10 @@ use crate::output::columns::{node_state, state};
 pub async fn tell(api: &Api, story: &mut Story, node: &Node, now: Timestamp) -> Result<(), Failure> {
     let info = &node.status.node_info;
     story.fact("Status", node_state(node));
+    let pressure = Condition::find(&node.status.conditions, DISK_PRESSURE);
+    if let Some(pressure) = pressure.filter(|condition| condition.status == ConditionStatus::True) {
+        story.fact("Disk", &pressure.message);
+    }
     story.fact("Address", &node.status.address);
     let system = [info.operating_system.as_str(), &info.architecture, &info.kernel_version];
     story.fact("System", system.join(" ").trim());

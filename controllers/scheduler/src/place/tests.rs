@@ -286,3 +286,21 @@ proptest! {
         prop_assert!(waiting <= members);
     }
 }
+
+#[test]
+fn a_node_under_disk_pressure_gets_no_task_until_it_has_room() {
+    let pressed = |status: &str| {
+        let mut tree = json!({
+            "metadata": { "name": "n1", "uid": "uid of n1", "resourceVersion": "8" },
+            "status": { "allocatable": room(4), "conditions": [] },
+        });
+        let of = |type_: &str, status: &str| json!({ "type": type_, "status": status, "lastTransitionTime": "2026-11-21T08:00:00Z" });
+        tree["status"]["conditions"] = json!([of("Ready", "True"), of("DiskPressure", status)]);
+        Machine::read(&serde_json::from_value(tree).unwrap())
+    };
+    let cordoned = node("n2", room(4), json!({ "unschedulable": true }));
+    let mut world = World::new([pressed("True"), cordoned], [task("web-0", 1, needs(1))]);
+    world.decides(0, expect!["web-0 waits: 0 of 2 nodes fit: 1 cordoned, 1 with a disk that is too full"]);
+    world.0.node_seen(pressed("False"));
+    world.decides(10, expect!["web-0 to n1"]);
+}

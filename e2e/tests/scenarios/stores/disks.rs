@@ -15,7 +15,9 @@ use super::{STEADY, judgement};
 /// What cannot be journalled is not started, and the Task says why and where; what runs runs on; with space again all
 /// is started, without anybody's help.
 pub fn the_agents_disk_is_full(form: StoreForm) {
-    let mut world = World::plan(form).pace(Pace::of_run()).disk("data/node", 64).start();
+    // Otherwise the scheduler would send nothing here.
+    let plan = World::plan(form).pace(Pace::of_run()).config(Part::Agent, "diskPressurePercent: 100");
+    let mut world = plan.disk("data/node", 64).start();
     world.apply(STEADY).ok();
     let containers = Containers::of(&world, &world.wait_ready("steady", 2));
     world.disk().fill();
@@ -42,6 +44,55 @@ pub fn the_agents_disk_is_full(form: StoreForm) {
     world.ctl(&["delete", "app/steady", "app/late"]).ok();
     world.wait_none("tasks");
     world.end();
+}
+
+/// A disk that others fill keeps new Tasks away, and costs nothing that runs. One that a Task fills costs this Task.
+pub fn a_filling_disk_gets_no_tasks_and_loses_the_one_that_fills_it(form: StoreForm) {
+    let mut world = World::plan(form).pace(Pace::of_run()).disk("data/node", 64).start();
+    world.apply(STEADY).ok();
+    let containers = Containers::of(&world, &world.wait_ready("steady", 2));
+    let one = STEADY.replace("replicas: 2", "replicas: 1");
+
+    world.disk().fill_past(92);
+    under_pressure(&world, "True");
+    world.apply(&one.replace("name: steady", "name: late")).ok();
+    eventually("the scheduler says why the Task has no node", SOON, || {
+        let tasks = world.tasks_of("late")?;
+        let says = |task: &Value| task["status"].to_string().contains("1 with a disk that is too full");
+        if tasks.iter().any(says) { Ok(()) } else { Err(summary(&tasks)) }
+    });
+    always("what runs runs on", judgement(), || containers.untouched(&world));
+    world.disk().free();
+    world.wait_ready("late", 1);
+    under_pressure(&world, "False");
+
+    // On a disk in memory a container's files count for its memory.
+    let hog = one.replace("name: steady", "name: hog").replace(", limits: {memory: 32Mi}", "");
+    let writes = "[sh, -c, 'head -c 62000000 /dev/zero > large; exec sleep 100000']";
+    world.apply(&hog.replace("[sleep, '100000']", writes)).ok();
+    eventually("the Task that fills the disk has failed for it", SOON, || {
+        let tasks = world.tasks_of("hog")?;
+        let failed = |task: &Value| {
+            let status = &task["status"];
+            status["phase"] == "Failed"
+                && status["reason"] == "DiskPressure"
+                && status["message"].as_str().is_some_and(|text| text.starts_with("its files took "))
+        };
+        if tasks.iter().any(failed) { Ok(()) } else { Err(summary(&tasks)) }
+    });
+    world.ctl(&["delete", "app/hog"]).ok();
+    under_pressure(&world, "False");
+    containers.untouched(&world).expect("no other container notices");
+    world.ctl(&["delete", "app/steady", "app/late"]).ok();
+    world.wait_none("tasks");
+    world.end();
+}
+
+fn under_pressure(world: &World, expected: &str) {
+    eventually(&format!("the Node says DiskPressure={expected}"), SOON, || {
+        let nodes = world.list("nodes")?;
+        if condition(&nodes[0], "DiskPressure") == expected { Ok(()) } else { Err(summary(&nodes)) }
+    });
 }
 
 fn nothing_of_it_runs(world: &World, app: &str) {

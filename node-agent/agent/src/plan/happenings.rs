@@ -158,7 +158,7 @@ impl TaskRun {
     }
 
     /// Begins or hastens a stop; how it ends is said by whoever began it, but for a Task nobody wants.
-    fn begin_stop(&mut self, new: Ending, grace: Duration, now: Timestamp) {
+    pub(super) fn begin_stop(&mut self, new: Ending, grace: Duration, now: Timestamp) {
         let drain = match (&new, &self.assignment) {
             (Ending::Stopped, Some(assignment)) if self.may_be_ready() => assignment.drain,
             (Ending::Stopped | Ending::Failed { .. } | Ending::Unwanted, _) => Duration::ZERO,

@@ -8,6 +8,7 @@ mod consequences;
 mod course;
 mod happenings;
 mod probing;
+mod relief;
 mod restarts;
 mod run;
 #[cfg(test)]
@@ -122,6 +123,13 @@ pub enum Event {
         ends: Vec<(Attempt, Exit)>,
         /// The attempts that a shim of the Task ever began: another one that was asked for never ran.
         begun: BTreeSet<Attempt>,
+    },
+    /// The Task must go, for the node's disk is too full.
+    FillsDisk {
+        /// Which.
+        task: TaskUid,
+        /// How much it uses, for a person.
+        message: String,
     },
     /// Shim, mounts, cgroups and sandbox of a Task are gone, or not.
     Cleaned {
@@ -242,6 +250,7 @@ impl Event {
             | Self::Vanished(task)
             | Self::Prepared { task, .. }
             | Self::ShimLost { task, .. }
+            | Self::FillsDisk { task, .. }
             | Self::Cleaned { task, .. } => Some(task),
             Self::Adopted(run) => Some(run.uid()),
             Self::Started { attempt, .. } | Self::Exited { attempt, .. } | Self::Checked { attempt, .. } => {
@@ -361,6 +370,7 @@ fn take_in(state: &mut State, event: Event, now: Timestamp, actions: &mut Vec<Ac
         Event::ShimLost { task, ends, begun } => {
             (task, Box::new(move |run| run.shim_lost(ends, &begun, now)))
         }
+        Event::FillsDisk { task, message } => (task, Box::new(move |run| run.fills_the_disk(message, now))),
         Event::Cleaned { task, outcome } => (task, Box::new(move |run| run.cleaned(outcome, now))),
     };
     if let Some(run) = state.tasks.get_mut(&uid) {

@@ -5,6 +5,7 @@ use expect_test::{Expect, expect};
 use super::*;
 use crate::assignment::{ProbePlan, Program, RestartPolicy, Root};
 
+mod relief;
 mod world;
 
 fn uid(n: u8) -> TaskUid {
