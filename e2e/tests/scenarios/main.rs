@@ -9,6 +9,7 @@ use stores::{disks, members, restored, space};
 mod census;
 mod clocks;
 mod crashes;
+mod images;
 mod isolation;
 mod kills;
 mod lanes;
@@ -82,6 +83,7 @@ fn all() -> Vec<Scenario> {
         on!(up::down_of_a_copy_leaves_the_original_alone, Embedded),
         on!(pager::a_reader_that_pauses_gets_every_line, Embedded),
         on!(isolation::a_task_reaches_nothing_of_berth, Embedded, ETCD),
+        on!(images::a_container_sees_what_its_layers_make_together, Embedded),
         on!(manifests::every_manifest_runs, Embedded, ETCD),
         on!(recorder::every_attempt_of_a_container_is_seen, Embedded, ETCD),
         on!(recorder::a_journal_that_differs_from_what_was_told_is_noticed, Embedded),

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, XattrFlags};
+use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 use tar::{Archive, Entry, EntryType};
 
@@ -364,27 +365,31 @@ impl Writer {
         )
     }
 
-    /// The folder at `path`, made with all above it where missing. Links within the layer are followed, none that
-    /// leads out is.
+    /// The folder at `path`, made with all above it where missing or hidden. Links within the layer are followed, none
+    /// that leads out is.
     fn folder(&self, path: &Path) -> Result<OwnedFd, Stop> {
-        match self.open_folder(path) {
-            Err(rustix::io::Errno::NOENT) => {}
+        let outside = || refused(path, "is reached through a link that leads out, or through a file");
+        let in_the_way = match self.open_folder(path) {
             Ok(folder) => return Ok(folder),
-            Err(rustix::io::Errno::XDEV | rustix::io::Errno::LOOP | rustix::io::Errno::NOTDIR) => {
-                return Err(refused(path, "is reached through a link that leads out, or through a file"));
-            }
+            // A link to what is not there.
+            Err(Errno::NOENT) => refused(path, "is a link to nothing"),
+            // A file, or a whiteout.
+            Err(Errno::NOTDIR) => outside(),
+            Err(Errno::XDEV | Errno::LOOP) => return Err(outside()),
             Err(error) => return Err(error.into()),
-        }
+        };
         let (above, name) = split(path).ok_or_else(|| refused(path, "has no name"))?;
         let above = self.folder(above)?;
+        let below = make_room_in_whiteout(&above, name)?;
         match rustix::fs::mkdirat(&above, name, Mode::from_raw_mode(0o755)) {
             Ok(()) => {}
-            // It was a link to what is not there.
-            Err(rustix::io::Errno::EXIST) => return Err(refused(path, "is a link to nothing")),
+            Err(Errno::EXIST) => return Err(in_the_way),
             Err(error) => return Err(error.into()),
         }
         rustix::fs::chmodat(&above, name, Mode::from_raw_mode(0o755), AtFlags::empty())?;
-        Ok(self.open_folder(path)?)
+        let folder = self.open_folder(path)?;
+        below.keep_hidden(&folder)?;
+        Ok(folder)
     }
 
     fn open_folder(&self, path: &Path) -> rustix::io::Result<OwnedFd> {
@@ -438,17 +443,63 @@ fn own(place: &OwnedFd, owner: &Owner) -> rustix::io::Result<()> {
     rustix::fs::fchmod(place, owner.mode)
 }
 
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
 fn write_folder(parent: &OwnedFd, name: &OsStr, owner: &Owner) -> Result<(), Stop> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let folder = match rustix::fs::openat(parent, name, flags, Mode::empty()) {
+    let folder = match rustix::fs::openat(parent, name, FOLDER, Mode::empty()) {
         Ok(folder) => folder,
         Err(_) => {
+            let below = make_room_in_whiteout(parent, name)?;
             make_room(parent, name)?;
             rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o700))?;
-            rustix::fs::openat(parent, name, flags, Mode::empty())?
+            let folder = rustix::fs::openat(parent, name, FOLDER, Mode::empty())?;
+            below.keep_hidden(&folder)?;
+            folder
         }
     };
     Ok(own(&folder, owner)?)
+}
+
+/// What the layers below have under a name that this layer is about to give to a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Below {
+    Shown,
+    /// A whiteout of this layer hid it.
+    Hidden,
+}
+
+impl Below {
+    fn keep_hidden(self, folder: &OwnedFd) -> rustix::io::Result<()> {
+        match self {
+            Self::Shown => Ok(()),
+            Self::Hidden => hide_below(folder),
+        }
+    }
+}
+
+/// Removes the whiteout of this name, if there is one.
+fn make_room_in_whiteout(parent: &OwnedFd, name: &OsStr) -> rustix::io::Result<Below> {
+    match kind_of(parent, name)? {
+        Some(FileType::CharacterDevice) => {
+            rustix::fs::unlinkat(parent, name, AtFlags::empty())?;
+            Ok(Below::Hidden)
+        }
+        Some(_) | None => Ok(Below::Shown),
+    }
+}
+
+/// What this layer has under a name; devices are only its whiteouts.
+fn kind_of(parent: &OwnedFd, name: &OsStr) -> rustix::io::Result<Option<FileType>> {
+    match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Hides all that the layers below have in this folder.
+fn hide_below(folder: &OwnedFd) -> rustix::io::Result<()> {
+    rustix::fs::fsetxattr(folder, "trusted.overlay.opaque", b"y", XattrFlags::empty())
 }
 
 fn write_file<R: Read>(parent: &OwnedFd, name: &OsStr, owner: &Owner, from: &mut R) -> Result<(), Stop> {
@@ -460,18 +511,21 @@ fn write_file<R: Read>(parent: &OwnedFd, name: &OsStr, owner: &Owner, from: &mut
     Ok(())
 }
 
-/// `.wh.NAME` hides NAME of the layers below, `.wh..wh..opq` all that they have in this folder.
+/// `.wh.NAME` hides NAME of the layers below, `.wh..wh..opq` all that they have in this folder. Neither hides what the
+/// layer itself has, before or after.
 fn whiteout(parent: &OwnedFd, hidden: &OsStr, path: &Path) -> Result<(), Stop> {
     match hidden.as_bytes() {
-        b".wh..opq" => {
-            Ok(rustix::fs::fsetxattr(parent, "trusted.overlay.opaque", b"y", XattrFlags::empty())?)
-        }
+        b".wh..opq" => Ok(hide_below(parent)?),
         // Notes of the tool that made the layer.
         other if other.starts_with(b".wh.") => Ok(()),
         b"" | b"." | b".." => Err(refused(path, "hides nothing")),
-        _ => {
-            make_room(parent, hidden)?;
-            Ok(rustix::fs::mknodat(parent, hidden, FileType::CharacterDevice, Mode::empty(), 0)?)
-        }
+        _ => match kind_of(parent, hidden)? {
+            None => Ok(rustix::fs::mknodat(parent, hidden, FileType::CharacterDevice, Mode::empty(), 0)?),
+            Some(FileType::Directory) => {
+                Ok(hide_below(&rustix::fs::openat(parent, hidden, FOLDER, Mode::empty())?)?)
+            }
+            // The layer's own entry hides what is below.
+            Some(_) => Ok(()),
+        },
     }
 }
