@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use berth_shim_api::cgroup::Hierarchies;
+use berth_shim_api::message::{ContainerReport, ContainerState, RefusalReason, Running, Start};
 use berth_shim_api::{ExitRecord, ProcessId, SealedShim};
 use berth_types::task::Task;
 use berth_types::{Clock, SteadyClock};
@@ -237,7 +238,7 @@ impl World {
             // Ends that came before the subscription are in the reports; the plan knows which are news.
             if let Ok(reports) = shim.subscribe().await {
                 for report in reports {
-                    if let berth_shim_api::message::ContainerState::Exited(record) = report.state {
+                    if let ContainerState::Exited(record) = report.state {
                         self.tell(exited(task, &record));
                     }
                 }
@@ -278,7 +279,7 @@ impl World {
 
     async fn start(self: Arc<Self>, assignment: Assignment, attempt: Attempt) {
         // Without a shim, its loss is told by who keeps it.
-        let Some(shim) = self.shim(&attempt.task) else { return };
+        let Some(shim) = self.talking_shim(&attempt.task).await else { return };
         let outcome = match self.start_with(&shim, assignment, &attempt).await {
             Ok(since) => Ok(since),
             Err(StartError::ShimGone) => return,
@@ -316,7 +317,7 @@ impl World {
         let start =
             start.await.ok_or_else(|| failed("no such container".into()))?.map_err(StartError::Trouble)?;
         berth_failpoint::reach("agent.start.before");
-        let started = shim.start(start).await;
+        let started = self.start_once(shim, attempt, start).await;
         berth_failpoint::reach("agent.start.after");
         match started {
             Ok(running) => Ok(running.started_at),
@@ -327,6 +328,52 @@ impl World {
                 Err(failed(chain(&error)))
             }
             Err(error @ (ShimError::Refused(_) | ShimError::Foreign(_))) => Err(failed(chain(&error))),
+        }
+    }
+
+    /// Has the attempt started by its shim, however often the conversation with it breaks. A shim starts no attempt
+    /// twice, so the call is made again where it may have been lost.
+    async fn start_once(&self, shim: &Shim, attempt: &Attempt, start: Start) -> Result<Running, ShimError> {
+        let (mut shim, mut again, mut refused) = (shim.clone(), false, None);
+        loop {
+            match shim.start(start.clone()).await {
+                Err(ShimError::Gone | ShimError::Io(_)) => {}
+                // By the call that seemed lost: what became of that one is asked for.
+                Err(ShimError::Refused(why)) if again && why.reason == RefusalReason::WrongState => {
+                    refused = Some(why);
+                }
+                answered => return answered,
+            }
+            again = true;
+            loop {
+                shim = self.talking_shim(&attempt.task).await.ok_or(ShimError::Gone)?;
+                match shim.state().await.ok().map(|reports| fate(&reports, attempt)) {
+                    Some(StartFate::Running(running)) => return Ok(running),
+                    // Its end was told when the conversation began.
+                    Some(StartFate::Over) => return Err(ShimError::Gone),
+                    Some(StartFate::NotAsked) => match refused {
+                        Some(why) => return Err(ShimError::Refused(why)),
+                        None => break,
+                    },
+                    Some(StartFate::Starting) | None => tokio::time::sleep(RECONNECT).await,
+                }
+            }
+        }
+    }
+
+    /// The Task's shim once it talks; none when it is gone, which is told by who keeps it.
+    async fn talking_shim(&self, task: &TaskUid) -> Option<Shim> {
+        loop {
+            {
+                let shims = self.shims();
+                if let Some(shim) = shims.talking.get(task).filter(|shim| shim.is_open()) {
+                    return Some(shim.clone());
+                }
+                if !shims.kept.contains(task) {
+                    return None;
+                }
+            }
+            tokio::time::sleep(RECONNECT).await;
         }
     }
 
@@ -431,6 +478,36 @@ impl World {
     }
 }
 
+/// What a shim says of an attempt that it was asked to start when the conversation broke.
+enum StartFate {
+    Running(Running),
+    Starting,
+    /// It ended.
+    Over,
+    /// The call was lost.
+    NotAsked,
+}
+
+fn fate(reports: &[ContainerReport], attempt: &Attempt) -> StartFate {
+    let report = reports.iter().find(|report| report.container == attempt.container);
+    match report.map(|report| &report.state) {
+        Some(ContainerState::Running(running)) if running.attempt == attempt.number => {
+            StartFate::Running(running.clone())
+        }
+        Some(ContainerState::Starting { attempt: number }) if *number == attempt.number => {
+            StartFate::Starting
+        }
+        Some(ContainerState::Exited(record)) if record.attempt == attempt.number => StartFate::Over,
+        Some(
+            ContainerState::Running(_)
+            | ContainerState::Starting { .. }
+            | ContainerState::Exited(_)
+            | ContainerState::Absent,
+        )
+        | None => StartFate::NotAsked,
+    }
+}
+
 enum StartError {
     ShimGone,
     Trouble(Trouble),
@@ -443,6 +520,10 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
+
+#[cfg(test)]
+#[path = "execute_tests.rs"]
+mod tests;
 
 /// An end as the shim saw it.
 fn exited(task: &TaskUid, record: &ExitRecord) -> Event {

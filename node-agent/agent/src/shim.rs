@@ -153,6 +153,11 @@ impl Shim {
         }
     }
 
+    /// Whether the conversation goes on, as far as anybody knows.
+    pub fn is_open(&self) -> bool {
+        !self.calls.is_closed()
+    }
+
     /// Has ends pushed from now on; tells what every container is doing.
     pub async fn subscribe(&self) -> Result<Vec<ContainerReport>, ShimError> {
         reports(self.call(Request::Subscribe).await?)

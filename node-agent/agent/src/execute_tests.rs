@@ -1,0 +1,143 @@
+use std::path::Path;
+
+use berth_shim_api::message::{Answer, Call, FromShim, Greeting, Hello, Outcome, Refusal, Request};
+use berth_types::Timestamp;
+use berth_types::task::Container;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixListener;
+
+use super::*;
+use crate::homes::Views;
+
+const UID: &str = "0123456789abcdef0123456789abcdef";
+
+/// What a fake shim does with a call to start, each time another one.
+#[derive(Debug, Clone, Copy)]
+enum Does {
+    /// Starts the container and hangs up before it has answered.
+    StartsAndHangsUp,
+    /// Begins to start it, hangs up, and is ready when it was asked for its state twice.
+    BeginsAndHangsUp,
+    /// Loses the call and hangs up.
+    LosesIt,
+    /// Starts the container, as the second call finds out, and hangs up; the state did not show it.
+    StartsLateAndHangsUp,
+    /// Answers.
+    Answers,
+}
+
+fn running() -> Running {
+    let process = ProcessId::of(std::process::id().cast_signed()).unwrap();
+    Running { attempt: 0, process, started_at: Timestamp::from_millis(7) }
+}
+
+/// Serves one conversation after another; how often it was asked to start.
+async fn serve(listener: UnixListener, mut plan: Vec<Does>) -> usize {
+    let (mut state, mut asked, mut looks, mut late) = (ContainerState::Absent, 0, 0, false);
+    plan.reverse();
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (reader, mut writer) = stream.into_split();
+        let mut lines = BufReader::new(reader).lines();
+        let hello: Hello = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
+        let shim = running().process;
+        let welcome = Greeting::Welcome { version: hello.newest, task_uid: UID.into(), shim };
+        let mut line = serde_json::to_string(&welcome).unwrap();
+        while let Some(next) = {
+            writer.write_all(format!("{line}\n").as_bytes()).await.unwrap();
+            lines.next_line().await.unwrap_or_default()
+        } {
+            let Call { id, request } = serde_json::from_str(&next).unwrap();
+            let outcome = match request {
+                Request::State | Request::Subscribe => {
+                    looks += 1;
+                    if looks >= 4 && matches!(state, ContainerState::Starting { .. }) {
+                        state = ContainerState::Running(running());
+                    }
+                    let report = ContainerReport { container: "main".into(), state: state.clone() };
+                    Outcome::Ok(Answer::State(vec![report]))
+                }
+                Request::Start(_) => {
+                    asked += 1;
+                    match plan.pop() {
+                        Some(Does::StartsAndHangsUp) => {
+                            state = ContainerState::Running(running());
+                            break;
+                        }
+                        Some(Does::BeginsAndHangsUp) => {
+                            state = ContainerState::Starting { attempt: 0 };
+                            break;
+                        }
+                        Some(Does::LosesIt) => break,
+                        Some(Does::StartsLateAndHangsUp) => {
+                            late = true;
+                            break;
+                        }
+                        Some(Does::Answers) if late => {
+                            state = ContainerState::Running(running());
+                            let message = "attempt 0 is not a new one".into();
+                            Outcome::Refused(Refusal { reason: RefusalReason::WrongState, message })
+                        }
+                        Some(Does::Answers) => Outcome::Ok(Answer::Started(running())),
+                        None => panic!("asked to start once more"),
+                    }
+                }
+                // The test is over.
+                Request::Shutdown => return asked,
+                other => panic!("{other:?}"),
+            };
+            line = serde_json::to_string(&FromShim::Reply { id, outcome }).unwrap();
+        }
+    }
+}
+
+fn world(dir: &Path) -> (Arc<World>, mpsc::UnboundedReceiver<Event>, Assignment) {
+    let places = Places::new(&dir.join("data"), &dir.join("run"), "berth-agent-test");
+    std::fs::create_dir_all(places.data()).unwrap();
+    let homes = Homes::new(places.clone(), crate::machine::node_says(&[]).unwrap(), Views::Allowed);
+    let (journal, _) = Journal::open(&places.journal()).unwrap();
+    let shim = SealedShim::load(Path::new("/bin/true")).unwrap();
+    let (told, events) = mpsc::unbounded_channel();
+    let mut task = Task::default();
+    (task.metadata.uid, task.metadata.name) = (UID.into(), "web-1".into());
+    task.spec.containers =
+        vec![Container { name: "main".into(), command: vec!["true".into()], ..Container::default() }];
+    let assignment = Assignment::try_from(&task).unwrap();
+    homes.make(&assignment).unwrap();
+    let world = World::new(places, homes, journal, Hierarchies::discover().unwrap(), shim, told);
+    (Arc::new(world), events, assignment)
+}
+
+async fn next(events: &mut mpsc::UnboundedReceiver<Event>) -> Event {
+    tokio::time::timeout(Duration::from_secs(60), events.recv()).await.expect("it is told in time").unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_that_breaks_during_a_start_loses_nothing_and_starts_nothing_twice() {
+    use Does::{Answers, BeginsAndHangsUp, LosesIt, StartsAndHangsUp, StartsLateAndHangsUp};
+    for plan in [
+        vec![Answers],
+        vec![StartsAndHangsUp],
+        vec![BeginsAndHangsUp],
+        vec![LosesIt, Answers],
+        vec![LosesIt, LosesIt, StartsAndHangsUp],
+        vec![StartsLateAndHangsUp, Answers],
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let (world, mut events, assignment) = world(dir.path());
+        let listener = UnixListener::bind(world.places.socket(&assignment.uid)).unwrap();
+        let shim = tokio::spawn(serve(listener, plan.clone()));
+        let conversation = shim::connect(&world.places.socket(&assignment.uid), UID).await.unwrap();
+        let mut executor = Executor::new(world.clone());
+        executor.keep(assignment.uid.clone(), conversation, Vec::new());
+        assert!(matches!(next(&mut events).await, Event::Prepared { .. }));
+        let attempt = Attempt { task: assignment.uid.clone(), container: "main".into(), number: 0 };
+        executor.begin(Action::Start(attempt.clone()), Some(&assignment), None);
+        let told = next(&mut events).await;
+        assert_eq!(told, Event::Started { attempt, outcome: Ok(Timestamp::from_millis(7)) }, "{plan:?}");
+        let talking = world.talking_shim(&assignment.uid).await.unwrap();
+        // The fake shim has nothing to say to that but the end of the conversation.
+        let (_, asked) = tokio::join!(talking.shutdown(), shim);
+        assert_eq!(asked.unwrap(), plan.len(), "{plan:?}");
+    }
+}
