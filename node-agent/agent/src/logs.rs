@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Seek};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use berth_client::OpenLogs;
-use berth_shim_api::{Completeness, LogEntry, rotated_name};
+use berth_shim_api::{Completeness, LogEntry, LogStream, rotated_name};
+use berth_types::Timestamp;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
@@ -20,6 +21,8 @@ use crate::plan::Attempt;
 const CHUNK: usize = 64 << 10;
 /// Between two looks at a log that is followed.
 const POLL: Duration = Duration::from_millis(100);
+/// Part of a line that does not go on is shown after this; the shim has waited for the rest before.
+const HALF_LINE: Duration = Duration::from_millis(200);
 
 /// What the reader gets: lines, or why there are no more.
 pub type Lines = mpsc::Sender<Result<Bytes, String>>;
@@ -69,7 +72,7 @@ fn find(places: &Places, request: &OpenLogs) -> Result<Log, String> {
     let position = usize::from(request.logs.previous && !waits);
     let number = attempts.get(position).ok_or_else(|| match position {
         0 => format!("container {container} of task {name} has no log yet"),
-        _ => format!("container {container} of task {name} was never restarted"),
+        _ => format!("container {container} of task {name} has no log of an earlier attempt"),
     })?;
     Ok(Log { path: folder.join(format!("{number}.log")), exit: exit_of(number), task: home })
 }
@@ -106,51 +109,85 @@ fn files(path: &Path) -> Vec<String> {
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
+/// What comes after a file that is being read.
+enum Next {
+    /// Nothing yet: it is the one that is written to, or the log is gone.
+    Nothing,
+    /// The one that was begun when it was set aside.
+    File(Reading),
+    /// It was dropped, and others with it or after it: the oldest that there is.
+    Gap(Reading),
+}
+
 impl Log {
     fn send(&self, request: &OpenLogs, out: &Lines) -> io::Result<()> {
-        let mut sender = Sender { out, chunk: Vec::new() };
-        let mut skip = match request.logs.tail_lines {
-            Some(tail) => self.count_lines()?.saturating_sub(tail as usize),
-            None => 0,
-        };
-        for age in (1..=self.oldest()).rev() {
-            if let Some(file) = open(&rotated_name(&self.path, age))? {
-                Reading::of(file).drain(&mut skip, &mut sender)?;
+        let mut sender = Sender::new(out);
+        let mut files = self.files()?;
+        if let Some(tail) = request.logs.tail_lines {
+            let mut lines = 0;
+            for file in &mut files {
+                lines += file.count_lines()?;
             }
+            sender.skip = lines.saturating_sub(tail as usize);
         }
-        let Some(file) = open(&self.path)? else { return sender.flush() };
-        let mut reading = Reading::of(file);
+        let Some(mut reading) = files.pop() else { return Ok(()) };
+        while let Some(newer) = files.pop() {
+            reading.drain(&mut sender)?;
+            reading = newer;
+        }
         loop {
-            // Looked at before reading: what was written before the end is read after it was seen.
+            // Looked at before reading: what was written before the end, or before the cut, is read after it was seen.
             let ended = self.exit.exists() || !self.task.exists();
-            let rotated = reading.is_set_aside(&self.path);
-            reading.drain(&mut skip, &mut sender)?;
-            sender.flush()?;
-            if rotated && let Some(next) = open(&self.path)? {
-                reading = Reading::of(next);
-                continue;
+            let next = if request.logs.follow { self.after(&reading)? } else { Next::Nothing };
+            reading.drain(&mut sender)?;
+            match next {
+                Next::File(newer) => {
+                    reading = newer;
+                    continue;
+                }
+                Next::Gap(mut newer) => {
+                    sender.tell_gap(reading.last, newer.first_time()?)?;
+                    reading = newer;
+                    continue;
+                }
+                Next::Nothing if !request.logs.follow || ended || out.is_closed() => return sender.end(),
+                Next::Nothing => {}
             }
-            if !request.logs.follow || ended || out.is_closed() {
-                return Ok(());
-            }
+            sender.catch_up()?;
             std::thread::sleep(POLL);
         }
     }
 
-    fn oldest(&self) -> u32 {
-        (1..).find(|age| !rotated_name(&self.path, *age).exists()).map_or(0, |age| age - 1)
+    /// The files that there are, the newest first. They are opened in this order, in which the shim moves them on: one
+    /// that is set aside meanwhile is met twice, and none is missed.
+    fn files(&self) -> io::Result<Vec<Reading>> {
+        let mut files: Vec<Reading> = Vec::new();
+        let (mut age, mut missing) = (0, 0);
+        // While the shim sets files aside, one name is free.
+        while missing < 2 {
+            match open(&rotated_name(&self.path, age))? {
+                Some(file) => {
+                    missing = 0;
+                    let file = Reading::of(file)?;
+                    if files.last().is_none_or(|newer| newer.inode != file.inode) {
+                        files.push(file);
+                    }
+                }
+                None => missing += 1,
+            }
+            age += 1;
+        }
+        Ok(files)
     }
 
-    fn count_lines(&self) -> io::Result<usize> {
-        let mut lines = 0;
-        for age in 0..=self.oldest() {
-            let Some(file) = open(&rotated_name(&self.path, age))? else { continue };
-            for line in BufReader::new(file).split(b'\n') {
-                let ends = |entry: LogEntry| entry.completeness == Completeness::Full;
-                lines += usize::from(LogEntry::parse(&line?).is_some_and(ends));
-            }
-        }
-        Ok(lines)
+    fn after(&self, reading: &Reading) -> io::Result<Next> {
+        let mut files = self.files()?;
+        // It is open, so no other file has its number.
+        Ok(match files.iter().position(|file| file.inode == reading.inode) {
+            Some(0) => Next::Nothing,
+            Some(position) => Next::File(files.swap_remove(position - 1)),
+            None => files.pop().map_or(Next::Nothing, Next::Gap),
+        })
     }
 }
 
@@ -168,50 +205,149 @@ struct Reading {
     lines: BufReader<File>,
     inode: u64,
     partial: Vec<u8>,
+    /// When the last entry that was read was written.
+    last: Option<Timestamp>,
 }
 
 impl Reading {
-    fn of(file: File) -> Self {
-        let inode = file.metadata().map_or(0, |meta| meta.ino());
-        Self { lines: BufReader::new(file), inode, partial: Vec::new() }
+    fn of(file: File) -> io::Result<Self> {
+        let inode = file.metadata()?.ino();
+        Ok(Self { lines: BufReader::new(file), inode, partial: Vec::new(), last: None })
     }
 
-    fn is_set_aside(&self, path: &Path) -> bool {
-        fs::metadata(path).is_ok_and(|meta| meta.ino() != self.inode)
-    }
-
-    fn drain(&mut self, skip: &mut usize, sender: &mut Sender<'_>) -> io::Result<()> {
+    fn drain(&mut self, sender: &mut Sender<'_>) -> io::Result<()> {
         loop {
             if self.lines.read_until(b'\n', &mut self.partial)? == 0 || self.partial.last() != Some(&b'\n') {
-                return Ok(());
+                return sender.flush();
             }
             self.partial.pop();
             if let Some(entry) = LogEntry::parse(&self.partial) {
-                let full = entry.completeness == Completeness::Full;
-                if *skip == 0 {
-                    sender.push(entry.text, full)?;
-                } else if full {
-                    *skip -= 1;
-                }
+                self.last = Some(entry.time);
+                sender.push(&entry)?;
             }
             self.partial.clear();
         }
     }
+
+    /// Lines that end in the file; it is read from its beginning afterwards.
+    fn count_lines(&mut self) -> io::Result<usize> {
+        let mut lines = 0;
+        for line in (&mut self.lines).split(b'\n') {
+            let ends = |entry: LogEntry| entry.completeness == Completeness::Full;
+            lines += usize::from(LogEntry::parse(&line?).is_some_and(ends));
+        }
+        self.lines.rewind()?;
+        Ok(lines)
+    }
+
+    /// When its first entry was written.
+    fn first_time(&mut self) -> io::Result<Option<Timestamp>> {
+        let mut line = Vec::new();
+        self.lines.read_until(b'\n', &mut line)?;
+        self.lines.rewind()?;
+        Ok(LogEntry::parse(line.strip_suffix(b"\n").unwrap_or(&line)).map(|entry| entry.time))
+    }
 }
 
-/// Gathers lines into chunks; waits for a slow reader.
+/// Gathers lines into chunks; waits for a slow reader. The parts of a long line join within their stream: lines of the
+/// other one do not come in between, unless the line does not go on for a while.
 struct Sender<'a> {
     out: &'a Lines,
     chunk: Vec<u8>,
+    /// Lines that are left out before the first one that is sent.
+    skip: usize,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    /// When the last part came.
+    parts_since: Option<Instant>,
+    /// The stream of a line that was sent without its end.
+    open: Option<LogStream>,
 }
 
-impl Sender<'_> {
-    fn push(&mut self, text: &[u8], full: bool) -> io::Result<()> {
-        self.chunk.extend_from_slice(text);
-        if full {
-            self.chunk.push(b'\n');
+impl<'a> Sender<'a> {
+    fn new(out: &'a Lines) -> Self {
+        let (stdout, stderr) = (Vec::new(), Vec::new());
+        Self { out, chunk: Vec::new(), skip: 0, stdout, stderr, parts_since: None, open: None }
+    }
+
+    fn push(&mut self, entry: &LogEntry<'_>) -> io::Result<()> {
+        let parts = self.parts(entry.stream);
+        parts.extend_from_slice(entry.text);
+        let too_long = parts.len() >= CHUNK;
+        match (entry.completeness, self.skip) {
+            (Completeness::Full, 0) => self.put(entry.stream, Completeness::Full),
+            (Completeness::Partial, 0) if too_long => self.put(entry.stream, Completeness::Partial),
+            (Completeness::Partial, 0) => self.parts_since = Some(Instant::now()),
+            (Completeness::Full, _) => {
+                self.skip -= 1;
+                self.parts(entry.stream).clear();
+            }
+            // Its end is far away, and only then it is known whether it is left out.
+            (Completeness::Partial, _) if too_long => self.parts(entry.stream).clear(),
+            (Completeness::Partial, _) => {}
         }
         if self.chunk.len() >= CHUNK { self.flush() } else { Ok(()) }
+    }
+
+    fn parts(&mut self, stream: LogStream) -> &mut Vec<u8> {
+        match stream {
+            LogStream::Stdout => &mut self.stdout,
+            LogStream::Stderr => &mut self.stderr,
+        }
+    }
+
+    /// Puts what there is of a stream's line into the chunk.
+    fn put(&mut self, stream: LogStream, completeness: Completeness) {
+        if self.open.is_some_and(|open| open != stream) {
+            self.chunk.push(b'\n');
+        }
+        let text = std::mem::take(self.parts(stream));
+        self.chunk.extend(text);
+        self.open = match completeness {
+            Completeness::Full => {
+                self.chunk.push(b'\n');
+                None
+            }
+            Completeness::Partial => Some(stream),
+        };
+    }
+
+    /// Puts what there is of unfinished lines.
+    fn put_parts(&mut self) {
+        self.parts_since = None;
+        for stream in [LogStream::Stdout, LogStream::Stderr] {
+            if self.skip == 0 && !self.parts(stream).is_empty() {
+                self.put(stream, Completeness::Partial);
+            }
+        }
+    }
+
+    /// All that was written so far was read: what does not go on is shown unfinished.
+    fn catch_up(&mut self) -> io::Result<()> {
+        if self.parts_since.is_some_and(|since| since.elapsed() >= HALF_LINE) {
+            self.put_parts();
+        }
+        self.flush()
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.put_parts();
+        self.flush()
+    }
+
+    /// Says that lines between these times were dropped before they were read.
+    fn tell_gap(&mut self, from: Option<Timestamp>, to: Option<Timestamp>) -> io::Result<()> {
+        self.put_parts();
+        if self.open.take().is_some() {
+            self.chunk.push(b'\n');
+        }
+        let time = |time: Option<Timestamp>| time.map_or_else(|| "an unknown time".into(), |t| t.to_string());
+        let (from, to) = (time(from), time(to));
+        let line = format!(
+            "berth: lines from {from} to {to} are missing: they were dropped before they were read\n"
+        );
+        self.chunk.extend_from_slice(line.as_bytes());
+        self.flush()
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -227,8 +363,6 @@ impl Sender<'_> {
 mod tests {
     use super::*;
     use berth_client::LogsQuery;
-    use berth_shim_api::LogStream;
-    use berth_types::Timestamp;
     use std::io::Write;
 
     struct Node {
@@ -239,9 +373,13 @@ mod tests {
     const UID: &str = "0123456789abcdef0123456789abcdef";
 
     fn entry(text: &str, completeness: Completeness) -> Vec<u8> {
+        entry_of(LogStream::Stdout, text, completeness)
+    }
+
+    fn entry_of(stream: LogStream, text: &str, completeness: Completeness) -> Vec<u8> {
         let time = Timestamp::from_millis(0);
         let mut line = Vec::new();
-        LogEntry { time, stream: LogStream::Stdout, completeness, text: text.as_bytes() }.write(&mut line);
+        LogEntry { time, stream, completeness, text: text.as_bytes() }.write(&mut line);
         line
     }
 
@@ -259,6 +397,30 @@ mod tests {
             for line in lines {
                 out.write_all(&entry(line, Completeness::Full)).unwrap();
             }
+        }
+
+        /// Sets the files of attempt 0 aside, as a shim does that keeps three.
+        fn rotate(&self) {
+            let log = self.dir.path().join(format!("logs/default_web-1_{UID}/web/0.log"));
+            for age in [1, 0] {
+                let _ = fs::rename(rotated_name(&log, age), rotated_name(&log, age + 1));
+            }
+        }
+
+        /// Follows the log of attempt 0, which goes on.
+        fn follow(&self) -> (mpsc::Receiver<Result<Bytes, String>>, std::thread::JoinHandle<()>) {
+            fs::create_dir_all(self.places.task(&TaskUid::parse(UID).unwrap()).join("exits")).unwrap();
+            let logs = LogsQuery { task: "web-1".into(), follow: true, ..LogsQuery::default() };
+            let request = OpenLogs { id: "1".into(), task_uid: UID.into(), logs };
+            let (out, lines) = mpsc::channel(100);
+            let places = self.places.clone();
+            (lines, std::thread::spawn(move || serve(&places, &request, &out)))
+        }
+
+        /// Attempt 0 ends.
+        fn end(&self) {
+            let exits = self.places.task(&TaskUid::parse(UID).unwrap()).join("exits");
+            fs::write(exits.join("web.0.json"), "{}").unwrap();
         }
 
         fn read(&self, change: impl FnOnce(&mut LogsQuery)) -> Result<String, String> {
@@ -289,6 +451,80 @@ mod tests {
         assert_eq!(node.read(|q| q.previous = true).unwrap(), "a\nb\nc\n");
         // The Task's folder is gone: nothing more can come.
         assert_eq!(node.read(|q| q.follow = true).unwrap(), "d\n");
+    }
+
+    fn all(mut lines: mpsc::Receiver<Result<Bytes, String>>) -> String {
+        let mut text = String::new();
+        while let Some(chunk) = lines.blocking_recv() {
+            text += str::from_utf8(&chunk.unwrap()).unwrap();
+        }
+        text
+    }
+
+    #[test]
+    fn a_follower_reads_every_file_once_however_often_they_are_set_aside_between_two_looks() {
+        for rotations in 0..=2 {
+            let node = Node::new();
+            node.write("web/0.log", &["0"]);
+            let (mut lines, reader) = node.follow();
+            assert_eq!(lines.blocking_recv().unwrap().unwrap(), "0\n");
+            let mut expected = String::new();
+            for n in 1..=rotations {
+                node.rotate();
+                node.write("web/0.log", &[&n.to_string()]);
+                expected += &format!("{n}\n");
+            }
+            node.end();
+            assert_eq!(all(lines), expected, "after {rotations} rotations");
+            reader.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_follower_is_told_where_lines_were_dropped() {
+        let node = Node::new();
+        node.write("web/0.log", &["0"]);
+        let (mut lines, reader) = node.follow();
+        assert_eq!(lines.blocking_recv().unwrap().unwrap(), "0\n");
+        for n in 1..=4 {
+            node.rotate();
+            node.write("web/0.log", &[&n.to_string()]);
+        }
+        node.end();
+        let told = "berth: lines from 1970-01-01T00:00:00Z to 1970-01-01T00:00:00Z are missing: they were dropped before \
+                    they were read\n";
+        assert_eq!(all(lines), format!("{told}2\n3\n4\n"));
+        reader.join().unwrap();
+    }
+
+    #[test]
+    fn parts_of_a_line_join_within_their_stream_and_half_a_line_is_shown() {
+        use Completeness::{Full, Partial};
+        use LogStream::{Stderr, Stdout};
+        let node = Node::new();
+        node.write("web/0.log", &[]);
+        let path = node.dir.path().join(format!("logs/default_web-1_{UID}/web/0.log"));
+        let write = |entries: &[(LogStream, &str, Completeness)]| {
+            let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+            for (stream, text, completeness) in entries {
+                file.write_all(&entry_of(*stream, text, *completeness)).unwrap();
+            }
+        };
+        write(&[
+            (Stdout, "a", Partial),
+            (Stderr, "error", Full),
+            (Stdout, "b", Full),
+            (Stdout, "c", Partial),
+        ]);
+        assert_eq!(node.read(|_| ()).unwrap(), "error\nab\nc");
+        assert_eq!(node.read(|q| q.tail_lines = Some(1)).unwrap(), "ab\nc");
+        let (mut lines, reader) = node.follow();
+        assert_eq!(lines.blocking_recv().unwrap().unwrap(), "error\nab\n");
+        assert_eq!(lines.blocking_recv().unwrap().unwrap(), "c");
+        write(&[(Stderr, "again", Full), (Stdout, "d", Full)]);
+        node.end();
+        assert_eq!(all(lines), "\nagain\nd\n");
+        reader.join().unwrap();
     }
 
     #[test]
@@ -333,7 +569,7 @@ mod tests {
         node.write("web/0.log", &["a"]);
         assert_eq!(
             node.read(|q| q.previous = true),
-            Err("container web of task web-1 was never restarted".into())
+            Err("container web of task web-1 has no log of an earlier attempt".into())
         );
         node.write("side/0.log", &["a"]);
         assert_eq!(node.read(|_| ()), Err("task web-1 has several containers: side, web".into()));

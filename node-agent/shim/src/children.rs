@@ -45,6 +45,9 @@ impl Shim {
     /// Does what has come due: gives up helpers, repeats kills.
     pub fn do_what_is_due(&mut self, now: Instant) {
         for position in 0..self.containers.len() {
+            if let Some(log) = self.containers[position].log() {
+                log.write_half_lines(now);
+            }
             if self.containers[position].due().is_none_or(|due| due > now) {
                 continue;
             }

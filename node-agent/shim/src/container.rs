@@ -108,6 +108,15 @@ impl Container {
         }
     }
 
+    /// When part of a line of its output is to be written.
+    pub fn log_due(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Starting(starting) => starting.log.due(),
+            Phase::Alive(alive) => alive.log.due(),
+            Phase::Absent | Phase::Ended(_) | Phase::Removing(_) => None,
+        }
+    }
+
     /// The helper that works on it.
     pub fn helper(&self) -> Option<&Helper> {
         match &self.phase {

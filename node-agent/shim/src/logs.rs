@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use berth_shim_api::{Completeness, LogEntry, LogRotation, LogStamp, LogStream, rotated_name};
 use berth_types::{Clock, SystemClock};
@@ -13,6 +14,9 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 /// Most bytes taken from one pipe at a time, so that a flood on one does not keep the others waiting.
 const BITE: usize = 16 * 1024;
+
+/// A line that does not go on for this long is written as far as it is there, as with a prompt.
+const HALF_LINE: Duration = Duration::from_secs(1);
 
 /// A file that is set aside when it has grown to its limit.
 pub struct RotatedFile {
@@ -77,6 +81,10 @@ struct Pipe {
     stream: LogStream,
     end: OwnedFd,
     line: Vec<u8>,
+    /// When what is in `line` began to wait for its end.
+    since: Option<Instant>,
+    /// Whether the beginning of the line is written already.
+    begun: bool,
 }
 
 /// What a look into a pipe found.
@@ -136,6 +144,28 @@ impl ContainerLog {
         self.lost
     }
 
+    /// When part of a line is to be written; none while no line waits for its end.
+    pub fn due(&self) -> Option<Instant> {
+        self.pipes.iter().filter_map(|pipe| pipe.since).min().map(|since| since + HALF_LINE)
+    }
+
+    /// Writes what there is of lines that have waited for their end long enough.
+    pub fn write_half_lines(&mut self, now: Instant) {
+        let mut entries = Vec::new();
+        let waits = |pipe: &&mut Pipe| pipe.since.is_some_and(|since| since + HALF_LINE <= now);
+        for pipe in self.pipes.iter_mut().filter(waits) {
+            LogStamp::new(SystemClock.now()).write(
+                pipe.stream,
+                Completeness::Partial,
+                &pipe.line,
+                &mut entries,
+            );
+            pipe.line.clear();
+            (pipe.since, pipe.begun) = (None, true);
+        }
+        self.append(&mut entries);
+    }
+
     fn take(&mut self, pipe: &mut Pipe, bytes: &[u8]) {
         let stamp = LogStamp::new(SystemClock.now());
         let mut entries = Vec::with_capacity(bytes.len() + 64);
@@ -149,20 +179,25 @@ impl ContainerLog {
                 let rest = pipe.line.split_off(LogEntry::MAX_TEXT);
                 stamp.write(pipe.stream, Completeness::Partial, &pipe.line, &mut entries);
                 pipe.line = rest;
+                (pipe.since, pipe.begun) = (None, true);
             }
             if ends {
                 stamp.write(pipe.stream, Completeness::Full, &pipe.line, &mut entries);
                 pipe.line.clear();
+                (pipe.since, pipe.begun) = (None, false);
             }
             if entries.len() >= BITE {
                 self.append(&mut entries);
             }
         }
         self.append(&mut entries);
+        if !pipe.line.is_empty() {
+            pipe.since.get_or_insert_with(Instant::now);
+        }
     }
 
     fn end_line(&mut self, pipe: &mut Pipe) {
-        if pipe.line.is_empty() {
+        if pipe.line.is_empty() && !pipe.begun {
             return;
         }
         let mut entry = Vec::new();
@@ -184,7 +219,7 @@ impl Pipe {
     fn open(stream: LogStream) -> io::Result<(Self, OwnedFd)> {
         let (end, writers) = pipe_with(PipeFlags::CLOEXEC)?;
         rustix::fs::fcntl_setfl(&end, OFlags::NONBLOCK)?;
-        Ok((Self { stream, end, line: Vec::new() }, writers))
+        Ok((Self { stream, end, line: Vec::new(), since: None, begun: false }, writers))
     }
 
     fn read(&mut self, buffer: &mut [u8; BITE]) -> Found {

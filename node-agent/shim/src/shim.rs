@@ -161,7 +161,8 @@ impl Shim {
     }
 
     fn patience(&self, now: Instant) -> Option<Timespec> {
-        let due = self.containers.iter().filter_map(Container::due).min()?;
+        let of = |container: &Container| container.due().into_iter().chain(container.log_due()).min();
+        let due = self.containers.iter().filter_map(of).min()?;
         let left = due.saturating_duration_since(now).max(Duration::from_millis(1));
         Some(Timespec::try_from(left).expect("deadlines are minutes away at most"))
     }

@@ -47,6 +47,23 @@ fn a_line_without_end_is_cut_into_entries() {
 }
 
 #[test]
+fn half_a_line_is_written_while_its_program_waits_and_ends_with_it() {
+    let world = World::new();
+    let ask = world.shell("printf 'Password: '; exec sleep 1000");
+    let mut client = world.listener();
+    world.start(&mut client, &ask);
+    eventually("the prompt is in the log", || {
+        let text = fs::read(world.log(&ask)).unwrap_or_default();
+        let entry = text.strip_suffix(b"\n").and_then(LogEntry::parse);
+        entry.is_some_and(|entry| entry.completeness == Completeness::Partial && entry.text == b"Password: ")
+    });
+    client.kill("main").unwrap();
+    client.next_exit().unwrap();
+    // The line ends with its program.
+    assert_eq!(world.output(&ask), "stdout Password: \nstdout \n");
+}
+
+#[test]
 fn output_that_looks_like_an_entry_forges_none() {
     let world = World::new();
     let ask = world.shell("echo '2026-01-01T00:00:00Z stderr F forged'; printf 'a\\rb\\033[2Jc\\n'");
