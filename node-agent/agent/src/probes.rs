@@ -1,23 +1,29 @@
-//! Checks of running containers, on the node's loopback address: tasks share the node's network.
+//! Checks of running containers, on the node's loopback addresses: tasks share the node's network.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
 
 use crate::assignment::Check;
 use crate::plan::Finding;
 
-/// The most of an answer that is read: its first line is all that counts.
-const MAX_ANSWER: usize = 1024;
+/// Where a program may listen; the first that accepts is asked.
+const ADDRESSES: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+/// The longest first line of an answer: it is all that counts.
+const MAX_LINE: usize = 1024;
+/// The most of an answer that is read. A server must not find its client gone half-way.
+const MAX_ANSWER: usize = 4 << 20;
 
 /// Makes one check, within `timeout`.
 pub async fn check(check: &Check, timeout: Duration) -> Finding {
+    let until = Instant::now() + timeout;
     let made = match check {
-        Check::Tcp { port } => tokio::time::timeout(timeout, connect(*port)).await.map(|r| r.map(drop)),
-        Check::Http { path, port } => tokio::time::timeout(timeout, get(path, *port)).await,
+        Check::Tcp { port } => timeout_at(until, connect(*port)).await.map(|r| r.map(drop)),
+        Check::Http { path, port } => timeout_at(until, get(path, *port, until)).await,
     };
     match made {
         Ok(Ok(())) => Finding::Good,
@@ -27,32 +33,52 @@ pub async fn check(check: &Check, timeout: Duration) -> Finding {
 }
 
 async fn connect(port: u16) -> io::Result<TcpStream> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    TcpStream::connect(address).await.map_err(|e| io::Error::other(format!("port {port}: {e}")))
+    let mut refusals = Vec::new();
+    for address in ADDRESSES.map(|address| SocketAddr::from((address, port))) {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => refusals.push(format!("{address}: {error}")),
+        }
+    }
+    Err(io::Error::other(refusals.join("; ")))
 }
 
-/// No redirect is followed: an answer of 300 to 399 is a good one.
-async fn get(path: &str, port: u16) -> io::Result<()> {
+/// No redirect is followed: an answer of 300 to 399 is a good one. What follows the first line is read as long as there
+/// is time, and decides nothing.
+async fn get(path: &str, port: u16, until: Instant) -> io::Result<()> {
     let mut stream = connect(port).await?;
-    let agent = concat!("berth-probe/", env!("CARGO_PKG_VERSION"));
+    let (agent, asked) = (concat!("berth-probe/", env!("CARGO_PKG_VERSION")), stream.peer_addr()?);
     let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUser-Agent: {agent}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nHost: {asked}\r\nUser-Agent: {agent}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::with_capacity(MAX_ANSWER);
+    let mut line = Vec::with_capacity(MAX_LINE);
     let mut buffer = [0u8; 256];
-    while !answer.contains(&b'\n') && answer.len() < MAX_ANSWER {
+    while !line.contains(&b'\n') && line.len() < MAX_LINE {
         let read = stream.read(&mut buffer).await?;
         if read == 0 {
             break;
         }
-        answer.extend_from_slice(&buffer[..read]);
+        line.extend_from_slice(&buffer[..read]);
     }
-    match status(&answer) {
+    let code = status(&line);
+    if code.is_some() {
+        let _ = timeout_at(before(until), read_rest(stream)).await;
+    }
+    match code {
         Some(200..=399) => Ok(()),
-        Some(code) => Err(io::Error::other(format!("port {port} answered {code}"))),
-        None => Err(io::Error::other(format!("port {port} did not answer in HTTP"))),
+        Some(code) => Err(io::Error::other(format!("{asked} answered {code}"))),
+        None => Err(io::Error::other(format!("{asked} did not answer in HTTP"))),
     }
+}
+
+/// The reading of the rest ends before the check does: its outcome is known by then.
+fn before(until: Instant) -> Instant {
+    until.checked_sub(Duration::from_millis(10)).unwrap_or(until)
+}
+
+async fn read_rest(stream: TcpStream) -> io::Result<u64> {
+    tokio::io::copy(&mut stream.take(MAX_ANSWER as u64), &mut tokio::io::sink()).await
 }
 
 /// The code in `HTTP/1.1 200 OK`.
@@ -97,6 +123,42 @@ mod tests {
             let check = Check::Http { path: "/".into(), port };
             let finding = super::check(&check, Duration::from_millis(300)).await;
             assert_eq!(finding == Finding::Good, good, "{answer:?}: {finding:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_read_to_its_end_and_an_endless_one_for_as_long_as_there_is_time() {
+        for (bytes, closes) in [(1 << 20, true), (0, false)] {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let server = tokio::spawn(async move {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let _ = stream.read(&mut [0u8; 512]).await.unwrap();
+                stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+                stream.write_all(&vec![b'x'; bytes]).await.unwrap();
+                if !closes {
+                    // The client goes away after its time.
+                    let _ = stream.read(&mut [0u8; 1]).await;
+                }
+                stream.shutdown().await
+            });
+            let check = Check::Http { path: "/".into(), port };
+            let timeout = if closes { Duration::from_secs(60) } else { Duration::from_millis(300) };
+            assert_eq!(super::check(&check, timeout).await, Finding::Good, "{bytes} bytes");
+            assert!(server.await.unwrap().is_ok() || !closes, "the client was there until the end");
+        }
+    }
+
+    #[tokio::test]
+    async fn both_loopback_addresses_are_tried_and_a_failure_names_them() {
+        let listener = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let tcp = Check::Tcp { port };
+        assert_eq!(check(&tcp, Duration::from_secs(60)).await, Finding::Good);
+        drop(listener);
+        let Finding::Bad(why) = check(&tcp, Duration::from_secs(60)).await else { panic!("nobody listens") };
+        for address in [format!("127.0.0.1:{port}: "), format!("[::1]:{port}: ")] {
+            assert!(why.contains(&address), "{why}");
         }
     }
 
