@@ -58,7 +58,7 @@ pub fn a_task_reaches_nothing_of_berth(form: StoreForm) {
     let closed = world.dir().join("another-cluster");
     std::fs::write(&closed, "for root alone\n").expect("the world's folder is writable");
     std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o600)).expect("the file is ours");
-    let script = format!("cat {}; id -u; {}", closed.display(), script(&paths));
+    let script = format!("cat {}; id -u; grep -w $HOSTNAME /etc/hosts; {}", closed.display(), script(&paths));
     let image = format!("image: oci:{}:v1", layout.display());
     let root = "securityContext: {runAsUser: 0}";
     for (app, field, user) in [("bare", "", "65534"), ("root", root, "0"), ("imaged", &image, "1000")] {
@@ -72,6 +72,8 @@ pub fn a_task_reaches_nothing_of_berth(form: StoreForm) {
             lines.iter().filter(|line| line.contains("/data/") || line.contains("/run/")).collect();
         assert!(seen.is_empty(), "{app} sees {seen:?}");
         assert!(lines.contains(&"/etc/passwd") && lines.contains(&user), "{app} looked: {said}");
+        let named = |line: &&str| line.starts_with(&format!("127.0.0.1 {app}-"));
+        assert!(lines.iter().any(named), "{app} does not find its own name: {said}");
         assert_eq!(said.contains("for root alone"), app == "root", "{app}: {said}");
         assert!(!said.contains("secret") && !said.contains("wrote to the root"), "{app}: {said}");
         assert!(said.contains("Seccomp:\t2") && said.contains("NoNewPrivs:\t1"), "{app}: {said}");

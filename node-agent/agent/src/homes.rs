@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
@@ -19,11 +19,14 @@ use crate::assignment::{Assignment, Program, Root, TaskUid};
 use crate::images::{ImageStore, Tree, collect};
 use crate::places::Places;
 use crate::plan::Trouble;
-use crate::runtime_spec::{Blueprint, ImageSays, NodeSays, User, runtime_spec, working_dir};
+use crate::runtime_spec::{Blueprint, ImageSays, NodeSays, User, hosts_file, runtime_spec, working_dir};
 use berth_removal::remove_tree;
 
 /// How container logs are cut: 10 MiB a file, three of one attempt.
 const ROTATION: LogRotation = LogRotation { bytes: 10 << 20, files: 3 };
+
+/// The most of the node's hosts file that a container sees, in bytes.
+const MAX_HOSTS: u64 = 1 << 20;
 
 /// Attempts of a container whose logs can be read.
 const ATTEMPTS_READABLE: u32 = 5;
@@ -151,12 +154,16 @@ impl Homes {
 
     fn resolve_image(&self, program: &Program, dir: &Path, tag: Option<&str>) -> Result<RootRecord, Trouble> {
         let image = self.images.prepare(dir, tag).map_err(image_error)?;
-        let named = Tree::new(&image.layers).user(&image.user).map_err(image_error)?;
-        let user = User {
-            uid: program.user.unwrap_or(named.uid),
-            gid: program.group.unwrap_or(named.gid),
-            // The home of somebody else is none.
-            home: named.home.filter(|_| program.user.is_none_or(|uid| uid == named.uid)),
+        let tree = Tree::new(&image.layers);
+        let named = tree.user(&image.user).map_err(image_error)?;
+        let gid = program.group.unwrap_or(named.gid);
+        let user = match program.user.filter(|uid| *uid != named.uid) {
+            None => User { gid, ..named },
+            // The home of somebody else is none; groups go by the user.
+            Some(uid) => {
+                let other = tree.user(&uid.to_string()).map_err(image_error)?;
+                User { uid, gid, home: None, groups: other.groups }
+            }
         };
         Ok(RootRecord { digest: image.digest, layers: image.layers, says: image.says, user })
     }
@@ -196,6 +203,7 @@ impl Homes {
             root: folder.join("root"),
             cgroup: self.places.container_cgroup(&assignment.uid, &program.name),
             hostname: assignment.name.chars().take(63).collect(),
+            hosts: folder.join("hosts"),
             node: &self.node,
             sandbox,
         };
@@ -208,6 +216,7 @@ impl Homes {
                 make_working_dir(&Tree::new(&record.layers), &upper, &working_dir(&plan), &plan.user)
             })
             .and_then(|()| fs::create_dir_all(log.parent().ok_or(io::ErrorKind::InvalidInput)?))
+            .and_then(|()| self.write_hosts(&plan))
             .and_then(|()| fs::write(folder.join("config.json"), serde_json::to_vec(&spec)?))
             .map_err(failed)?;
         let root =
@@ -219,6 +228,16 @@ impl Homes {
             mounts: vec![root],
             log,
         })
+    }
+
+    /// What cannot be read of the node's file is missing in the container's.
+    fn write_hosts(&self, plan: &Blueprint<'_>) -> io::Result<()> {
+        let mut nodes = Vec::new();
+        if let Ok(file) = fs::File::open(&self.node.hosts) {
+            file.take(MAX_HOSTS).read_to_end(&mut nodes)?;
+        }
+        fs::write(&plan.hosts, hosts_file(&String::from_utf8_lossy(&nodes), &plan.hostname))?;
+        fs::set_permissions(&plan.hosts, fs::Permissions::from_mode(0o644))
     }
 
     /// The folder of the attempt before may still be mounted; logs and ends of a few attempts are kept to be read.

@@ -52,3 +52,15 @@ fn a_task_without_image_is_root_only_on_request_and_owns_its_sandbox() {
         assert_eq!((sandbox.uid(), sandbox.gid()), expected, "{asked:?}");
     }
 }
+
+#[test]
+fn a_container_finds_its_host_name_in_its_hosts_file() {
+    let node = Node::new();
+    let (spec, _) = node.furnished(None, None);
+    let mounts = spec["mounts"].as_array().unwrap();
+    let hosts = mounts.iter().rfind(|mount| mount["destination"] == "/etc/hosts").unwrap();
+    let text = fs::read_to_string(hosts["source"].as_str().unwrap()).unwrap();
+    let nodes = fs::read_to_string("/etc/hosts").unwrap_or_default();
+    assert_eq!(text, hosts_file(&nodes, "web-1"));
+    assert_eq!(spec["hostname"], "web-1");
+}

@@ -10,7 +10,7 @@ use berth_types::node::NodeInfo;
 use berth_types::quantity::{Bytes, Millicores, Quantity, ResourceList};
 use rustix::process::{Resource, getrlimit};
 
-use crate::runtime_spec::{NodeSays, Rlimit};
+use crate::runtime_spec::{HOSTS, NodeSays, Rlimit};
 
 /// Files that belong to the node's people.
 const SECRET_FILES: &[&str] =
@@ -107,13 +107,15 @@ pub fn node_says(berth: &[PathBuf]) -> io::Result<NodeSays> {
     let folders = SECRET_FOLDERS.iter().map(PathBuf::from).chain(own);
     let hidden_folders = hidden(folders.filter_map(|folder| fs::canonicalize(folder).ok()).collect());
     let is_hidden = |file: &PathBuf| hidden_folders.iter().any(|folder| file.starts_with(folder));
-    let named = ["/etc/resolv.conf", "/etc/hosts"].map(PathBuf::from);
+    let named = ["/etc/resolv.conf"].map(PathBuf::from);
     let shown: Vec<(PathBuf, PathBuf)> =
         named.into_iter().filter_map(|name| Some((fs::canonicalize(&name).ok()?, name))).collect();
+    let hosts = fs::canonicalize(HOSTS).unwrap_or_else(|_| PathBuf::from(HOSTS));
     let own_oom_score: i32 = fs::read_to_string("/proc/self/oom_score_adj")?.trim().parse().unwrap_or(1000);
     Ok(NodeSays {
         shown_in_views: shown.iter().map(|(file, _)| file.clone()).filter(is_hidden).collect(),
         shown_to_images: shown,
+        hosts,
         hidden_files: SECRET_FILES.iter().map(PathBuf::from).filter(|file| file.is_file()).collect(),
         hidden_folders,
         rlimits: rlimits(),

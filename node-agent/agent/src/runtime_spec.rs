@@ -20,6 +20,9 @@ const TMP_BYTES: u64 = 512 << 20;
 const NOBODY: u32 = 65534;
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Where a container looks for the addresses of hosts, its own among them.
+pub const HOSTS: &str = "/etc/hosts";
+
 /// Where a container without image may write, and starts.
 pub const SANDBOX: &str = "/sandbox";
 
@@ -38,6 +41,8 @@ pub struct Blueprint<'a> {
     pub cgroup: String,
     /// Host name it sees.
     pub hostname: String,
+    /// The file that it sees at [`HOSTS`].
+    pub hosts: PathBuf,
     /// What the node adds and allows.
     pub node: &'a NodeSays,
     /// Its private writable folder, without image.
@@ -66,6 +71,9 @@ pub struct User {
     pub gid: u32,
     /// Home directory; none when nobody says.
     pub home: Option<String>,
+    /// Further groups.
+    #[serde(default)]
+    pub groups: Vec<u32>,
 }
 
 impl User {
@@ -73,7 +81,7 @@ impl User {
     pub fn without_image(uid: Option<u32>, gid: Option<u32>) -> Self {
         let uid = uid.unwrap_or(NOBODY);
         let gid = gid.unwrap_or(if uid == 0 { 0 } else { NOBODY });
-        Self { uid, gid, home: None }
+        Self { uid, gid, home: None, groups: Vec::new() }
     }
 }
 
@@ -86,6 +94,8 @@ pub struct NodeSays {
     pub hidden_files: Vec<PathBuf>,
     /// Files of the node that a container with an image sees: where they lie, and where they are seen.
     pub shown_to_images: Vec<(PathBuf, PathBuf)>,
+    /// Where the node's own [`HOSTS`] lies.
+    pub hosts: PathBuf,
     /// Files of the node that hiding would take out of its view.
     pub shown_in_views: Vec<PathBuf>,
     /// Resource limits, already within the agent's own.
@@ -137,7 +147,9 @@ pub fn runtime_spec(plan: &Blueprint) -> Result<Value, NoSpec> {
         "root": { "path": plan.root, "readonly": plan.program.root == Root::Host },
         "process": {
             "terminal": false,
-            "user": { "uid": plan.user.uid, "gid": plan.user.gid, "umask": 0o022 },
+            "user": {
+                "uid": plan.user.uid, "gid": plan.user.gid, "umask": 0o022, "additionalGids": plan.user.groups
+            },
             "args": args,
             "env": env.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>(),
             "cwd": working_dir(plan),
@@ -233,13 +245,21 @@ fn mounts(plan: &Blueprint) -> Vec<Value> {
     let shown = ["bind", "nosuid", "nodev", "noexec", "ro", "rprivate"];
     let Some(sandbox) = &plan.sandbox else {
         mounts.extend(plan.node.shown_to_images.iter().map(|(from, to)| bind(from, to, &shown)));
+        mounts.push(bind(&plan.hosts, Path::new(HOSTS), &shown));
         return mounts;
     };
     mounts.push(mount("/tmp", "tmpfs", &["nosuid", "nodev", "mode=1777", &tmp_size]));
     mounts.extend(hiding(plan.node));
     mounts.push(bind(sandbox, Path::new(SANDBOX), &["rbind", "nosuid", "nodev", "rw", "rprivate"]));
     mounts.extend(plan.node.shown_in_views.iter().map(|file| bind(file, file, &shown)));
+    mounts.push(bind(&plan.hosts, &plan.node.hosts, &shown));
     mounts
+}
+
+/// The text of a container's [`HOSTS`]: the node's, and the container's own name.
+pub fn hosts_file(nodes: &str, hostname: &str) -> String {
+    let end = if nodes.is_empty() || nodes.ends_with('\n') { "" } else { "\n" };
+    format!("{nodes}{end}127.0.0.1 {hostname}\n")
 }
 
 fn bind(source: &Path, target: &Path, options: &[&str]) -> Value {

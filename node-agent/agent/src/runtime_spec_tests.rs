@@ -8,6 +8,7 @@ fn node() -> NodeSays {
         hidden_folders: vec!["/run".into(), "/var/lib/berth".into()],
         hidden_files: vec!["/etc/shadow".into()],
         shown_to_images: vec![("/run/resolved/resolv.conf".into(), "/etc/resolv.conf".into())],
+        hosts: "/etc/hosts".into(),
         shown_in_views: vec!["/run/resolved/resolv.conf".into()],
         rlimits: vec![Rlimit { name: "RLIMIT_NOFILE".into(), soft: 1024, hard: 20_000 }],
         oom_score_adj: 500,
@@ -37,10 +38,11 @@ fn blueprint<'a>(program: &'a Program, node: &'a NodeSays) -> Blueprint<'a> {
     Blueprint {
         program,
         image: ImageSays::default(),
-        user: User { uid: 1000, gid: 100, home: None },
+        user: User { uid: 1000, gid: 100, home: None, groups: vec![7] },
         root: "/data/root".into(),
         cgroup: "/berth-1/0123/web".into(),
         hostname: "web-1".into(),
+        hosts: "/data/hosts".into(),
         node,
         sandbox: Some("/data/sandbox".into()),
     }
@@ -60,7 +62,7 @@ fn a_container_without_image_gets_a_hardened_view_of_the_node() {
             &format!("{} {} {} {}\n", word("destination"), word("type"), word("source"), options.join(","));
     }
     expect![[r#"
-        {"args":["busybox","httpd","-p","31000"],"capabilities":{"ambient":[],"bounding":[],"effective":[],"inheritable":[],"permitted":[]},"cwd":"/sandbox","env":["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin","HOME=/sandbox","HOSTNAME=web-1","PORT=31000","URL=http://h:31000"],"noNewPrivileges":true,"oomScoreAdj":500,"rlimits":[{"hard":20000,"soft":1024,"type":"RLIMIT_NOFILE"}],"terminal":false,"user":{"gid":100,"uid":1000,"umask":18}}
+        {"args":["busybox","httpd","-p","31000"],"capabilities":{"ambient":[],"bounding":[],"effective":[],"inheritable":[],"permitted":[]},"cwd":"/sandbox","env":["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin","HOME=/sandbox","HOSTNAME=web-1","PORT=31000","URL=http://h:31000"],"noNewPrivileges":true,"oomScoreAdj":500,"rlimits":[{"hard":20000,"soft":1024,"type":"RLIMIT_NOFILE"}],"terminal":false,"user":{"additionalGids":[7],"gid":100,"uid":1000,"umask":18}}
         {"cpu":{"period":100000,"quota":150000,"shares":512},"devices":[{"access":"rwm","allow":false}],"memory":{"limit":67108864,"swap":67108864},"pids":{"limit":1024}}
         {"path":"/data/root","readonly":true}
         /proc proc proc nosuid,noexec,nodev
@@ -75,6 +77,7 @@ fn a_container_without_image_gets_a_hardened_view_of_the_node() {
         /etc/shadow bind /dev/null bind,nosuid,noexec,ro,rprivate
         /sandbox bind /data/sandbox rbind,nosuid,nodev,rw,rprivate
         /run/resolved/resolv.conf bind /run/resolved/resolv.conf bind,nosuid,nodev,noexec,ro,rprivate
+        /etc/hosts bind /data/hosts bind,nosuid,nodev,noexec,ro,rprivate
     "#]].assert_eq(&text);
 }
 
@@ -134,4 +137,15 @@ fn what_no_process_can_be_started_with_is_refused_by_name() {
         runtime_spec(&plan).unwrap_err().to_string(),
         "container web: variables and command have more than 253952 bytes together, from variable V2 on"
     );
+}
+
+#[test]
+fn a_containers_hosts_file_is_the_nodes_with_its_own_name() {
+    for (nodes, expected) in [
+        ("", "127.0.0.1 web-1\n"),
+        ("127.0.0.1 localhost\n", "127.0.0.1 localhost\n127.0.0.1 web-1\n"),
+        ("10.0.0.1 other", "10.0.0.1 other\n127.0.0.1 web-1\n"),
+    ] {
+        assert_eq!(hosts_file(nodes, "web-1"), expected);
+    }
 }

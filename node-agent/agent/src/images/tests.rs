@@ -1,5 +1,6 @@
 use std::io::Write;
 
+use crate::runtime_spec::User;
 use sha2::{Digest as _, Sha256};
 use tar::{Builder, EntryType, Header};
 
@@ -142,7 +143,7 @@ fn an_image_unpacks_once_with_its_user_and_whiteouts() {
     assert_eq!(fs::metadata(image.layers[0].join("bin/serve")).unwrap().permissions().mode() & 0o7777, 0o755);
     let tree = Tree::new(&image.layers);
     let user =
-        |uid, gid, home: Option<&str>| crate::runtime_spec::User { uid, gid, home: home.map(str::to_owned) };
+        |uid, gid, home: Option<&str>| User { uid, gid, home: home.map(str::to_owned), groups: vec![] };
     assert_eq!(tree.user(&image.user).unwrap(), user(1000, 100, Some("/srv")));
     assert_eq!(tree.user("7:8").unwrap(), user(7, 8, None));
     assert_eq!(tree.user("").unwrap(), user(0, 0, Some("/root")));
@@ -150,6 +151,66 @@ fn an_image_unpacks_once_with_its_user_and_whiteouts() {
         assert!(tree.user(refused).is_err(), "{refused}");
     }
     assert!(tree.lacks_folder(Path::new("/srv")) && !tree.lacks_folder(Path::new("/etc")));
+}
+
+#[test]
+fn a_user_has_every_group_of_the_images_group_file_and_files_are_read_through_links_within_the_image() {
+    use EntryType::Symlink;
+    let passwd = b"root:x:0:0::/root:/bin/sh\nweb:x:1000:100::/srv:/bin/sh\n";
+    let group = b"root:x:0:\nextra:x:2000:other,web\nno:x:3000:webx\nmore:x:4000:web\nbad:x:4294967295:web\n";
+    for (case, links) in [
+        (
+            "absolute",
+            [Item::Link(Symlink, "etc/passwd", "/usr/lib/p"), Item::Link(Symlink, "etc/group", "/usr/lib/g")],
+        ),
+        (
+            "relative",
+            [
+                Item::Link(Symlink, "etc/passwd", "../usr/lib/p"),
+                Item::Link(Symlink, "etc/group", "../usr/lib/g"),
+            ],
+        ),
+        (
+            "above the root",
+            [
+                Item::Link(Symlink, "etc/passwd", "../../../usr/lib/p"),
+                Item::Link(Symlink, "etc/group", "/../usr/./lib/g"),
+            ],
+        ),
+        ("a folder", [Item::Link(Symlink, "etc", "usr/etc"), Item::File("usr/etc/.keep", b"")]),
+    ] {
+        let below = tar(&[
+            Item::File("usr/lib/p", passwd),
+            Item::File("usr/lib/g", group),
+            Item::Link(Symlink, "usr/etc/passwd", "/usr/lib/p"),
+            Item::Link(Symlink, "usr/etc/group", "../lib/g"),
+        ]);
+        let layout = Layout::of(&[below, tar(&links)]);
+        let (_data, image) = layout.prepare();
+        let image = image.unwrap();
+        let tree = Tree::new(&image.layers);
+        for (named, gid) in [("web", 100), ("1000", 100), ("web:extra", 2000), ("1000:5", 5)] {
+            let user = User { uid: 1000, gid, home: Some("/srv".into()), groups: vec![2000, 4000] };
+            assert_eq!(tree.user(named).unwrap(), user, "{case}: {named}");
+        }
+        assert!(tree.user("7").unwrap().groups.is_empty(), "{case}");
+    }
+}
+
+#[test]
+fn a_link_that_leads_out_of_the_image_or_in_circles_is_no_file() {
+    use EntryType::Symlink;
+    let outside = tempfile::tempdir().unwrap();
+    let passwd = outside.path().join("passwd");
+    fs::write(&passwd, "web:x:1000:100::/srv:/bin/sh\n").unwrap();
+    let out = passwd.to_str().unwrap();
+    let up = format!("{}{out}", "../".repeat(9));
+    for target in [out, up.as_str(), "passwd", "/etc/passwd/below"] {
+        let layout = Layout::of(&[tar(&[Item::Link(Symlink, "etc/passwd", target)])]);
+        let (_data, image) = layout.prepare();
+        let image = image.unwrap();
+        assert!(Tree::new(&image.layers).user("web").is_err(), "{target}");
+    }
 }
 
 #[test]
@@ -304,7 +365,7 @@ fn a_refusal_quotes_no_value_of_a_file() {
         ("text for the index", index(SECRET.into())),
         ("a JSON text for the index", index(format!("\"{SECRET}\""))),
         ("a text for the manifests", index(format!("{{\"manifests\": \"{SECRET}\"}}"))),
-        ("a digest of the index", index(index_of(&format!("\"{SECRET}\""), "{}"))),
+        ("a digest of the index", index(index_of(&format!("\"{SECRET}\""), "1"))),
         ("a size of the index", index(index_of("\"\"", &format!("\"{SECRET}\"")))),
         ("a digest of a layer", manifest(&|m| m["layers"][0]["digest"] = SECRET.into())),
         ("a type of a layer", manifest(&|m| m["layers"][0]["mediaType"] = SECRET.into())),

@@ -1,7 +1,10 @@
-//! Looking into stacked layers without mounting them, and without following a link that an image made.
+//! Looking into stacked layers without mounting them. Links that an image made are followed step by step within it, as
+//! in a container, and never by the kernel.
 
+use std::ffi::OsString;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 
@@ -10,6 +13,11 @@ use crate::runtime_spec::User;
 
 /// The largest passwd or group file that is read.
 const MAX_FILE: u64 = 1 << 20;
+
+/// The most links on the way to a file.
+const MAX_LINKS: usize = 40;
+/// The most groups of a user.
+const MAX_GROUPS: usize = 1_000;
 
 /// What the kernel takes for "as it was", which is root.
 const UNCHANGED: u32 = u32::MAX;
@@ -23,9 +31,10 @@ pub struct Tree<'a> {
 /// What lies at a path of one layer.
 enum Seen {
     Nothing,
-    /// A whiteout, or anything but a folder or file: what lies below does not show.
+    /// A whiteout, or anything but a folder, file or link: what lies below does not show.
     Covered,
     Folder,
+    Link(PathBuf),
     File(rustix::fd::OwnedFd),
 }
 
@@ -47,18 +56,17 @@ impl<'a> Tree<'a> {
         let (user, group) = text.split_once(':').unwrap_or((text, ""));
         let user = if user.is_empty() { "0" } else { user };
         let passwd = self.read(Path::new("etc/passwd")).map_err(|e| refused(e.to_string()))?;
-        let known = passwd.lines().filter_map(PasswdLine::parse);
-        let found = match user.parse::<u32>() {
-            Ok(uid) => known.filter(|line| line.uid == uid).map(PasswdLine::user).next().unwrap_or(User {
-                uid,
-                gid: 0,
-                home: None,
-            }),
-            Err(_) => known
-                .filter(|line| line.name == user)
-                .map(PasswdLine::user)
-                .next()
-                .ok_or_else(|| refused("its passwd file has no such name".into()))?,
+        let mut known = passwd.lines().filter_map(PasswdLine::parse);
+        let line = match user.parse::<u32>() {
+            Ok(uid) => known.find(|line| line.uid == uid).ok_or(uid),
+            Err(_) => {
+                let line = known.find(|line| line.name == user);
+                Ok(line.ok_or_else(|| refused("its passwd file has no such name".into()))?)
+            }
+        };
+        let found = match line {
+            Ok(line) => User { groups: self.groups_of(line.name).map_err(refused)?, ..line.user() },
+            Err(uid) => User { uid, gid: 0, home: None, groups: Vec::new() },
         };
         let gid = if group.is_empty() { found.gid } else { self.group(group).map_err(refused)? };
         if [found.uid, gid].contains(&UNCHANGED) {
@@ -72,28 +80,75 @@ impl<'a> Tree<'a> {
             return Ok(gid);
         }
         let text = self.read(Path::new("etc/group")).map_err(|e| e.to_string())?;
-        let gid = text.lines().find_map(|line| {
-            let mut fields = line.split(':');
-            (fields.next()? == group).then(|| fields.nth(1)?.parse().ok())?
-        });
+        let mut known = text.lines().filter_map(GroupLine::parse);
+        let gid = known.find(|line| line.name == group).map(|line| line.gid);
         gid.ok_or_else(|| "its group file has no such name".to_owned())
     }
 
-    /// The file as the topmost layer has it; empty when there is none.
+    /// The groups that have the user of this name as a member.
+    fn groups_of(&self, user: &str) -> Result<Vec<u32>, String> {
+        let text = self.read(Path::new("etc/group")).map_err(|e| e.to_string())?;
+        let known = text.lines().filter_map(GroupLine::parse);
+        let has = |line: &GroupLine<'_>| line.gid != UNCHANGED && line.members.split(',').any(|m| m == user);
+        Ok(known.filter(has).map(|line| line.gid).take(MAX_GROUPS).collect())
+    }
+
+    /// The file as a container has it; empty when there is none.
     fn read(&self, path: &Path) -> io::Result<String> {
+        let Some(file) = self.find(path)? else { return Ok(String::new()) };
+        let mut bytes = Vec::new();
+        std::fs::File::from(file).take(MAX_FILE).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// The file at `path`, through links within the tree.
+    fn find(&self, path: &Path) -> io::Result<Option<rustix::fd::OwnedFd>> {
+        let mut todo = steps(path);
+        let (mut at, mut links) = (PathBuf::new(), 0);
+        while let Some(step) = todo.pop() {
+            if step == ".." {
+                at.pop();
+                continue;
+            }
+            match self.topmost(&at.join(&step))? {
+                Seen::Folder => at.push(step),
+                Seen::File(file) => return Ok(todo.is_empty().then_some(file)),
+                Seen::Link(target) => {
+                    links += 1;
+                    if links > MAX_LINKS {
+                        return Ok(None);
+                    }
+                    if target.is_absolute() {
+                        at = PathBuf::new();
+                    }
+                    todo.extend(steps(&target));
+                }
+                Seen::Nothing | Seen::Covered => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    /// What shows at a path without links on its way.
+    fn topmost(&self, path: &Path) -> io::Result<Seen> {
         for layer in self.layers {
             match look(layer, path)? {
                 Seen::Nothing => {}
-                Seen::Covered | Seen::Folder => break,
-                Seen::File(file) => {
-                    let mut bytes = Vec::new();
-                    std::fs::File::from(file).take(MAX_FILE).read_to_end(&mut bytes)?;
-                    return Ok(String::from_utf8_lossy(&bytes).into_owned());
-                }
+                seen => return Ok(seen),
             }
         }
-        Ok(String::new())
+        Ok(Seen::Nothing)
     }
+}
+
+/// The words of a path, the first one last.
+fn steps(path: &Path) -> Vec<OsString> {
+    let word = |part: Component<'_>| match part {
+        Component::Normal(word) => Some(word.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+    };
+    path.components().rev().filter_map(word).collect()
 }
 
 fn look(layer: &Path, path: &Path) -> io::Result<Seen> {
@@ -102,10 +157,10 @@ fn look(layer: &Path, path: &Path) -> io::Result<Seen> {
     let relative = path.strip_prefix("/").unwrap_or(path);
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     let open = |flags| rustix::fs::openat2(&root, relative, flags | OFlags::CLOEXEC, Mode::empty(), resolve);
-    let place = match open(OFlags::PATH) {
+    let place = match open(OFlags::PATH | OFlags::NOFOLLOW) {
         Ok(place) => place,
         Err(rustix::io::Errno::NOENT) => return Ok(Seen::Nothing),
-        // A link, a whiteout on the way, a way out.
+        // A link or a whiteout on the way, a way out.
         Err(rustix::io::Errno::LOOP | rustix::io::Errno::NOTDIR | rustix::io::Errno::XDEV) => {
             return Ok(Seen::Covered);
         }
@@ -114,8 +169,11 @@ fn look(layer: &Path, path: &Path) -> io::Result<Seen> {
     match FileType::from_raw_mode(rustix::fs::fstat(&place)?.st_mode) {
         FileType::Directory => Ok(Seen::Folder),
         FileType::RegularFile => Ok(Seen::File(open(OFlags::RDONLY | OFlags::NONBLOCK)?)),
-        FileType::Symlink
-        | FileType::Fifo
+        FileType::Symlink => {
+            let target = rustix::fs::readlinkat(&place, "", Vec::new())?;
+            Ok(Seen::Link(OsString::from_vec(target.into_bytes()).into()))
+        }
+        FileType::Fifo
         | FileType::Socket
         | FileType::CharacterDevice
         | FileType::BlockDevice
@@ -141,6 +199,21 @@ impl<'a> PasswdLine<'a> {
 
     fn user(self) -> User {
         let home = Some(self.home.to_owned()).filter(|home| home.starts_with('/'));
-        User { uid: self.uid, gid: self.gid, home }
+        User { uid: self.uid, gid: self.gid, home, groups: Vec::new() }
+    }
+}
+
+struct GroupLine<'a> {
+    name: &'a str,
+    gid: u32,
+    members: &'a str,
+}
+
+impl<'a> GroupLine<'a> {
+    fn parse(line: &'a str) -> Option<Self> {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        let gid = fields.nth(1)?.parse().ok()?;
+        Some(Self { name, gid, members: fields.next().unwrap_or_default() })
     }
 }
