@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use berth_client::{Client, Error, ObjectKey, Options};
 use berth_types::Reason;
+use berth_types::status::NAMESPACE_TERMINATING;
 use serde_json::Value;
 
 use crate::args;
@@ -97,6 +98,7 @@ impl Api {
             Error::Unavailable(_) => failure(Exit::Unreachable),
             Error::Conflict(_) | Error::AlreadyExists(_) => failure(Exit::Conflict),
             Error::Invalid(_) => failure(Exit::Usage),
+            Error::Refused(status) if status.has_cause(NAMESPACE_TERMINATING) => failure(Exit::Conflict),
             Error::Refused(status) if matches!(status.reason, Reason::Forbidden | Reason::Unauthorized) => {
                 failure(Exit::Forbidden)
             }

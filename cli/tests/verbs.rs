@@ -292,22 +292,23 @@ fn a_servers_refusal_is_shown_in_the_line_of_the_manifest() {
     world.shows(
         &["apply -f web.yaml", "apply -f web.yaml --force-conflicts", "get apps"],
         expect![[r#"
-        $ ctl apply -f web.yaml
-        ! error: spec.replicas: conflict with `autoscaler`, which has it as `7`, this apply wants `2`
-        !   --> web.yaml:7:3   (app/web)
-        !    |
-        !  7 |   replicas: 2
-        !    |   ^^^^^^^^
-        !
-        ! 1 error; app/web was not applied
-        ! hint: --force-conflicts takes these fields over from whoever set them
-        exit code 5
-        $ ctl apply -f web.yaml --force-conflicts
-        app/web configured
-        $ ctl get apps
-        NAME   READY   UPDATED   AVAILABLE   STATUS    AGE
-        web    0/2     0         0           Pending   Ns
-    "#]],
+            $ ctl apply -f web.yaml
+            ! error: spec.replicas: conflict with `autoscaler`, which has it as `7`, this apply wants `2`
+            !   --> web.yaml:7:3   (app/web)
+            !    |
+            !  7 |   replicas: 2
+            !    |   ^^^^^^^^
+            !
+            ! 1 error; app/web was not applied
+            ! hint: --force-conflicts takes these fields over from whoever set them
+            exit code 5
+            $ ctl apply -f web.yaml --force-conflicts
+            app/web configured
+            ! app/web: took over from `autoscaler`: spec.replicas (7 -> 2)
+            $ ctl get apps
+            NAME   READY   UPDATED   AVAILABLE   STATUS    AGE
+            web    0/2     0         0           Pending   Ns
+        "#]],
     );
 }
 
@@ -424,4 +425,157 @@ fn a_story_is_told_of_every_kind() {
           phase: Active
     "#]]
     .assert_eq(&told);
+}
+
+/// An App that a foreign finalizer holds.
+fn held(line: &str) -> String {
+    WEB.replace("  labels: {tier: front}\n", "  finalizers: [example.com/hold]\n") + line
+}
+
+#[test]
+fn a_dying_app_takes_no_new_spec_and_the_command_says_so() {
+    let world = World::start();
+    world.write("web.yaml", &held(""));
+    world.write("again.yaml", &held("          env: [{name: ROUND, value: '2'}]\n"));
+    world.write("free.yaml", &WEB.replace("  labels: {tier: front}\n", ""));
+    world.shows(
+        &[
+            "apply -f web.yaml",
+            "delete app/web --wait=false",
+            "apply -f web.yaml",
+            "apply -f again.yaml",
+            "apply -f again.yaml --dry-run=server",
+            "scale app/web --replicas 5",
+            "rollout restart app/web",
+            "apply -f free.yaml",
+            "apply -f free.yaml",
+        ],
+        expect![[r#"
+            $ ctl apply -f web.yaml
+            app/web created
+            $ ctl delete app/web --wait=false
+            app/web is being deleted
+            $ ctl apply -f web.yaml
+            app/web unchanged
+            ! warning: app/web: the object is being deleted and waits for `example.com/hold`; apply it again once it is gone
+            $ ctl apply -f again.yaml
+            ! error: could not apply app/web
+            !   App `web` is being deleted and waits for `example.com/hold`: its spec cannot be changed; write it again once it is gone
+            exit code 5
+            $ ctl apply -f again.yaml --dry-run=server
+            ! error: could not apply app/web
+            !   App `web` is being deleted and waits for `example.com/hold`: its spec cannot be changed; write it again once it is gone
+            exit code 5
+            $ ctl scale app/web --replicas 5
+            ! error: could not scale app/web
+            !   App `web` is being deleted and waits for `example.com/hold`: its spec cannot be changed; write it again once it is gone
+            exit code 5
+            $ ctl rollout restart app/web
+            ! error: could not restart app/web
+            !   App `web` is being deleted and waits for `example.com/hold`: its spec cannot be changed; write it again once it is gone
+            exit code 5
+            $ ctl apply -f free.yaml
+            app/web deleted
+            ! app/web: metadata.finalizers ["example.com/hold"] -> none: the lines were removed
+            ! warning: app/web: the object was being deleted, and this apply removed its last finalizer: it is gone; apply it again to create it
+            $ ctl apply -f free.yaml
+            app/web created
+        "#]],
+    );
+}
+
+#[test]
+fn a_namespace_that_is_being_deleted_states_what_it_waits_for() {
+    let world = World::start();
+    world.write("space.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n");
+    world.write("web.yaml", &held(""));
+    world.run("apply -f space.yaml");
+    world.run("apply -n shop -f web.yaml");
+    world.run("delete app/web -n shop --wait=false");
+    world.shows(
+        &[
+            "delete namespace/shop --timeout 2s",
+            "wait namespace/shop --for=delete --timeout 2s",
+            "apply -n shop -f web.yaml",
+        ],
+        expect![[r#"
+            $ ctl delete namespace/shop --timeout 2s
+            ! waiting for namespace/shop: what is in it is deleted first
+            ! error: timed out waiting for the deletion
+            !   namespace/shop: what is in it is deleted first
+            !     app/web: example.com/hold must agree first
+            exit code 3
+            $ ctl wait namespace/shop --for=delete --timeout 2s
+            ! waiting for namespace/shop: what is in it is deleted first
+            ! error: timed out waiting for deletion
+            !   namespace/shop: what is in it is deleted first
+            !     app/web: example.com/hold must agree first
+            exit code 3
+            $ ctl apply -n shop -f web.yaml
+            app/web unchanged
+            ! warning: app/web: the object is being deleted and waits for `example.com/hold`; apply it again once it is gone
+        "#]],
+    );
+    world.write("new.yaml", &WEB.replace("name: web\n  l", "name: new\n  namespace: shop\n  l"));
+    world.shows(
+        &["apply -f new.yaml"],
+        expect![[r#"
+        $ ctl apply -f new.yaml
+        ! error: metadata.namespace: Namespace `shop` is being deleted and takes nothing new
+        !   --> new.yaml:5:3   (app/new)
+        !    |
+        !  5 |   namespace: shop
+        !    |   ^^^^^^^^^
+        !
+        ! 1 error; app/new was not applied
+        exit code 5
+    "#]],
+    );
+    let (_, told, _) = world.run("describe namespace shop");
+    let (_, end) = told.split_once("Status:\n").expect("a status");
+    expect![[r#"
+          phase: Terminating
+        Still in it:
+          app/web: example.com/hold must agree first
+    "#]]
+    .assert_eq(end);
+}
+
+#[test]
+fn a_removed_line_and_a_missing_owner_are_stated() {
+    let world = World::start();
+    world.write("web.yaml", WEB);
+    world.write("without.yaml", &WEB.replace("  replicas: 2\n", "").replace("  labels: {tier: front}\n", ""));
+    let owner = "{apiVersion: berth.dev/v1, kind: App, name: ghost, uid: 0123456789abcdef0123456789abcdef}";
+    let owned = WEB.replace("  labels: {tier: front}\n", &format!("  ownerReferences: [{owner}]\n"));
+    world.write("owned.yaml", &owned.replace("name: web\n  o", "name: owned\n  o"));
+    world.shows(
+        &[
+            "apply -f web.yaml",
+            "apply -f without.yaml --dry-run=server",
+            "apply -f without.yaml",
+            "apply -f without.yaml",
+            "apply -f owned.yaml",
+            "apply -f owned.yaml",
+        ],
+        expect![[r#"
+            $ ctl apply -f web.yaml
+            app/web created
+            $ ctl apply -f without.yaml --dry-run=server
+            app/web configured (server dry run)
+            ! app/web: metadata.labels {"tier":"front"} -> none: the lines were removed
+            ! app/web: spec.replicas 2 -> 1: the line was removed
+            $ ctl apply -f without.yaml
+            app/web configured
+            ! app/web: metadata.labels {"tier":"front"} -> none: the lines were removed
+            ! app/web: spec.replicas 2 -> 1: the line was removed
+            $ ctl apply -f without.yaml
+            app/web unchanged
+            $ ctl apply -f owned.yaml
+            app/owned created
+            ! warning: app/owned: the owner App `ghost` was not found in Namespace `default`; an object is deleted when none of its owners exists: correct `metadata.ownerReferences`, or take it out
+            $ ctl apply -f owned.yaml
+            app/owned unchanged
+        "#]],
+    );
 }

@@ -24,6 +24,7 @@ use crate::presence::PresenceStream;
 use crate::session::{Hello, Session};
 use crate::watch::Watch;
 use crate::write::{Atomicity, Fence, Write};
+use crate::written::Written;
 
 /// Objects per page when a whole list is read.
 const PAGE: u32 = 500;
@@ -97,6 +98,11 @@ impl Client {
 
     /// Sends one write; answers with the object as it is now, not yet parsed.
     pub async fn send(&self, write: &Write) -> Result<Object, Error> {
+        self.send_and_hear(write).await.map(|(object, _)| object)
+    }
+
+    /// Sends one write; answers also with what the write did and what the server warns of.
+    pub async fn send_and_hear(&self, write: &Write) -> Result<(Object, Written), Error> {
         let answer = self
             .servers
             .call(write.resend(), |endpoint| {
@@ -113,7 +119,7 @@ impl Client {
                 }
             })
             .await?;
-        Ok(Object(answer.json))
+        Ok((Object(answer.json), Written::of(answer.written)))
     }
 
     /// Sends many writes in one call; an outcome for each, in order. Resent after an unknown outcome only when each

@@ -28,6 +28,7 @@ mod presence;
 mod session;
 mod watch;
 mod write;
+mod written;
 
 pub use client::Client;
 pub use durations::Durations;
@@ -39,3 +40,4 @@ pub use presence::{NodePresence, Presence, PresenceState, PresenceStream};
 pub use session::{FromServer, Hello, OpenLogs, Session, Tunnels};
 pub use watch::{Change, Update, Watch};
 pub use write::{Atomicity, Fence, Precondition, Write};
+pub use written::{Effect, FieldChange, Written};

@@ -29,7 +29,7 @@ use merge::Merge;
 
 pub use parts::Part;
 pub use patch::merge_patch;
-pub use refusal::{Conflict, Refusal};
+pub use refusal::{Conflict, Refusal, brief};
 pub use track::track_update;
 
 /// Who applies, to which part, and whose fields it may take.
@@ -61,6 +61,17 @@ pub struct Applied {
     pub object: Value,
     /// What was taken from managers of `take_from`, or by force.
     pub taken: Vec<Conflict>,
+    /// What the manager applied before, does not apply any more, and nobody else owns.
+    pub removed: Vec<Removed>,
+}
+
+/// A field that an apply removed because its manager does not apply it any more.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Removed {
+    /// The highest field that is gone, as `spec.replicas`.
+    pub field: String,
+    /// Its value.
+    pub before: Option<Value>,
 }
 
 /// `live` with `config` applied; without `live` the new object. Names come from `live` or `config`; uid, versions and
@@ -85,7 +96,7 @@ pub fn apply(
         None => {
             let mut object = applier.part.replaced(&identity(config), wanted);
             entries::write(&mut object, vec![Entry { time: entries::stamp(now), ..own }]);
-            Ok(Applied { object, taken: Vec::new() })
+            Ok(Applied { object, taken: Vec::new(), removed: Vec::new() })
         }
     }
 }

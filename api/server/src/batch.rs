@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 
 use crate::refuse::{Answer, bad_request};
-use crate::write::{Refused, Request, Writer};
+use crate::write::{Refused, Request, Writer, Written};
 
 /// The most writes of one batch.
 const MOST: usize = 1000;
@@ -26,7 +26,7 @@ pub async fn batch(writer: &Writer, batch: wire::BatchRequest) -> Answer<Vec<wir
     }
     let each = requests.into_iter().map(|request| async {
         match request {
-            Ok(request) => outcome(writer.write(&request).await),
+            Ok(request) => outcome(writer.write(&request).await.map(in_full)),
             Err(refusal) => outcome(Err(refusal)),
         }
     });
@@ -48,7 +48,7 @@ async fn atomic(writer: &Writer, requests: Vec<Answer<Request>>) -> Vec<wire::Ou
         Err(refused) => Err(refused),
     };
     match ended {
-        Ok(objects) => objects.into_iter().map(|json| outcome(Ok(json))).collect(),
+        Ok(written) => written.into_iter().map(|written| outcome(Ok(in_full(written)))).collect(),
         Err(refused) => (0..number).map(|at| outcome(Err(why_not(at, &refused)))).collect(),
     }
 }
@@ -74,11 +74,18 @@ fn why_not(at: usize, refused: &Refused) -> Box<Status> {
     Box::new(Status::new(reason, message))
 }
 
-/// The outcome of one write on the wire.
-pub fn outcome(ended: Answer<Bytes>) -> wire::Outcome {
-    let result = match ended {
-        Ok(json) => Ended::Json(json),
-        Err(status) => Ended::Status(serde_json::to_vec(&*status).expect("a Status is always JSON").into()),
-    };
-    wire::Outcome { result: Some(result) }
+fn in_full(written: Written) -> (Bytes, Option<wire::Written>) {
+    let (json, written) = written.wire();
+    (json, Some(written))
+}
+
+/// The outcome of one item on the wire: the object, and what was done where the call says that.
+pub fn outcome(ended: Answer<(Bytes, Option<wire::Written>)>) -> wire::Outcome {
+    match ended {
+        Ok((json, written)) => wire::Outcome { result: Some(Ended::Json(json)), written },
+        Err(status) => {
+            let status = serde_json::to_vec(&*status).expect("a Status is always JSON").into();
+            wire::Outcome { result: Some(Ended::Status(status)), written: None }
+        }
+    }
 }

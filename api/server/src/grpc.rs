@@ -33,7 +33,8 @@ impl ResourcesFace {
         let writer = &self.0.writer;
         let written = async {
             let request = WriteRequest::read(&writer.table, request.into_inner(), Some(verb))?;
-            writer.write(&request).await.map(|json| wire::Object { json })
+            let (json, written) = writer.write(&request).await?.wire();
+            Ok(wire::Object { json, written: Some(written) })
         };
         respond(written.await)
     }
@@ -48,7 +49,8 @@ impl Resources for ResourcesFace {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<wire::WatchResponse, Status>> + Send>>;
 
     async fn get(&self, request: Request<wire::GetRequest>) -> Result<Response<wire::Object>, Status> {
-        respond(self.reader().get(request.into_inner()).await.map(|json| wire::Object { json }))
+        let found = self.reader().get(request.into_inner()).await;
+        respond(found.map(|json| wire::Object { json, written: None }))
     }
 
     async fn list(

@@ -2,7 +2,7 @@
 
 use berth_store::StoreError;
 use berth_types::fault::Rule;
-use berth_types::status::{ANOTHER_HISTORY, Cause};
+use berth_types::status::{ANOTHER_HISTORY, Cause, NAMESPACE_TERMINATING};
 use berth_types::{Fault, Reason, Status};
 
 /// The answer of a call, or why it was refused.
@@ -32,6 +32,15 @@ pub fn about(reason: Reason, kind: &str, name: &str, message: impl Into<String>)
 pub fn conflict(kind: &str, name: &str, why: impl AsRef<str>) -> Box<Status> {
     let message = format!("{kind} `{name}` {}; read it again and decide anew", why.as_ref());
     about(Reason::Conflict, kind, name, message)
+}
+
+/// Nothing is created in a Namespace that is being deleted; the reason and the cause are those of Kubernetes.
+pub fn terminating(namespace: &str) -> Box<Status> {
+    let message = format!("Namespace `{namespace}` is being deleted and takes nothing new");
+    let mut status = about(Reason::Forbidden, "Namespace", namespace, message.clone());
+    status.details.causes =
+        vec![Cause { reason: NAMESPACE_TERMINATING.into(), message, field: "metadata.namespace".into() }];
+    status
 }
 
 /// The object breaks rules.

@@ -34,6 +34,7 @@ pub struct Kind {
     schema: LazyLock<Value>,
     shape: LazyLock<Shape>,
     rules: fn(&Shape, &Value, &mut Faults),
+    stand_in: fn(&Value, &str) -> Option<Value>,
 }
 
 /// What a kind is called beside its names in the API, and who writes it.
@@ -77,6 +78,7 @@ const fn kind<K: Resource + JsonSchema + Rules>(traits: Traits) -> Kind {
         schema: LazyLock::new(schema_of::<K>),
         shape: LazyLock::new(|| Shape::of(&schema_of::<K>())),
         rules: keep_rules::<K>,
+        stand_in: K::stand_in,
     }
 }
 
@@ -139,6 +141,11 @@ impl Kind {
         walk(&self.shape, tree, Extent::Whole, &mut faults);
         (self.rules)(&self.shape, tree, &mut faults);
         faults.into_vec()
+    }
+
+    /// What `object` means without its field at `path`, as `spec.replicas`; `None` if no default replaces the field.
+    pub fn stand_in(&self, object: &Value, path: &str) -> Option<Value> {
+        (self.stand_in)(object, path)
     }
 
     fn answers_to(&self, lower: &str) -> bool {

@@ -26,6 +26,7 @@ mod scalar;
 pub mod selector;
 pub mod shape;
 mod spelling;
+mod stand_in;
 pub mod status;
 pub mod task;
 pub mod walk;
@@ -39,6 +40,7 @@ pub use meta::{Condition, ConditionStatus, ObjectMeta, OwnerReference};
 pub use phase::Phase;
 pub use quantity::Quantity;
 pub use resource::Resource;
+pub use scalar::short;
 pub use selector::Selector;
 pub use status::{Reason, Status};
 

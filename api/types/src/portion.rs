@@ -40,6 +40,9 @@ impl IntOrString {
     }
 }
 
+/// What `maxSurge` and `maxUnavailable` are when absent.
+pub(crate) const DEFAULT: &str = "25%";
+
 /// How far a rolling update may stray from `replicas`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
@@ -55,7 +58,7 @@ impl Bounds {
     /// (as in Kubernetes).
     pub fn of(spec: &AppSpec) -> Result<Bounds, BadPortion> {
         let update = spec.strategy.as_ref().and_then(|strategy| strategy.rolling_update.as_ref());
-        let quarter = IntOrString::String("25%".into());
+        let quarter = IntOrString::String(DEFAULT.into());
         let portion =
             |given: Option<&IntOrString>, round| given.unwrap_or(&quarter).of(spec.replicas(), round);
         let surge = portion(update.and_then(|update| update.max_surge.as_ref()), Round::Up)?;

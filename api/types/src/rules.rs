@@ -24,6 +24,11 @@ pub(crate) trait Rules {
 
     /// Adds what is wrong with the object beside its metadata.
     fn check(&self, faults: &mut Faults);
+
+    /// What an object means without its field at a path, if a default replaces it.
+    fn stand_in(_object: &Value, _path: &str) -> Option<Value> {
+        None
+    }
 }
 
 /// Adds what the rules of `K` say of `tree`, of which `faults` holds already what its shape says.

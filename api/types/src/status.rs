@@ -137,11 +137,21 @@ pub struct Cause {
 /// The reason of a cause: the version is of another past than the store's, which was put back from a backup.
 pub const ANOTHER_HISTORY: &str = "AnotherHistory";
 
+/// The reason of a cause: another manager owns the field.
+pub const FIELD_MANAGER_CONFLICT: &str = "FieldManagerConflict";
+
+/// The reason of a cause: the Namespace of a new object is being deleted.
+pub const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
+
 impl Status {
+    /// Whether a cause of the refusal has this reason.
+    pub fn has_cause(&self, reason: &str) -> bool {
+        self.details.causes.iter().any(|cause| cause.reason == reason)
+    }
+
     /// Whether a version was refused because it is of another past than the store's.
     pub fn is_of_another_history(&self) -> bool {
-        self.reason == Reason::Expired
-            && self.details.causes.iter().any(|cause| cause.reason == ANOTHER_HISTORY)
+        self.reason == Reason::Expired && self.has_cause(ANOTHER_HISTORY)
     }
 
     /// A refusal without details.

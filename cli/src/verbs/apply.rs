@@ -1,11 +1,9 @@
 //! `ctl apply`: server-side apply of every document, after all of them were found good.
 
-use std::collections::BTreeSet;
-
-use berth_client::{Error, ObjectKey, Write};
+use berth_client::{Effect, Error, ObjectKey, Write, Written};
 use berth_types::Fault;
 use berth_types::fault::Rule;
-use serde_json::Value;
+use berth_types::status::FIELD_MANAGER_CONFLICT;
 
 use crate::api::Api;
 use crate::args::DryRun;
@@ -16,11 +14,10 @@ use crate::request::{Apply, Conflicts};
 use crate::waiting;
 
 use super::rollout;
+use super::told::{self, TAKE_FROM};
 
 /// Who applies.
 const MANAGER: &str = "ctl";
-/// Our own interactive verbs: what a person changed by hand, a manifest takes back.
-const TAKE_FROM: [&str; 2] = ["ctl-scale", "ctl-rollout"];
 /// What only the server says of an object: an applied dump of it must not insist on it.
 const GIVEN_BY_SERVER: [&str; 7] = [
     "uid",
@@ -112,10 +109,6 @@ async fn apply_all(api: &Api, task: &Apply, documents: &[Document]) -> Result<()
 /// Applies one document. A refusal is told here and does not keep the others from being applied.
 async fn apply_one(api: &Api, task: &Apply, document: &Document) -> Result<Result<(), Exit>, Failure> {
     let step = format!("could not apply {}", document.name());
-    let before = match api.find(&ObjectKey::in_json(&document.value)).await {
-        Ok(before) => before,
-        Err(error) => return refusal(api, &step, document, &error),
-    };
     let mut write = Write::apply(&document.value, MANAGER).taking_from(&TAKE_FROM);
     if task.conflicts == Conflicts::Force {
         write = write.forced();
@@ -123,47 +116,26 @@ async fn apply_one(api: &Api, task: &Apply, document: &Document) -> Result<Resul
     if task.reach == DryRun::Server {
         write = write.dry_run();
     }
-    match api.client.write(&write).await {
-        Ok(after) => {
-            tell(task, document, before.as_ref(), &after);
+    match api.client.send_and_hear(&write).await {
+        Ok((_, written)) => {
+            tell(task, document, &written);
             Ok(Ok(()))
         }
         Err(error) => refusal(api, &step, document, &error),
     }
 }
 
-fn tell(task: &Apply, document: &Document, before: Option<&Value>, after: &Value) {
-    let what = match before {
-        None => "created",
-        Some(before) if before["metadata"]["resourceVersion"] == after["metadata"]["resourceVersion"] => {
-            "unchanged"
-        }
-        Some(_) => "configured",
+fn tell(task: &Apply, document: &Document, written: &Written) {
+    let what = match written.effect {
+        Effect::Created => "created",
+        Effect::Configured => "configured",
+        Effect::Unchanged => "unchanged",
+        Effect::Deleted => "deleted",
+        Effect::Unknown => "applied",
     };
     let only_asked = if task.reach == DryRun::Server { " (server dry run)" } else { "" };
     print::line(&format!("{} {what}{only_asked}", document.name()));
-    let Some(before) = before else { return };
-    for manager in TAKE_FROM {
-        let kept = owned(after, manager);
-        let lost = owned(before, manager).into_iter().filter(|field| !kept.contains(field));
-        let taken: Vec<String> = lost.map(|field| change(&field, before, after)).collect();
-        if !taken.is_empty() {
-            let verb = manager.replace('-', " ");
-            print::note(&format!("{}: took back from `{verb}`: {}", document.name(), taken.join(", ")));
-        }
-    }
-}
-
-/// A field that was taken back, with both values where they are short.
-fn change(field: &str, before: &Value, after: &Value) -> String {
-    let pointer = format!("/{}", field.replace('.', "/"));
-    let single = |object: &Value| {
-        object.pointer(&pointer).filter(|value| !value.is_object() && !value.is_array()).map(Value::to_string)
-    };
-    match (single(before), single(after)) {
-        (Some(before), Some(after)) if before != after => format!("{field} ({before} -> {after})"),
-        _ => field.to_owned(),
-    }
+    told::note(&document.name(), written);
 }
 
 fn refusal(api: &Api, step: &str, document: &Document, error: &Error) -> Result<Result<(), Exit>, Failure> {
@@ -178,35 +150,8 @@ fn refusal(api: &Api, step: &str, document: &Document, error: &Error) -> Result<
     } else {
         print::message(&report(&troubles, 1, 1, &format!("{} was not applied", document.name())));
     }
-    if failure.exit == Exit::Conflict {
+    if status.has_cause(FIELD_MANAGER_CONFLICT) {
         print::note("hint: --force-conflicts takes these fields over from whoever set them");
     }
     Ok(Err(failure.exit))
-}
-
-/// The fields that a manager owns, as paths.
-fn owned(object: &Value, manager: &str) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for entry in object["metadata"]["managedFields"].as_array().into_iter().flatten() {
-        if entry["manager"] == manager {
-            leaves(&entry["fieldsV1"], "", &mut found);
-        }
-    }
-    found
-}
-
-fn leaves(fields: &Value, path: &str, found: &mut BTreeSet<String>) {
-    let inner: Vec<_> = fields.as_object().into_iter().flatten().filter(|(key, _)| *key != ".").collect();
-    if inner.is_empty() && !path.is_empty() {
-        found.insert(path.to_owned());
-    }
-    for (key, value) in inner {
-        let step = match key.split_once(':') {
-            Some(("f", name)) if path.is_empty() => name.to_owned(),
-            Some(("f", name)) => format!(".{name}"),
-            Some((_, item)) => format!("[{item}]"),
-            None => key.clone(),
-        };
-        leaves(value, &format!("{path}{step}"), found);
-    }
 }

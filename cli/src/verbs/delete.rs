@@ -13,6 +13,7 @@ use berth_types::kinds::Kind;
 use berth_types::task::Task;
 use serde_json::Value;
 
+use super::contents;
 use super::refusals::Refusals;
 use super::wait::{keys, lingers};
 use crate::api::Api;
@@ -119,7 +120,8 @@ async fn until_gone(api: &Api, doomed: &[Doomed], patience: Patience) -> Result<
     let awaited = awaited.map(|(one, judge)| Awaited { name: one.name.clone(), key: one.key.clone(), judge });
     let left = doomed.iter().map(|one| (one.name.clone(), &one.key));
     let meanwhile = format!("the deletion goes on; see what is left by `{}`", api.command_about("get", left));
-    waiting::all(api, awaited.collect(), patience, "the deletion", &meanwhile).await
+    let done = waiting::all(api, awaited.collect(), patience, "the deletion", &meanwhile).await;
+    contents::explained(api, doomed.iter().map(|one| &one.key), done).await
 }
 
 /// The Tasks that belonged to Apps that are gone.

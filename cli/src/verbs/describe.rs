@@ -5,10 +5,11 @@ mod node;
 mod task;
 
 use berth_client::Query;
-use berth_types::core::Event;
+use berth_types::core::{Event, Namespace};
 use berth_types::{Clock, ObjectMeta, Resource, SystemClock, Timestamp};
 use serde_json::Value;
 
+use super::contents::left_in;
 use super::get::fetch;
 use crate::api::Api;
 use crate::failure::{Exit, Failure};
@@ -88,6 +89,9 @@ async fn story(api: &Api, kind: &str, object: &Value) -> Result<Story, Failure> 
         "Node" => node::tell(api, &mut story, &read(object)?, now).await?,
         _ => rest(&mut story, object),
     }
+    if kind == Namespace::KIND && metadata.deletion_timestamp.is_some() {
+        contents(api, &mut story, &metadata.name).await?;
+    }
     conditions(&mut story, object, now);
     events(api, &mut story, &metadata, now).await?;
     Ok(story)
@@ -129,6 +133,17 @@ fn rest(story: &mut Story, object: &Value) {
             text.lines().for_each(|line| story.line(line));
         }
     }
+}
+
+/// What a Namespace that is being deleted waits for.
+async fn contents(api: &Api, story: &mut Story, namespace: &str) -> Result<(), Failure> {
+    let left = left_in(api, namespace).await;
+    let left = left.map_err(|error| api.failed(&format!("could not list what is in {namespace}"), &error))?;
+    if !left.is_empty() {
+        story.part("Still in it");
+        left.iter().for_each(|line| story.line(line));
+    }
+    Ok(())
 }
 
 fn conditions(story: &mut Story, object: &Value, now: Timestamp) {

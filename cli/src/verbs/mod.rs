@@ -2,6 +2,7 @@
 
 mod apply;
 mod consent;
+mod contents;
 mod delete;
 mod describe;
 mod down;
@@ -10,6 +11,7 @@ mod logs;
 mod refusals;
 mod rollout;
 mod scale;
+mod told;
 mod up;
 mod validate;
 mod version;

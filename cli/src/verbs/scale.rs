@@ -4,7 +4,7 @@ use berth_client::{ObjectKey, Write};
 use serde_json::json;
 
 use super::refusals::Refusals;
-use super::rollout;
+use super::{rollout, told};
 use crate::api::Api;
 use crate::failure::Failure;
 use crate::output::print;
@@ -29,13 +29,15 @@ pub async fn run(api: &Api, task: &Scale) -> Result<(), Failure> {
 async fn scale(api: &Api, key: &ObjectKey, replicas: u32) -> Result<(), Failure> {
     let before = rollout::get(api, key).await?["spec"]["replicas"].as_u64().unwrap_or(1);
     let patch = json!({"spec": {"replicas": replicas}});
-    let written = api.client.write(&Write::patch_json(key, &patch).by(MANAGER)).await;
-    written.map_err(|error| api.failed(&format!("could not scale app/{}", key.name), &error))?;
+    let written = api.client.send_and_hear(&Write::patch_json(key, &patch).by(MANAGER)).await;
+    let (_, written) =
+        written.map_err(|error| api.failed(&format!("could not scale app/{}", key.name), &error))?;
     print::line(&if before == u64::from(replicas) {
         format!("app/{} unchanged, it asks for {before} already", key.name)
     } else {
         format!("app/{} scaled from {before} to {replicas}", key.name)
     });
+    told::note(&format!("app/{}", key.name), &written);
     Ok(())
 }
 

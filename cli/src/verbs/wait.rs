@@ -3,6 +3,7 @@
 use berth_client::ObjectKey;
 use serde_json::Value;
 
+use super::contents;
 use super::get::fetch;
 use crate::api::Api;
 use crate::failure::Failure;
@@ -21,7 +22,11 @@ pub async fn run(api: &Api, task: &Wait) -> Result<(), Failure> {
         Goal::Gone => "deletion".into(),
         Goal::Field(path, value) => format!("{}={value}", path.replace('/', ".")),
     };
-    waiting::all(api, awaited.collect(), task.patience, &goal, "nothing was changed").await?;
+    let done = waiting::all(api, awaited.collect(), task.patience, &goal, "nothing was changed").await;
+    match task.goal {
+        Goal::Gone => contents::explained(api, keys.iter().map(|(_, key)| key), done).await?,
+        Goal::Condition(..) | Goal::Field(..) => done?,
+    }
     let met = if task.goal == Goal::Gone { "is gone".into() } else { format!("has {goal}") };
     keys.iter().for_each(|(name, _)| print::line(&format!("{name} {met}")));
     Ok(())
@@ -100,7 +105,7 @@ pub fn lingers(object: &Value) -> String {
             let node = object["spec"]["nodeName"].as_str().unwrap_or_default();
             format!("node {node} is stopping it ({})", if phase.is_empty() { "Pending" } else { phase })
         }
-        ["berth.dev/namespace"] => "what is in it is deleted first".into(),
+        [berth_types::NAMESPACE_FINALIZER] => "what is in it is deleted first".into(),
         [] => "it is being removed".into(),
         held => format!("{} must agree first", held.join(", ")),
     }

@@ -127,7 +127,7 @@ impl Face {
     }
 
     async fn object(&self, call: &str) -> Result<Response<wire::Object>, tonic::Status> {
-        Ok(Response::new(wire::Object { json: self.json(call).await?.into() }))
+        Ok(Response::new(wire::Object { json: self.json(call).await?.into(), written: None }))
     }
 }
 
@@ -205,7 +205,7 @@ impl Resources for Face {
         request: Request<wire::BatchRequest>,
     ) -> Result<Response<wire::BatchResponse>, tonic::Status> {
         let json = self.json("batch").await?;
-        let outcome = wire::Outcome { result: Some(wire::outcome::Result::Json(json.into())) };
+        let outcome = wire::Outcome { result: Some(wire::outcome::Result::Json(json.into())), written: None };
         let outcomes = vec![outcome; request.into_inner().writes.len()];
         Ok(Response::new(wire::BatchResponse { outcomes }))
     }

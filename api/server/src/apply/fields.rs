@@ -131,6 +131,28 @@ impl FieldSet {
         places
     }
 
+    /// The highest places in it at or below which `other` has a place, in order. `metadata` and `spec` themselves are
+    /// never one: their fields are.
+    pub fn highest_with(&self, other: &FieldSet) -> Vec<Place> {
+        let mut places = Vec::new();
+        self.descend(other, &mut Vec::new(), &mut places);
+        places
+    }
+
+    fn descend(&self, other: &FieldSet, way: &mut Vec<Step>, places: &mut Vec<Place>) {
+        if self.member && way.len() > 1 {
+            places.push(Place(way.clone()));
+            return;
+        }
+        for (step, inner) in &self.below {
+            if let Some(theirs) = other.at(step) {
+                way.push(step.clone());
+                inner.descend(theirs, way, places);
+                way.pop();
+            }
+        }
+    }
+
     fn collect(&self, way: &mut Vec<Step>, places: &mut Vec<Place>) {
         if self.member {
             places.push(Place(way.clone()));

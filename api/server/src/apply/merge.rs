@@ -5,11 +5,11 @@ use berth_types::shape::Shape;
 use serde_json::Value;
 
 use super::entries::{self, BEFORE_FIRST_APPLY, Entry, Operation};
-use super::fields::{FieldSet, Step};
+use super::fields::{FieldSet, Place, Step};
 use super::parts::Part;
 use super::refusal::{Conflict, Refusal};
 use super::tree;
-use super::{Applied, Applier, Conflicts};
+use super::{Applied, Applier, Conflicts, Removed};
 
 /// One apply to an object that exists.
 pub(super) struct Merge<'a> {
@@ -41,19 +41,20 @@ impl Merge<'_> {
 
         let mut others = rivals.clone();
         let absorbed = self.absorb(&mut others);
-        let difference = self.difference(&others, last.union(absorbed));
+        let difference = self.difference(&others, last.clone().union(absorbed));
         let taken = self.judge(&rivals, &difference)?;
+        let removed = self.removed(&last, &difference);
 
         entries::disown(&mut others, &difference.changed.union(difference.removed));
         let own = Entry { time, ..self.own };
         let settled: Vec<Entry> = others.iter().cloned().chain([own.clone()]).collect();
         if difference.before == difference.after && entries::same(&settled, &old) {
-            return Ok(Applied { object: self.live.clone(), taken });
+            return Ok(Applied { object: self.live.clone(), taken, removed });
         }
         let mut object = self.applier.part.replaced(self.live, difference.after);
         others.push(Entry { time: entries::stamp(now), ..own });
         entries::write(&mut object, others);
-        Ok(Applied { object, taken })
+        Ok(Applied { object, taken, removed })
     }
 
     /// Who owns what was there when nobody was tracked yet.
@@ -102,6 +103,16 @@ impl Merge<'_> {
         let changed = tree::changed(self.shape, &before, &after);
         let removed = tree::removed(self.shape, &before, &after);
         Difference { before, after, changed, removed }
+    }
+
+    /// What is gone of the fields of the applier's `last` apply.
+    fn removed(&self, last: &FieldSet, difference: &Difference) -> Vec<Removed> {
+        let places = difference.removed.highest_with(last);
+        let removed = |place: &Place| Removed {
+            field: place.to_string(),
+            before: tree::value_at(self.shape, &difference.before, place).cloned(),
+        };
+        places.iter().map(removed).collect()
     }
 
     /// What the apply takes from others; the refusal if it may not.

@@ -1,7 +1,7 @@
 //! Why an apply is refused.
 
 use berth_types::fault::Fault;
-use berth_types::status::{Cause, Reason, Status};
+use berth_types::status::{Cause, FIELD_MANAGER_CONFLICT, Reason, Status};
 use serde_json::Value;
 
 /// Why an apply is refused.
@@ -37,7 +37,7 @@ impl Conflict {
             shown(&self.present),
             shown(&self.wanted)
         );
-        Cause { reason: "FieldManagerConflict".into(), message, field: self.field.clone() }
+        Cause { reason: FIELD_MANAGER_CONFLICT.into(), message, field: self.field.clone() }
     }
 }
 
@@ -67,14 +67,14 @@ fn counted(fields: usize) -> String {
 }
 
 fn shown(value: &Option<Value>) -> String {
-    match value {
-        None => "absent".into(),
-        Some(value) => {
-            let text = value.to_string();
-            if text.chars().count() <= 60 {
-                return format!("`{text}`");
-            }
-            format!("`{}...`", text.chars().take(60).collect::<String>())
-        }
+    value.as_ref().map_or_else(|| "absent".into(), |value| format!("`{}`", brief(value, 60)))
+}
+
+/// The first `most` characters of a value as JSON.
+pub fn brief(value: &Value, most: usize) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(most) {
+        None => text,
+        Some((end, _)) => format!("{}...", &text[..end]),
     }
 }

@@ -110,7 +110,8 @@ impl Binder {
         });
         // All are handed over before the first is waited for, so that they travel together.
         let ended: Vec<_> = ended.collect();
-        Ok(join_all(ended).await.into_iter().map(outcome).collect())
+        let outcomes = join_all(ended).await.into_iter();
+        Ok(outcomes.map(|ended| outcome(ended.map(|json| (json, None)))).collect())
     }
 }
 

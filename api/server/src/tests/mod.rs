@@ -1,5 +1,6 @@
 //! Servers over the store in memory, called as a client calls them.
 
+mod answers;
 mod batches;
 mod binding;
 mod faulty;
@@ -74,6 +75,11 @@ pub fn write(verb: Verb, kind: &str, path: &str, body: Value) -> wire::Write {
 impl Api {
     /// One write, in its own call.
     pub async fn send(&self, write: wire::Write) -> Result<Value, Status> {
+        self.send_and_hear(write).await.map(|(object, _)| object)
+    }
+
+    /// One write, in its own call; also what it did.
+    pub async fn send_and_hear(&self, write: wire::Write) -> Result<(Value, wire::Written), Status> {
         let request = Request::new(write.clone());
         let answer = match write.verb() {
             Verb::Unspecified => unreachable!("tests name the verb"),
@@ -84,7 +90,8 @@ impl Api {
             Verb::Apply | Verb::ApplyStatus => self.face.apply(request).await,
             Verb::Delete => self.face.delete(request).await,
         };
-        answer.map(|object| parse(&object.into_inner().json)).map_err(|grpc| from_grpc(&grpc))
+        let answer = answer.map_err(|grpc| from_grpc(&grpc))?.into_inner();
+        Ok((parse(&answer.json), answer.written.expect("every write says what it did")))
     }
 
     pub async fn create(&self, kind: &str, path: &str, body: Value) -> Result<Value, Status> {

@@ -1,10 +1,11 @@
-//! What the caller of a write is told: the object as it is now.
+//! What the caller of a write is told: the object as it is now, and what the write did.
 
 use berth_failpoint::seeded_bug;
 use berth_store::{Rev, StoreError, Write, WriteId};
 use bytes::Bytes;
 
 use super::plan::{After, Plan};
+use super::told::Written;
 use super::{Joint, Request, Writer};
 use crate::cache::Entry;
 use crate::encoded::Served;
@@ -19,12 +20,13 @@ impl Writer {
         joint: Joint,
         rev: Rev,
         positions: &[u16],
-    ) -> Vec<Bytes> {
+    ) -> Vec<Written> {
         let mut puts = positions.iter();
         let each = requests.iter().zip(joint.plans);
         each.map(|(request, plan)| {
             let position = position_of_own(&plan, &mut puts);
-            answer(request, plan, rev, position)
+            let (effect, told) = (plan.effect, plan.told.clone());
+            Written { json: answer(request, plan, rev, position), effect, told }
         })
         .collect()
     }
@@ -37,12 +39,15 @@ impl Writer {
         joint: &Joint,
         rev: Rev,
         write_id: WriteId,
-    ) -> Answer<Option<Vec<Bytes>>> {
+    ) -> Answer<Option<Vec<Written>>> {
         self.cache.await_rev(rev).await?;
-        let found = requests.iter().zip(&joint.plans).map(|(request, plan)| match &plan.after {
-            After::Stored(_) => Ok(self.cache.written_by(request.kind, &request.path, write_id)),
-            After::Gone(entry) => self.found_gone(request, entry, rev),
-            After::Unchanged(entry) => Ok(Some(entry.served.json().clone())),
+        let found = requests.iter().zip(&joint.plans).map(|(request, plan)| {
+            let json = match &plan.after {
+                After::Stored(_) => self.cache.written_by(request.kind, &request.path, write_id),
+                After::Gone(entry) => self.found_gone(request, entry, rev)?,
+                After::Unchanged(entry) => Some(entry.served.json().clone()),
+            };
+            Ok(json.map(|json| Written { json, effect: plan.effect, told: plan.told.clone() }))
         });
         found.collect()
     }

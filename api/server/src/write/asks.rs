@@ -6,7 +6,7 @@ use berth_types::Reason;
 
 use super::plan::{Ask, By, Sight};
 use super::request::{Precondition, Request, Verb, Wanted};
-use crate::refuse::{Answer, about, conflict};
+use crate::refuse::{self, Answer, about, conflict};
 use crate::table::Row;
 
 /// The decision holds for the object as it was seen; refuses what the caller did not mean.
@@ -92,8 +92,7 @@ fn ask_namespace(namespace: &str, seen: &Sight<'_>) -> Answer<Ask> {
         return Err(about(Reason::NotFound, row.name(), namespace, message));
     };
     if entry.fields.iter().any(|phase| &**phase == "Terminating") {
-        let message = format!("Namespace `{namespace}` is being deleted and takes nothing new");
-        return Err(about(Reason::Forbidden, row.name(), namespace, message));
+        return Err(refuse::terminating(namespace));
     }
     Ok(Ask { condition: Condition::unchanged(row.key(&path), entry.rev), by: By::Sight })
 }

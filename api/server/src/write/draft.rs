@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use super::plan::Sight;
 use super::request::{Applies, Request, Verb};
-use crate::apply::{Applier, Conflicts, Part, apply, merge_patch, track_update};
+use super::told::Told;
+use super::warnings;
+use crate::apply::{Applied, Applier, Conflicts, Part, apply, merge_patch, track_update};
 use crate::hooks::{Act, Beside, Change};
 use crate::refuse::{Answer, about, forbidden_field, invalid, not_found};
 use crate::table::Row;
@@ -19,6 +21,8 @@ pub struct Draft {
     pub tree: Option<Value>,
     /// What happens with it.
     pub beside: Beside,
+    /// What the answer says beside the object.
+    pub told: Told,
 }
 
 /// What becomes of the object by what is asked.
@@ -26,6 +30,10 @@ pub fn draft(request: &Request, old: Option<&Value>, seen: &Sight<'_>) -> Answer
     let mut draft = wanted(request, old, seen)?;
     // The last finalizer of a dying object holds it; without one it goes.
     draft.tree = draft.tree.filter(|tree| !tree::is_deleting(tree) || tree::has_finalizers(tree));
+    draft.told.warnings.extend(warnings::dying(request, old, draft.tree.as_ref()));
+    if let Some(tree) = &draft.tree {
+        draft.told.missing = warnings::missing_owners(request, old, tree, seen);
+    }
     Ok(draft)
 }
 
@@ -43,8 +51,8 @@ fn wanted(request: &Request, old: Option<&Value>, seen: &Sight<'_>) -> Answer<Dr
             create(row, request, tree, seen)
         }
         (Verb::Apply(Part::Main), None) if request.uid.is_empty() && request.version.is_none() => {
-            let tree = applied(row, request, None, Part::Main, seen.now)?;
-            create(row, request, tree, seen)
+            let applied = applied(row, request, None, Part::Main, seen.now)?;
+            create(row, request, applied.object, seen)
         }
         (Verb::Apply(_) | Verb::Replace(_) | Verb::Patch(_) | Verb::Delete, None) => Err(missing()),
         (Verb::Replace(part), Some(old)) => change(row, request, old, request.body.clone(), part, seen),
@@ -53,8 +61,13 @@ fn wanted(request: &Request, old: Option<&Value>, seen: &Sight<'_>) -> Answer<Dr
             change(row, request, old, tree, part, seen)
         }
         (Verb::Apply(part), Some(old)) => {
-            let tree = applied(row, request, Some(old), part, seen.now)?;
-            change(row, request, old, tree, part, seen)
+            let Applied { object, taken, removed } = applied(row, request, Some(old), part, seen.now)?;
+            let mut draft = change(row, request, old, object, part, seen)?;
+            // Where no owner of a field is kept, nothing is taken from anybody.
+            if row.kind.traits.managers == Managers::Tracked {
+                draft.told.list(row, &taken, &removed, draft.tree.as_ref().unwrap_or(old));
+            }
+            Ok(draft)
         }
         (Verb::Delete, Some(old)) => delete(row, request, old, seen),
     }
@@ -64,7 +77,7 @@ fn refuse_faults(row: &Row, request: &Request, faults: &[Fault]) -> Answer<()> {
     if faults.is_empty() { Ok(()) } else { Err(invalid(row.name(), &request.name, faults)) }
 }
 
-fn applied(row: &Row, request: &Request, old: Option<&Value>, part: Part, now: Timestamp) -> Answer<Value> {
+fn applied(row: &Row, request: &Request, old: Option<&Value>, part: Part, now: Timestamp) -> Answer<Applied> {
     let Applies { conflicts, take_from } = &request.applies;
     // Where nobody is kept as the owner of a field, nobody can be in the way.
     let conflicts = match row.kind.traits.managers {
@@ -73,9 +86,7 @@ fn applied(row: &Row, request: &Request, old: Option<&Value>, part: Part, now: T
     };
     let applier = Applier { manager: &request.author.name, part, conflicts, take_from };
     let applied = apply(old, &request.body, row.kind.shape(), &applier, now);
-    applied
-        .map(|applied| applied.object)
-        .map_err(|refusal| Box::new(refusal.status(row.name(), &request.name)))
+    applied.map_err(|refusal| Box::new(refusal.status(row.name(), &request.name)))
 }
 
 fn create(row: &Row, request: &Request, mut tree: Value, seen: &Sight<'_>) -> Answer<Draft> {
@@ -118,6 +129,9 @@ fn change(
         Part::Main => {
             keep_what_is_the_servers(row, &mut wanted, old);
             name_it(row, request, &mut wanted);
+            if is_a_new_spec(old, &wanted) {
+                warnings::refuse_spec_of_the_dying(row, request, old, &wanted)?;
+            }
             admitted(row, request, Some(old), wanted, Act::Update, seen)
         }
     }
@@ -145,7 +159,8 @@ fn admitted(
     let mut beside = row.hooks.admit(change, &seen.world)?;
     faults.append(&mut beside.faults);
     refuse_faults(row, request, &faults)?;
-    Ok(Draft { tree: Some(owned(row, request, old, tree, seen.now)), beside })
+    let tree = Some(owned(row, request, old, tree, seen.now));
+    Ok(Draft { tree, beside, told: Told::default() })
 }
 
 /// What the object breaks. A part that the call does not write was stored under rules of its time.
@@ -179,7 +194,7 @@ fn keep_owners(tree: &mut Value, from: &Value) {
 
 fn delete(row: &Row, request: &Request, old: &Value, seen: &Sight<'_>) -> Answer<Draft> {
     if !tree::has_finalizers(old) {
-        return Ok(Draft { tree: None, beside: Beside::default() });
+        return Ok(Draft { tree: None, beside: Beside::default(), told: Told::default() });
     }
     let mut tree = old.clone();
     let meta = tree::metadata(&mut tree);

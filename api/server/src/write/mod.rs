@@ -10,6 +10,8 @@ mod orphans;
 mod plan;
 mod reading;
 mod request;
+mod told;
+mod warnings;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,6 +27,7 @@ use crate::table::{Row, Table};
 
 use plan::{By, Plan, Sight};
 pub use request::{Fence, Request, author};
+pub use told::Written;
 
 /// Decisions on a stale view before the caller is told that there is too much contention.
 const ATTEMPTS: usize = 50;
@@ -76,15 +79,15 @@ struct Joint {
 }
 
 impl Writer {
-    /// Carries one write out; the object as it is then.
-    pub async fn write(&self, request: &Request) -> Answer<Bytes> {
+    /// Carries one write out; the object as it is then, and what the write did.
+    pub async fn write(&self, request: &Request) -> Answer<Written> {
         let mut answers =
             self.together(std::slice::from_ref(request)).await.map_err(|refused| refused.why)?;
         Ok(answers.pop().expect("one answer for each write"))
     }
 
     /// Carries all writes out or none.
-    pub async fn together(&self, requests: &[Request]) -> Result<Vec<Bytes>, Refused> {
+    pub async fn together(&self, requests: &[Request]) -> Result<Vec<Written>, Refused> {
         let mut known = vec![Known::Cached; requests.len()];
         let mut refreshed = false;
         // What belongs to an owner is found by looking around: so the view must be current from the start.
@@ -93,6 +96,12 @@ impl Writer {
         }
         for _ in 0..ATTEMPTS {
             let joint = match self.join(requests, &known) {
+                // An owner that the cache lacks may just be new.
+                Ok(joint) if !refreshed && joint.misses_an_object() => {
+                    self.cache.refresh().await.map_err(|why| Refused { at: 0, why })?;
+                    refreshed = true;
+                    continue;
+                }
                 Ok(joint) => joint,
                 Err(refused) if refreshed => return Err(refused),
                 Err(refused) => {
@@ -186,6 +195,11 @@ impl Writer {
 }
 
 impl Joint {
+    /// Whether an answer warns of an object that the cache does not have.
+    fn misses_an_object(&self) -> bool {
+        self.plans.iter().any(|plan| !plan.told.missing.is_empty())
+    }
+
     /// What is sent: without its writes when the caller only wants to know.
     fn sent(&self, requests: &[Request]) -> Group {
         let mut group = self.group.clone();

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::draft::{self, Draft};
 use super::request::{MOST_BYTES, Request, Verb};
+use super::told::{Effect, Told};
 use super::{asks, orphans};
 use crate::cache::Entry;
 use crate::hooks::World;
@@ -26,6 +27,10 @@ pub struct Plan {
     pub writes: Vec<Write>,
     /// The object afterwards.
     pub after: After,
+    /// What the write does to the object.
+    pub effect: Effect,
+    /// What the answer says beside the object.
+    pub told: Told,
 }
 
 /// A condition, and for whose sake.
@@ -98,7 +103,13 @@ pub fn plan(request: &Request, seen: &Sight<'_>) -> Answer<Plan> {
         writes.extend(released.writes);
     }
     asks.extend(conditions.into_iter().map(|condition| Ask { condition, by: By::Sight }));
-    Ok(Plan { asks, writes, after })
+    let effect = match (&after, old) {
+        (After::Stored(_), None) => Effect::Created,
+        (After::Stored(_), Some(_)) => Effect::Configured,
+        (After::Unchanged(_), _) => Effect::Unchanged,
+        (After::Gone(_), _) => Effect::Deleted,
+    };
+    Ok(Plan { asks, writes, after, effect, told: draft.told })
 }
 
 /// The write of the object itself, if it changes, and the object then.

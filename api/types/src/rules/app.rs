@@ -1,5 +1,7 @@
 //! What an App and its Revisions keep.
 
+use serde_json::Value;
+
 use crate::app::{App, AppSpec, RollingUpdate, Strategy, TaskTemplate};
 use crate::defaults::Update;
 use crate::fault::{Faults, Rule};
@@ -8,6 +10,7 @@ use crate::path::At;
 use crate::portion::Round;
 use crate::revision::Revision;
 use crate::scalar::one_of;
+use crate::stand_in;
 use crate::task::{IntOrString, TaskSpec};
 
 use super::{Rules, SECONDS, bounded, meta, task};
@@ -28,6 +31,10 @@ impl Rules for App {
             return Err(format!("must be at most {NAME} characters, {why}, got {}", name.len()));
         }
         name::dns_label(name)
+    }
+
+    fn stand_in(object: &Value, path: &str) -> Option<Value> {
+        stand_in::of_app(object, path)
     }
 
     fn check(&self, faults: &mut Faults) {
