@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+mod limit;
+
 /// A process that ends with the test.
 struct Process(Child);
 
@@ -66,11 +68,8 @@ fn down_ends_what_is_in_its_folders_and_no_namesake() {
         apiserver(&longer, "--listen="),
         Process::start(Path::new(&shim), &["-f", &format!("{data}/notes")]),
     ];
-    let down = Command::new(env!("CARGO_BIN_EXE_ctl"))
-        .args(["down", "--data", &data, "--run", &run])
-        .stdin(Stdio::null())
-        .output()
-        .expect("ctl starts");
+    let mut down = Command::new(env!("CARGO_BIN_EXE_ctl"));
+    let down = limit::output(down.args(["down", "--data", &data, "--run", &run]));
     let said = String::from_utf8_lossy(&down.stdout).into_owned() + &String::from_utf8_lossy(&down.stderr);
     assert!(down.status.success(), "{said}");
     assert_eq!(ours.each_mut().map(Process::runs), [false, false], "{said}");

@@ -3,9 +3,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use expect_test::expect_file;
+
+mod limit;
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
@@ -13,14 +15,12 @@ fn golden() -> PathBuf {
 
 /// Runs `ctl` where no server is.
 fn ctl(folder: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_ctl"))
-        .args(args)
+    let mut ctl = Command::new(env!("CARGO_BIN_EXE_ctl"));
+    ctl.args(args)
         .current_dir(folder)
         .env("CTL_SERVER", "unix:/nonexistent/api.sock")
-        .env_remove("CTL_NAMESPACE")
-        .stdin(Stdio::null())
-        .output()
-        .expect("ctl starts")
+        .env_remove("CTL_NAMESPACE");
+    limit::output(&mut ctl)
 }
 
 fn manifests() -> Vec<PathBuf> {

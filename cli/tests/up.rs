@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use tempfile::TempDir;
+
+mod limit;
 
 fn top() -> TempDir {
     tempfile::Builder::new().prefix("u").tempdir().expect("a temporary folder")
@@ -18,7 +20,7 @@ fn fails(top: &Path, words: &[&str]) -> String {
     for name in ["BERTH_DATA", "BERTH_RUN", "BERTH_ETCD", "BERTH_PORTS", "CTL_SERVER"] {
         command.env_remove(name);
     }
-    let run = command.stdin(Stdio::null()).output().expect("ctl starts");
+    let run = limit::output(&mut command);
     let said = String::from_utf8_lossy(&run.stderr).into_owned();
     assert!(!run.status.success(), "{said}");
     said
@@ -105,15 +107,9 @@ fn hints_name_the_folders_and_flags_in_use() {
     fs::write(run.join("up.lock"), format!("{own} {started} 2026-11-30T12:00:00Z\n"))
         .expect("a writable file");
     let data = top.path().join("data");
-    let up = Command::new(env!("CARGO_BIN_EXE_ctl"))
-        .arg("up")
-        .arg("--data")
-        .arg(&data)
-        .arg("--run")
-        .arg(&run)
-        .stdin(Stdio::null())
-        .output()
-        .expect("ctl starts");
+    let mut up = Command::new(env!("CARGO_BIN_EXE_ctl"));
+    up.arg("up").arg("--data").arg(&data).arg("--run").arg(&run);
+    let up = limit::output(&mut up);
     let said = String::from_utf8_lossy(&up.stderr);
     let down = format!("`ctl down --data {} --run '{}'`", data.display(), run.display());
     assert!(said.contains(&down), "{said}");

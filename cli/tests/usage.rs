@@ -1,17 +1,20 @@
 //! Command lines that mean nothing: said without a server, exit code 2.
 
-use std::process::{Command, Stdio};
+use std::process::{Command, Output};
 
 use expect_test::{Expect, expect};
 
+mod limit;
+
+/// Runs `ctl` where no server is.
+fn ctl(args: &[&str]) -> Output {
+    let mut ctl = Command::new(env!("CARGO_BIN_EXE_ctl"));
+    ctl.args(args).env("CTL_SERVER", "unix:/nonexistent/api.sock").env_remove("CTL_NAMESPACE");
+    limit::output(&mut ctl)
+}
+
 fn says(line: &str, expected: Expect) {
-    let run = Command::new(env!("CARGO_BIN_EXE_ctl"))
-        .args(line.split(' '))
-        .env("CTL_SERVER", "unix:/nonexistent/api.sock")
-        .env_remove("CTL_NAMESPACE")
-        .stdin(Stdio::null())
-        .output()
-        .expect("ctl starts");
+    let run = ctl(&line.split(' ').collect::<Vec<_>>());
     let stderr = String::from_utf8(run.stderr).expect("ctl writes UTF-8");
     assert_eq!(run.status.code(), Some(2), "{line}: {stderr}");
     assert!(run.stdout.is_empty(), "{line}");
@@ -204,11 +207,7 @@ fn a_word_that_can_name_nothing_is_told_what_would_do() {
 
 #[test]
 fn ctl_alone_says_what_it_can_do() {
-    let run = Command::new(env!("CARGO_BIN_EXE_ctl"))
-        .env("CTL_SERVER", "unix:/nonexistent/api.sock")
-        .stdin(Stdio::null())
-        .output()
-        .expect("ctl starts");
+    let run = ctl(&[]);
     let stderr = String::from_utf8(run.stderr).expect("ctl writes UTF-8");
     assert_eq!(run.status.code(), Some(2), "{stderr}");
     assert!(stderr.contains("Commands:") && stderr.contains("Exit codes:"), "{stderr}");

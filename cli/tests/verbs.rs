@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use expect_test::{Expect, expect};
 use tempfile::TempDir;
 
+mod limit;
+
 /// An apiserver of its own, and a folder to type in.
 struct World {
     server: Child,
@@ -68,7 +70,7 @@ impl World {
 
     /// Exit code, standard output and standard error of a command.
     fn run(&self, line: &str) -> (i32, String, String) {
-        let run = self.command(line).output().expect("ctl starts");
+        let run = limit::output(&mut self.command(line));
         let text = |bytes| String::from_utf8(bytes).expect("ctl writes UTF-8");
         (run.status.code().unwrap_or(-1), text(run.stdout), text(run.stderr))
     }

@@ -2,7 +2,6 @@
 //! does to it: save, restore, compact, defragment.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -13,13 +12,16 @@ use serde_json::Value;
 
 use crate::faults::Peers;
 use crate::http;
+use crate::port::Port;
 use crate::process::Process;
 use crate::record::Tape;
-use crate::wait::eventually;
+use crate::wait::{eventually, output};
 use crate::workspace;
 
 /// How long members may take to find each other.
 const SOON: Duration = Duration::from_secs(30);
+/// How long `etcdctl` may take.
+const CTL: Duration = Duration::from_secs(120);
 
 /// How an etcd is set up.
 #[derive(Debug, Clone)]
@@ -53,9 +55,9 @@ pub struct Etcd {
 
 #[derive(Debug)]
 struct Member {
-    port: u16,
+    port: Port,
     /// Where it listens for the others.
-    peer_port: u16,
+    peer_port: Port,
     process: Option<Process>,
 }
 
@@ -67,9 +69,9 @@ impl Etcd {
 
     /// Starts an etcd as `setup` says.
     pub fn set_up(version: &str, dir: &Path, setup: Setup) -> Self {
-        let member = |_| Member { port: free_port(), peer_port: free_port(), process: None };
+        let member = |_| Member { port: Port::take(), peer_port: Port::take(), process: None };
         let members: Vec<_> = (0..setup.members).map(member).collect();
-        let peers = Peers::start(&members.iter().map(|member| member.peer_port).collect::<Vec<_>>());
+        let peers = Peers::start(&members.iter().map(|member| member.peer_port.number()).collect::<Vec<_>>());
         let (version, dir) = (version.into(), dir.into());
         let mut etcd = Self { version, dir, setup, members, peers, life: 0, tape: None };
         etcd.begin_all();
@@ -83,12 +85,12 @@ impl Etcd {
 
     /// Where clients reach the first member.
     pub fn url(&self) -> String {
-        loopback(self.members[0].port)
+        loopback(self.members[0].port.number())
     }
 
     /// Where clients reach all members.
     pub fn urls(&self) -> Vec<String> {
-        self.members.iter().map(|member| loopback(member.port)).collect()
+        self.members.iter().map(|member| loopback(member.port.number())).collect()
     }
 
     /// The process of the first member.
@@ -150,7 +152,7 @@ impl Etcd {
         eventually("the lead changes hands", SOON, || match self.leader() {
             leader if leader == member => Ok(()),
             leader => {
-                let url = loopback(self.members[leader].port);
+                let url = loopback(self.members[leader].port.number());
                 self.ctl_at(&url, &["move-leader", &self.id(member)]).and_then(Err)
             }
         });
@@ -177,13 +179,10 @@ impl Etcd {
     }
 
     fn ctl_at(&self, urls: &str, args: &[&str]) -> Result<String, String> {
-        let output = Command::new(tool("3.5.1", "etcdctl"))
-            .env("ETCDCTL_API", "3")
-            // Not by the environment: `move-leader` refuses that.
-            .arg(format!("--endpoints={urls}"))
-            .args(args)
-            .output()
-            .expect("etcdctl starts");
+        let mut command = Command::new(tool("3.5.1", "etcdctl"));
+        // Not by the environment: `move-leader` refuses that.
+        command.env("ETCDCTL_API", "3").arg(format!("--endpoints={urls}")).args(args);
+        let output = output(&mut command, CTL)?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
         if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
     }
@@ -250,7 +249,7 @@ impl Etcd {
         eventually("etcd is healthy", SOON, || {
             for member in &mut self.members {
                 member.process.iter_mut().for_each(Process::must_run);
-                healthy(member.port)?;
+                healthy(member.port.number())?;
             }
             Ok(())
         });
@@ -258,7 +257,7 @@ impl Etcd {
 
     fn command(&self, member: usize) -> Command {
         let Member { port, peer_port, .. } = &self.members[member];
-        let (url, listens, peer) = (loopback(*port), loopback(*peer_port), self.peer(member));
+        let (url, listens, peer) = (loopback(port.number()), loopback(peer_port.number()), self.peer(member));
         let mut command = Command::new(tool(&self.version, "etcd"));
         command
             .args(["--name", &name(member), "--listen-client-urls", &url, "--advertise-client-urls", &url])
@@ -310,10 +309,4 @@ fn tool(version: &str, program: &str) -> PathBuf {
 fn healthy(port: u16) -> Result<(), String> {
     let body = http::get_path(port, "/health")?;
     if body.contains("true") { Ok(()) } else { Err(body) }
-}
-
-/// A port of 127.0.0.1 that nobody listens on just now.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener.local_addr().expect("a listener has an address").port()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -27,11 +27,14 @@ use crate::leftovers;
 use crate::load::Records;
 use crate::process::Process;
 use crate::record::Recorder;
-use crate::wait::eventually;
+use crate::wait::{eventually, output};
 use crate::{binary, workspace};
 
 /// How long a step of a healthy world may take at most.
 pub const SOON: Duration = Duration::from_secs(60);
+
+/// How long a run of `ctl` may take; those that wait say for how long, and none for so long.
+const CTL: Duration = Duration::from_secs(180);
 
 /// Which store a world runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +57,7 @@ pub enum Copy {
 /// How a run of `ctl` ended.
 #[derive(Debug, Clone)]
 pub struct Run {
-    /// Exit code; 128 + signal when it was killed.
+    /// Exit code; -1 when it was killed.
     pub code: i32,
     /// What it wrote to standard output.
     pub stdout: String,
@@ -374,15 +377,14 @@ impl World {
         self.parts.remove(&part).unwrap_or_else(|| panic!("{} runs", part.name())).stop();
     }
 
-    /// Runs `ctl` against this world.
+    /// Runs `ctl` against this world. One that does not end is killed, and says so.
     pub fn ctl(&self, args: &[&str]) -> Run {
-        let output = Command::new(binary("ctl"))
-            .args(args)
-            .env("CTL_SERVER", self.servers())
-            .current_dir(workspace())
-            .stdin(Stdio::null())
-            .output()
-            .expect("ctl starts");
+        let mut command = Command::new(binary("ctl"));
+        command.args(args).env("CTL_SERVER", self.servers()).current_dir(workspace());
+        let output = match output(&mut command, CTL) {
+            Ok(output) => output,
+            Err(why) => return Run { code: -1, stdout: String::new(), stderr: why },
+        };
         Run {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

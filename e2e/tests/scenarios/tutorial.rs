@@ -1,9 +1,14 @@
 //! The README's tutorial, line by line: a reader gets what it shows.
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::time::Duration;
 
+use berth_e2e::wait::output;
 use berth_e2e::{StoreForm, World, binary, workspace};
+
+/// How long the whole tutorial may take.
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// A command of the tutorial and the output that it shows.
 struct Step {
@@ -71,17 +76,16 @@ pub fn the_tutorial_is_true(form: StoreForm) {
     let script: String = steps.iter().map(|step| format!("{}\necho '{mark}'\n", step.command)).collect();
     let folder = binary("ctl").parent().expect("a binary lies in a folder").display().to_string();
     let path = format!("{folder}:{}", std::env::var("PATH").expect("PATH"));
-    let output = Command::new("sh")
+    let mut shell = Command::new("sh");
+    shell
         .args(["-c", &script])
         .env("PATH", path)
         .env("BERTH_DATA", world.data())
         .env("BERTH_RUN", world.run())
         .env("CTL_SERVER", world.server())
         .envs(world.environment())
-        .current_dir(workspace())
-        .stdin(Stdio::null())
-        .output()
-        .expect("sh starts");
+        .current_dir(workspace());
+    let output = output(&mut shell, LIMIT).unwrap_or_else(|why| panic!("the tutorial: {why}"));
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     let outputs: Vec<&str> = said.split(&format!("{mark}\n")).collect();

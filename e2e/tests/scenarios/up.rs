@@ -5,7 +5,7 @@ use std::process::Command;
 
 use berth_e2e::leftovers::{self, processes_of_task};
 use berth_e2e::process::Process;
-use berth_e2e::wait::eventually;
+use berth_e2e::wait::{eventually, output};
 use berth_e2e::world::{SOON, uid};
 use berth_e2e::{StoreForm, World, binary};
 use serde_json::Value;
@@ -39,7 +39,7 @@ pub fn up_stopped_and_started_again_adopts_its_containers(form: StoreForm) {
     let world = World::empty(form);
     let first = start(&world);
 
-    let second = up(&world).output().expect("ctl starts");
+    let second = output(&mut up(&world), SOON).expect("the second `up` gives up");
     let refusal = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(!second.status.success() && refusal.contains(&first.pid().to_string()), "{refusal}");
 

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use berth_e2e::history::{self, Event};
+use berth_e2e::wait;
 use serde::{Deserialize, Serialize};
 
 use crate::table::{Live, Row, WORLDS};
@@ -15,6 +16,9 @@ pub const WORLD: &str = "BERTH_SEEDED_WORLD";
 const BUG: &str = "BERTH_SEEDED_BUG";
 /// Begins the line with the verdict; around it the world may print what it wants.
 const VERDICT: &str = "verdict: ";
+
+/// How long a world may live.
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// What the checker says.
 #[derive(Serialize, Deserialize)]
@@ -74,7 +78,7 @@ fn line(event: &Event) -> String {
 fn verdict_of(world: &str, bug: Option<&str>) -> Verdict {
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.env(WORLD, world).env_remove(BUG).envs(bug.map(|bug| (BUG, bug)));
-    let output = child.output().unwrap();
+    let output = wait::output(&mut child, LIMIT).unwrap_or_else(|why| panic!("the world {world}: {why}"));
     let text = String::from_utf8_lossy(&output.stdout);
     let line = text.lines().find_map(|line| line.strip_prefix(VERDICT));
     let line = line.unwrap_or_else(|| {

@@ -2,6 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::ops::Range;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,11 +13,24 @@ use berth_store::{EtcdOptions, EtcdStore, Unsupported};
 use tempfile::TempDir;
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
+/// A member that hangs takes connections and says nothing.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+/// Below the ports that the kernel gives to connections.
+const PORTS: Range<u16> = 20_000..30_000;
 
 /// Running members of one cluster; killed when dropped.
 pub struct Etcd {
     members: Vec<Member>,
     _data: TempDir,
+    /// Of its members, which may be killed and started again.
+    _ports: Vec<Port>,
+}
+
+/// A port that no other test takes until this is dropped: it holds a name in the same network namespace. So do the
+/// tests of `berth-e2e`, by the same names.
+struct Port {
+    number: u16,
+    _name: UnixListener,
 }
 
 struct Member {
@@ -39,7 +55,9 @@ impl Etcd {
 
     fn run(version: &str, size: usize, more: &[String]) -> Self {
         let data = tempfile::tempdir().unwrap();
-        let addresses: Vec<(String, String)> = (0..size).map(|_| (free_url(), free_url())).collect();
+        let ports: Vec<Port> = (0..2 * size).map(|_| Port::take()).collect();
+        let addresses: Vec<(String, String)> =
+            ports.chunks(2).map(|pair| (pair[0].url(), pair[1].url())).collect();
         let named = |(n, (_, peer)): (usize, &(String, String))| format!("m{n}={peer}");
         let cluster = addresses.iter().enumerate().map(named).collect::<Vec<_>>().join(",");
         let member = |(n, (client, peer)): (usize, &(String, String))| {
@@ -59,7 +77,7 @@ impl Etcd {
             Member { command, url: client.clone(), process: None }
         };
         let members = addresses.iter().enumerate().map(member).collect();
-        let mut etcd = Self { members, _data: data };
+        let mut etcd = Self { members, _data: data, _ports: ports };
         (0..size).for_each(|n| etcd.start_member(n));
         etcd
     }
@@ -139,14 +157,30 @@ fn binary(version: &str) -> PathBuf {
 fn metrics(url: &str) -> String {
     let mut text = String::new();
     let asked = TcpStream::connect(url.trim_start_matches("http://")).and_then(|mut stream| {
+        stream.set_read_timeout(Some(ANSWERS_WITHIN))?;
         stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
         stream.read_to_string(&mut text)
     });
     asked.map_or_else(|_| String::new(), |_| text)
 }
 
-/// A URL of a port that was free just now.
-fn free_url() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
+impl Port {
+    fn take() -> Self {
+        let first = fastrand::u16(PORTS);
+        let taken = (first..PORTS.end).chain(PORTS.start..first).find_map(Self::of);
+        taken.unwrap_or_else(|| panic!("every port of {PORTS:?} is taken"))
+    }
+
+    /// This port, if it is free.
+    fn of(number: u16) -> Option<Self> {
+        let name = SocketAddr::from_abstract_name(format!("berth-test-port-{number}")).ok()?;
+        let name = UnixListener::bind_addr(&name).ok()?;
+        // Programs that are no tests take no names.
+        TcpListener::bind(("127.0.0.1", number)).ok()?;
+        Some(Self { number, _name: name })
+    }
+
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.number)
+    }
 }
