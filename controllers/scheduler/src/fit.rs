@@ -257,6 +257,9 @@ impl Misfit {
 }
 
 #[cfg(test)]
+mod alone;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;

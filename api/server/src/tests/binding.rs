@@ -88,6 +88,106 @@ async fn items_are_admitted_in_order_and_a_refusal_says_what_was_free() {
     );
 }
 
+/// A placement of a Task of two containers, each with a fixed port and one that the node gives.
+async fn pair(api: &Api, name: &str, node: &Value, change: &[(&str, Value)]) -> wire::BindItem {
+    let container = |name: &str, fixed: u16, ports: [&str; 2]| {
+        json!({
+            "name": name, "command": ["sleep", "1"],
+            "resources": {"requests": {"cpu": "500m", "memory": "128Mi", "disk": "256Mi"}},
+            "ports": [{"name": ports[0], "hostPort": fixed}, {"name": ports[1]}],
+        })
+    };
+    let mut task = task();
+    task["spec"]["containers"] = json!([container("one", 81, ["a", "b"]), container("two", 82, ["c", "d"])]);
+    for (pointer, value) in change {
+        *task.pointer_mut(pointer).unwrap() = value.clone();
+    }
+    let made = api.create("Task", name, task).await.unwrap();
+    let port = |name: &str, port| wire::AssignedPort { name: name.into(), port };
+    wire::BindItem { ports: vec![port("b", 31002), port("d", 31003)], ..item(&made, node, 0) }
+}
+
+/// Each port and each amount that a Task takes, wherever it stands in its manifest or in the placement.
+#[tokio::test]
+async fn each_thing_that_a_task_takes_is_refused_alone() {
+    let api = api().await;
+    // Once the first Task is bound, there is room for exactly one more.
+    let node = api.node("n1", 2).await;
+    let room = json!({"cpu": "2", "memory": "512Mi", "disk": "1Gi"});
+    let node =
+        api.patch_status("Node", text(&node, "name").as_str(), json!({"allocatable": room})).await.unwrap();
+    let fixed = |one: u16, two: u16| {
+        [
+            ("/spec/containers/0/ports/0/hostPort", json!(one)),
+            ("/spec/containers/1/ports/0/hostPort", json!(two)),
+        ]
+    };
+    let mut holder = pair(&api, "holder", &node, &fixed(80, 443)).await;
+    (holder.ports[0].port, holder.ports[1].port) = (31000, 31001);
+    assert_eq!(messages(&api.bind(vec![holder]).await), ["bound"]);
+    let mut refused = Vec::new();
+    for held in [80, 443, 31000, 31001] {
+        refused.push((fixed(held, 82).to_vec(), None, format!("port {held} is taken")));
+        refused.push((fixed(81, held).to_vec(), None, format!("port {held} is taken")));
+    }
+    for place in [0, 1] {
+        for held in [80, 443] {
+            refused.push((vec![], Some((place, held)), format!("port {held} is not among those it assigns")));
+        }
+        for held in [31000, 31001] {
+            refused.push((vec![], Some((place, held)), format!("port {held} is taken")));
+        }
+        refused.push((vec![], Some((place, 32000)), "port 32000 is not among those it assigns".into()));
+        let other = [31003, 31002][place];
+        refused.push((vec![], Some((place, other)), format!("port {other} is taken")));
+        let request = |name: &str| format!("/spec/containers/{place}/resources/requests/{name}");
+        for (name, more) in [("cpu", "501m"), ("memory", "129Mi"), ("disk", "257Mi")] {
+            refused.push((vec![(request(name).leak() as &str, json!(more))], None, "it needs ".to_owned()));
+        }
+    }
+    for (n, (change, port, why)) in refused.into_iter().enumerate() {
+        let mut one = pair(&api, &format!("refused-{n}"), &node, &change).await;
+        if let Some((place, port)) = port {
+            one.ports[place].port = port;
+        }
+        let ended = api.bind(vec![one]).await;
+        let said = messages(&ended)[0];
+        assert!(said.contains(&why), "{change:?} {port:?}: {said}");
+    }
+    let whole = pair(&api, "whole", &node, &[]).await;
+    for wrong in [vec![0], vec![1], vec![0, 0], vec![1, 1], vec![0, 1, 1], vec![]] {
+        let ports = wrong.iter().map(|n: &usize| whole.ports[*n].clone()).collect();
+        let ended = api.bind(vec![wire::BindItem { ports, ..whole.clone() }]).await;
+        assert_eq!(ended[0].as_ref().unwrap_err().reason, Reason::BadRequest, "ports {wrong:?}");
+    }
+    assert_eq!(messages(&api.bind(vec![whole]).await), ["bound"]);
+}
+
+/// A placement names all that it was decided on.
+#[tokio::test]
+async fn each_field_of_a_placement_is_needed() {
+    let api = api().await;
+    let node = api.node("n1", 2).await;
+    let made = api.create("Task", "web-0", task()).await.unwrap();
+    let whole = item(&made, &node, 31000);
+    let without: [fn(&mut wire::BindItem); 8] = [
+        |item| item.namespace.clear(),
+        |item| item.task.clear(),
+        |item| item.task_uid.clear(),
+        |item| item.node.clear(),
+        |item| item.node_uid.clear(),
+        |item| item.node_resource_version.clear(),
+        |item| item.ports[0].port = 0,
+        |item| item.ports[0].port = 65536,
+    ];
+    for (n, without) in without.into_iter().enumerate() {
+        let mut one = whole.clone();
+        without(&mut one);
+        assert_eq!(api.bind(vec![one]).await[0].as_ref().unwrap_err().reason, Reason::BadRequest, "{n}");
+    }
+    assert_eq!(messages(&api.bind(vec![whole]).await), ["bound"]);
+}
+
 #[tokio::test]
 async fn a_server_that_lags_looks_again_before_it_refuses() {
     let store: Arc<dyn Store> = Arc::new(EmbeddedStore::memory());

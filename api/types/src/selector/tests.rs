@@ -39,6 +39,32 @@ fn a_selector_picks_what_fulfils_all_of_it() {
     }
 }
 
+#[test]
+fn each_requirement_alone_leaves_a_candidate() {
+    let selector =
+        Selector::parse("app=web,tier in (front,back,side),!canary,zone!=b,disk,os notin (a,b,c)").unwrap();
+    let good = "app=web tier=back zone=a disk=ssd os=d";
+    for tier in ["front", "back", "side"] {
+        assert!(selector.matches(&labels(&good.replace("back", tier))), "{tier}");
+    }
+    for (was, is) in [
+        ("app=web", "app=db"),
+        ("app=web ", ""),
+        ("tier=back", "tier=top"),
+        ("tier=back ", ""),
+        ("disk=ssd", "disk=ssd canary=1"),
+        ("zone=a", "zone=b"),
+        ("disk=ssd", "other=ssd"),
+        ("os=d", "os=a"),
+        ("os=d", "os=b"),
+        ("os=d", "os=c"),
+    ] {
+        let candidate = good.replace(was, is);
+        assert_ne!(candidate, good);
+        assert!(!selector.matches(&labels(&candidate)), "`{candidate}`");
+    }
+}
+
 fn refused(text: &str, expected: Expect) {
     expected.assert_eq(&Selector::parse(text).expect_err(text).to_string());
 }

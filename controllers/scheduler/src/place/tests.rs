@@ -187,6 +187,50 @@ fn a_task_that_fits_nowhere_says_why_once_and_is_placed_when_a_node_changes() {
 }
 
 #[test]
+fn each_port_of_each_task_is_held_until_the_last_that_holds_it_ends() {
+    let asks = |name: &str, ports: &[u16]| {
+        let port = |n: &u16| json!({ "name": format!("p{n}"), "hostPort": n });
+        task(name, 1, json!({ "ports": ports.iter().map(port).collect::<Vec<_>>() }))
+    };
+    // A Task that was bound by somebody else may share a port with another.
+    let holders = [("a", [80, 81, 82]), ("b", [82, 83, 84])];
+    for port in 80..=84 {
+        let mut world = World::new([node("n1", room(4), json!({}))], []);
+        for (name, ports) in &holders {
+            world.0.task_seen(bound(&asks(name, ports), "n1", &[]));
+        }
+        let mut left: Vec<_> = holders.iter().filter(|(_, ports)| ports.contains(&port)).collect();
+        world.0.task_seen(asks("c", &[90, port, 91]));
+        let waits = "c waits: 0 of 1 nodes fit: 1 with a host port taken";
+        assert_eq!(text(&world.0.decide(at(0))), waits, "port {port} is held");
+        while let Some((name, _)) = left.pop() {
+            world.0.task_gone(&format!("uid of {name}"));
+            let expected = if left.is_empty() { "c to n1" } else { "" };
+            assert_eq!(text(&world.0.decide(at(1))), expected, "{name} is gone from port {port}");
+        }
+    }
+}
+
+#[test]
+fn of_several_containers_each_open_port_gets_another_and_none_that_is_fixed_or_held() {
+    let mut asks =
+        (*task("a", 1, json!({ "ports": [{ "name": "x" }, { "name": "y", "hostPort": 31001 }] }))).clone();
+    asks.spec.containers.push(serde_json::from_value(json!({ "ports": [{ "name": "z" }] })).unwrap());
+    let mut world = World::new([node("n1", room(4), json!({}))], [Arc::new(asks.clone())]);
+    // Of the range's three one is fixed: the two open ones get the others.
+    let placed = world.0.decide(at(0)).placements;
+    let mut ports: Vec<u16> = placed[0].ports.iter().map(|(_, port)| *port).collect();
+    let names: Vec<&str> = placed[0].ports.iter().map(|(name, _)| &**name).collect();
+    ports.sort_unstable();
+    assert_eq!((names, ports), (vec!["x", "z"], vec![31000, 31002]));
+    for held in [31000, 31001, 31002] {
+        let holder = bound(&task("h", 1, json!({ "ports": [{ "name": "http" }] })), "n1", &[held]);
+        let mut world = World::new([node("n1", room(4), json!({}))], [holder, Arc::new(asks.clone())]);
+        assert!(world.0.decide(at(0)).placements.is_empty(), "{held} is held");
+    }
+}
+
+#[test]
 fn without_nodes_a_task_says_so() {
     World::new([], [task("a", 1, needs(1))]).decides(0, expect!["a waits: there is no node"]);
 }

@@ -95,6 +95,102 @@ fn containers_are_told_apart_and_run_something() {
     }
 }
 
+/// Of three items of every list, each alone is wrong, and is the only one that is told.
+#[test]
+fn each_item_of_each_list_is_checked() {
+    let spec = "spec.template.spec";
+    let container = |name: &str| {
+        let port = |n: u8| json!({"name": format!("{name}{n}"), "hostPort": 100 * u32::from(name.as_bytes()[0]) + u32::from(n)});
+        let variable = |n: u8| json!({"name": format!("V{n}"), "value": "x"});
+        json!({
+            "name": name, "command": ["x", "y", "z"], "args": ["x", "y", "z"],
+            "ports": [port(0), port(1), port(2)],
+            "env": [variable(0), variable(1), variable(2)],
+            "resources": {
+                "requests": {"cpu": 1, "memory": "1Mi", "disk": "1Mi"}, "limits": {"cpu": 1, "memory": "1Mi", "pids": 1},
+            },
+        })
+    };
+    let mut tree = super::app();
+    let toleration = |key: &str| json!({"key": key, "value": "x"});
+    tree["spec"]["template"]["spec"] = json!({
+        "containers": [container("a"), container("b"), container("c")],
+        "nodeSelector": {"a": "x", "b": "x", "c": "x"},
+        "tolerations": [toleration("a"), toleration("b"), toleration("c")],
+    });
+    tree["spec"]["template"]["metadata"] = json!({"labels": {"a": "x", "b": "x", "c": "x"}});
+    assert_eq!(super::faults(&tree), "");
+    let mut wrong = Vec::new();
+    for n in 0..3 {
+        let key = ["a", "b", "c"][n];
+        wrong.push((format!("{spec}.nodeSelector[{key}]"), json!("no label")));
+        wrong.push((format!("spec.template.metadata.labels[{key}]"), json!("no label")));
+        wrong.push((format!("{spec}.tolerations[{n}].value"), json!("no label")));
+        wrong.push((format!("{spec}.tolerations[{n}].operator"), json!("Equals")));
+        wrong.push((format!("{spec}.tolerations[{n}].effect"), json!("NoExecute")));
+        let here = format!("{spec}.containers[{n}]");
+        wrong.push((format!("{here}.workingDir"), json!("no/path")));
+        for item in 0..3 {
+            wrong.push((format!("{here}.command[{item}]"), json!("a\u{0}b")));
+            wrong.push((format!("{here}.args[{item}]"), json!("a\u{0}b")));
+            wrong.push((format!("{here}.env[{item}].value"), json!("a\u{0}b")));
+            wrong.push((format!("{here}.env[{item}].name"), json!("a b")));
+            wrong.push((format!("{here}.ports[{item}].name"), json!("1")));
+            wrong.push((format!("{here}.ports[{item}].hostPort"), json!(0)));
+            let request = ["cpu", "memory", "disk"][item];
+            wrong.push((format!("{here}.resources.requests[{request}]"), json!(0)));
+            let limit = ["cpu", "memory", "pids"][item];
+            wrong.push((format!("{here}.resources.limits[{limit}]"), json!(0)));
+        }
+    }
+    for (path, value) in wrong {
+        let broken = super::with(tree.clone(), &pointer(&path), value.clone());
+        let faults = super::faults(&broken);
+        let alone = faults.lines().all(|fault| fault.starts_with(&format!("{path}: ")));
+        // A limit of 0 is less than what is requested, too.
+        let alone = alone || path.contains(".limits[");
+        assert!(alone && faults.contains(&format!("{path}: ")), "{path} is {value}: {faults}");
+    }
+}
+
+/// Each pair of three ports of two containers, by name and by number.
+#[test]
+fn each_port_of_a_task_is_compared_with_each_other() {
+    let ports: [(usize, usize); 4] = [(0, 0), (0, 1), (1, 0), (1, 1)];
+    let named = |(container, port)| format!("p{container}{port}");
+    let numbered = |(container, port)| 80 + 10 * container + port;
+    let tree = |same: Option<(usize, usize, &str)>| {
+        let mut all: Vec<Value> =
+            ports.iter().map(|port| json!({"name": named(*port), "hostPort": numbered(*port)})).collect();
+        if let Some((first, second, field)) = same {
+            all[second][field] = all[first][field].clone();
+        }
+        let container =
+            |n: usize| json!({"name": format!("c{n}"), "command": ["x"], "ports": all[2 * n..2 * n + 2]});
+        let mut tree = super::app();
+        tree["spec"]["template"]["spec"] = json!({"containers": [container(0), container(1)]});
+        tree
+    };
+    assert_eq!(super::faults(&tree(None)), "");
+    for second in 1..4 {
+        for first in 0..second {
+            for field in ["name", "hostPort"] {
+                let place =
+                    |n: usize| format!("spec.template.spec.containers[{}].ports[{}]", ports[n].0, ports[n].1);
+                let faults = super::faults(&tree(Some((first, second, field))));
+                let told = faults.starts_with(&format!("{}.{field}: ", place(second)))
+                    && faults.contains(&format!("is already used by `{}`", place(first)));
+                assert!(told && faults.lines().count() == 1, "{field} of {first} and {second}: {faults}");
+            }
+        }
+    }
+}
+
+/// A JSON pointer to the place that a fault names.
+fn pointer(path: &str) -> String {
+    format!("/{}", path.replace(['.', '['], "/").replace(']', ""))
+}
+
 #[test]
 fn ports_are_unique_in_the_task() {
     let second = json!({"name": "b", "command": ["x"], "ports": [{"name": "http"}, {"name": "x", "hostPort": 9000}, {"name": "8080"}, {"hostPort": 1}]});
