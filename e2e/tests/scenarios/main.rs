@@ -8,6 +8,7 @@ use stores::{disks, members, restored, space};
 
 mod census;
 mod clocks;
+mod copies;
 mod crashes;
 mod images;
 mod isolation;
@@ -82,6 +83,8 @@ fn all() -> Vec<Scenario> {
         on!(up::up_stopped_and_started_again_adopts_its_containers, Embedded, ETCD),
         on!(up::down_of_a_copy_leaves_the_original_alone, Embedded),
         on!(pager::a_reader_that_pauses_gets_every_line, Embedded),
+        on!(copies::a_copy_of_a_data_folder_touches_nothing_of_the_original, Embedded),
+        on!(copies::a_data_folder_of_another_name_is_refused_before_anything_is_adopted, Embedded),
         on!(isolation::a_task_reaches_nothing_of_berth, Embedded, ETCD),
         on!(images::a_container_sees_what_its_layers_make_together, Embedded),
         on!(manifests::every_manifest_runs, Embedded, ETCD),

@@ -15,6 +15,7 @@ pub mod logs;
 pub mod machine;
 pub mod membership;
 pub mod news;
+pub mod node_lock;
 pub mod places;
 pub mod plan;
 pub mod probes;

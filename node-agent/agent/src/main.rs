@@ -16,7 +16,8 @@ use berth_agent::execute::{World, blocking};
 use berth_agent::homes::{Homes, Views};
 use berth_agent::journal::{Journal, JournalError, Record};
 use berth_agent::machine::{Machine, node_says};
-use berth_agent::membership::{Candidate, Membership};
+use berth_agent::membership::{Candidate, Membership, check_name};
+use berth_agent::node_lock::{self, Holder, NoNodeLock, NodeLock};
 use berth_agent::places::Places;
 use berth_agent::plan::State;
 use berth_agent::recover::recover;
@@ -116,13 +117,15 @@ impl Setup {
         }
         let _lock = lock(&self.data).await?;
         let (journal, memory) = Journal::open(&self.data.join("journal"))?;
-        let cgroup_parent = match self.cgroup_parent.clone() {
-            Some(name) => name,
-            None => tokio::select! {
-                uid = cluster_uid(&self.data, &client, self.pace.reconnect) => format!("berth-{}", uid.get(..8).unwrap_or(&uid)),
-                () = &mut stop => return Ok(()),
-            },
+        check_name(memory.identity.as_ref(), &self.node_name)?;
+        let cluster = tokio::select! {
+            uid = cluster_uid(&self.data, &client, self.pace.reconnect) => uid,
+            () = &mut stop => return Ok(()),
         };
+        // Before any cgroup is touched: another agent of this Node uses the same ones.
+        let _node_lock = self.lock_node(&cluster).await?;
+        let default_parent = || format!("berth-{}", cluster.get(..8).unwrap_or(&cluster));
+        let cgroup_parent = self.cgroup_parent.clone().unwrap_or_else(default_parent);
         let machine = Machine::look(&self.data)?;
         let places = Places::new(&self.data, &self.run, &cgroup_parent);
         let shim = SealedShim::load(&self.shim)?;
@@ -181,6 +184,20 @@ impl Setup {
             () = journal.broken() => Err(JournalError::Broken.into()),
             () = disk::watch(world.places.clone(), self.disk_pressure, looks_in) => Ok(()),
             () = sweep(world, unknown, self.pace.unknown_tasks) => Ok(()),
+        }
+    }
+
+    /// Has no other agent of this machine be this Node. One that was killed may take a moment to end.
+    async fn lock_node(&self, cluster: &str) -> Result<NodeLock, NoNodeLock> {
+        let holder = Holder { cluster, node: &self.node_name, data: &self.data, run: &self.run };
+        let patience = tokio::time::Instant::now() + ENDING;
+        loop {
+            match NodeLock::take(Path::new(node_lock::FOLDER), &holder) {
+                Err(NoNodeLock::Held { .. }) if tokio::time::Instant::now() < patience => {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                taken => return taken,
+            }
         }
     }
 

@@ -66,11 +66,14 @@ pub enum MembershipError {
     },
     /// The data folder belongs to a Node of another name.
     #[error(
-        "this data folder belongs to Node `{ours}`: start with --node-name {ours}, or with another data folder"
+        "this data folder belongs to Node `{ours}`, and this agent was started as `{given}` (by --node-name, or else \
+         the host name): start it with --node-name {ours}, or with another data folder"
     )]
     OtherName {
         /// The journalled name.
         ours: String,
+        /// The name of this agent.
+        given: String,
     },
     /// The store was restored, and the Node is not in it.
     #[error("the store was restored or replaced, and Node `{0}` is not in it: this agent starts anew")]
@@ -84,6 +87,16 @@ pub enum MembershipError {
     /// The server refuses this Node.
     #[error("the server refuses this Node: {0}")]
     Refused(Error),
+}
+
+/// Refuses a name other than that of the Node that the data folder belongs to.
+pub fn check_name(known: Option<&Identity>, given: &str) -> Result<(), MembershipError> {
+    match known {
+        Some(known) if known.name != given => {
+            Err(MembershipError::OtherName { ours: known.name.clone(), given: given.into() })
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Keeps this node a member.
@@ -162,11 +175,7 @@ impl Membership {
     }
 
     async fn try_join(&mut self) -> Result<Joining, MembershipError> {
-        if let Some(known) = &self.known
-            && known.name != self.candidate.name
-        {
-            return Err(MembershipError::OtherName { ours: known.name.clone() });
-        }
+        check_name(self.known.as_ref(), &self.candidate.name)?;
         let cluster = match self.client.version().await {
             Ok(version) => version.cluster_uid,
             Err(error) => return Ok(Joining::Later(error)),
