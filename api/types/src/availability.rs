@@ -16,6 +16,10 @@ pub const REACHABLE: &str = "Reachable";
 pub const NODE_NOT_READY: &str = "NodeNotReady";
 /// Reason of `Reachable=False` from then on: the Task is replaced, and counts as no surge.
 pub const GIVEN_UP: &str = "GivenUp";
+/// Reason of a Task that failed because its preparation ended its node's agent.
+pub const TOOK_AGENT_DOWN: &str = "TookAgentDown";
+/// Condition of a Node, by its agent: the agent ends again and again without being asked to. Absent means no.
+pub const AGENT_RESTARTING: &str = "AgentRestarting";
 
 /// Whether the node of a Task can be heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 mod agent;
 mod bounds;
+mod culprit;
 mod fleet;
 mod reboot;
 mod rollout;
@@ -9,6 +10,7 @@ mod shim;
 mod story;
 
 pub use agent::an_agent_killed_anywhere_restarts_nothing;
+pub use culprit::a_task_that_ends_its_agent_is_refused_and_one_that_is_hit_by_kills_is_not;
 pub use reboot::a_rebooted_node_believes_nothing_and_signals_no_stranger;
 pub use rollout::a_rollout_ends_the_same_wherever_servers_and_controllers_are_killed;
 pub use shim::a_killed_shim_is_noticed_and_nothing_runs_twice;

@@ -12,6 +12,7 @@ use berth_types::clock::{Clock, SteadyClock};
 use berth_types::task::Task;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::assignment::{Assignment, TaskUid};
 use crate::conditions;
@@ -26,6 +27,10 @@ use crate::statuses::{self, Statuses, Written};
 
 /// Before a watch that the server refuses is tried again.
 const WATCH_AGAIN: Duration = Duration::from_secs(2);
+
+/// How long what was adopted may take to be reported before what is suspected is prepared: a server may refuse a status
+/// for good.
+const REPORTING: Duration = Duration::from_secs(10);
 
 /// What membership tells the agent.
 #[derive(Debug)]
@@ -59,6 +64,8 @@ pub struct Agent {
     pressure: Option<bool>,
     /// Writes that say so, at most one.
     conditions: JoinSet<Option<bool>>,
+    /// Since when the store has shown all its Tasks of this node.
+    synced: Option<Instant>,
 }
 
 impl Agent {
@@ -87,14 +94,18 @@ impl Agent {
             disk: None,
             pressure: None,
             conditions: JoinSet::new(),
+            synced: None,
         }
     }
 
     /// Takes on what an earlier agent left.
     pub fn adopt(&mut self, recovered: Vec<Recovered>) {
-        for Recovered { run, conversation, digests, events } in recovered {
+        for Recovered { run, conversation, digests, events, suspect } in recovered {
             let uid = run.uid().clone();
-            tracing::info!(task = %uid, shim = conversation.is_some(), "adopted");
+            tracing::info!(task = %uid, shim = conversation.is_some(), suspect, "adopted");
+            if suspect {
+                self.world.suspects.add(uid.clone());
+            }
             self.take(Event::Adopted(Box::new(run)));
             if let Some(conversation) = conversation {
                 self.executor.keep(uid, conversation, digests);
@@ -117,6 +128,9 @@ impl Agent {
         loop {
             self.tell();
             self.tell_pressure();
+            if self.synced.is_some_and(|since| self.statuses.are_written() || since.elapsed() > REPORTING) {
+                self.world.suspects.may_begin();
+            }
             let due =
                 self.state.next_due().map_or(Duration::from_secs(3600), |at| at.since(self.clock.now()));
             tokio::select! {
@@ -223,6 +237,7 @@ impl Agent {
                 let known = objects.iter().filter_map(|task| TaskUid::parse(&task.metadata.uid)).collect();
                 objects.into_iter().for_each(|task| self.see_task(task));
                 self.take(Event::Synced { known });
+                self.synced.get_or_insert_with(Instant::now);
             }
             Update::Changes { changes, .. } => {
                 for change in changes {

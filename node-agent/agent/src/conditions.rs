@@ -12,8 +12,8 @@ use crate::journal::Identity;
 /// After a write that failed, before the next try.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// Sets `condition` on the Node, if that does not have its status; whether the Node has it now. Absent means no. After a
-/// failure it returns only once another try makes sense.
+/// Sets `condition` on the Node, if that does not have its status; whether the Node has it now, or is gone. Absent means
+/// no. After a failure it returns only once another try makes sense.
 pub async fn set(client: &Client, node: &Identity, condition: Condition) -> bool {
     match try_to_set(client, node, condition).await {
         Ok(()) => true,
@@ -26,7 +26,12 @@ pub async fn set(client: &Client, node: &Identity, condition: Condition) -> bool
 }
 
 async fn try_to_set(client: &Client, node: &Identity, condition: Condition) -> Result<(), Error> {
-    let seen = client.get_as::<Node>("", &node.name).await?;
+    let seen = match client.get_as::<Node>("", &node.name).await {
+        Ok(seen) if seen.metadata.uid == node.uid => seen,
+        // It is gone: there is nothing to say of it.
+        Ok(_) | Err(Error::NotFound(_)) => return Ok(()),
+        Err(error) => return Err(error),
+    };
     let status = Condition::find(&seen.status.conditions, &condition.type_).map(|said| said.status);
     if status.unwrap_or(ConditionStatus::False) == condition.status {
         return Ok(());

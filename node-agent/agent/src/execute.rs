@@ -1,7 +1,8 @@
 //! Doing what the plan asks: each action is a job of its own whose outcome comes back as an event.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,9 +12,11 @@ use berth_shim_api::message::{ContainerReport, ContainerState, RefusalReason, Ru
 use berth_shim_api::{ExitRecord, ProcessId, SealedShim};
 use berth_types::task::Task;
 use berth_types::{Clock, SteadyClock};
+use futures::FutureExt;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
+use crate::alone::{self, Outcome, Step, Suspects, panicked};
 use crate::assignment::{Assignment, TaskUid};
 use crate::homes::{Homes, chain};
 use crate::journal::{Journal, JournalError, Record};
@@ -52,6 +55,8 @@ pub struct World {
     shim: SealedShim,
     events: mpsc::UnboundedSender<Event>,
     shims: Mutex<Shims>,
+    /// Tasks that are prepared in a process of their own.
+    pub suspects: Suspects,
 }
 
 #[derive(Debug, Default)]
@@ -74,8 +79,8 @@ impl World {
         shim: SealedShim,
         events: mpsc::UnboundedSender<Event>,
     ) -> Self {
-        let (ends, shims) = (Notify::new(), Mutex::default());
-        Self { places, homes, journal, hierarchies, ends, shim, events, shims }
+        let (ends, shims, suspects) = (Notify::new(), Mutex::default(), Suspects::default());
+        Self { places, homes, journal, hierarchies, ends, shim, events, shims, suspects }
     }
 
     /// Tells the plan; nobody listens any more only when the agent ends.
@@ -117,7 +122,7 @@ impl Executor {
             }
             Action::Start(attempt) => {
                 let Some(assignment) = assignment.cloned() else { return };
-                self.jobs.spawn(async move { world.start(assignment, attempt).await });
+                self.jobs.spawn(async move { world.start(assignment, task, attempt).await });
             }
             Action::Terminate(attempt) => {
                 self.jobs.spawn(async move { world.terminate(attempt).await });
@@ -140,6 +145,7 @@ impl Executor {
                 drop(world.journal.submit(vec![Record::Forgotten { task: task.to_string() }]));
                 let mut shims = world.shims();
                 shims.processes.remove(&task);
+                world.suspects.remove(&task);
                 if !shims.kept.contains(&task) {
                     shims.ending.remove(&task);
                 }
@@ -158,7 +164,8 @@ impl Executor {
 impl World {
     async fn prepare(self: Arc<Self>, assignment: Assignment, task: Arc<Task>) {
         let uid = assignment.uid.clone();
-        match self.make_home(assignment, task).await {
+        let made = AssertUnwindSafe(self.make_home(assignment, task)).catch_unwind().await;
+        match made.unwrap_or_else(|panic| Err(panicked(&*panic))) {
             Ok((digests, conversation)) => self.keep(uid, conversation, digests).await,
             Err(trouble) => self.tell(Event::Prepared { task: uid, outcome: Err(trouble) }),
         }
@@ -173,9 +180,10 @@ impl World {
         let uid = assignment.uid.clone();
         let record = Record::Task { task: Box::new((*task).clone()) };
         self.journal.append(vec![record]).await.map_err(|e| failed(&e))?;
-        let (world, asked) = (self.clone(), assignment.clone());
-        let digests = blocking(move || world.homes.make(&asked)).await?;
-        berth_failpoint::reach("agent.home.made");
+        let digests = match self.take_step(&assignment, Some(&task), Step::Make).await? {
+            Outcome::Made(digests) => digests,
+            Outcome::Furnished(_) => return Err(failed(&io::Error::other("the step made no home"))),
+        };
         // The disk works while the shim starts; both have happened before a container is asked for.
         let world = self.clone();
         let on_disk = blocking(move || world.homes.sync(&assignment));
@@ -183,6 +191,23 @@ impl World {
         on_disk?;
         berth_failpoint::reach("agent.shim.known");
         Ok((digests, conversation?))
+    }
+
+    /// A step of a preparation: here, or in a process of its own if the Task may have ended an agent.
+    async fn take_step(
+        self: &Arc<Self>,
+        assignment: &Assignment,
+        task: Option<&Task>,
+        step: Step,
+    ) -> Result<Outcome, Trouble> {
+        if self.suspects.include(&assignment.uid) {
+            return match task {
+                Some(task) => self.suspects.take(&self.homes, task, step).await,
+                None => Err(Trouble { reason: "CreateError", message: "the store has it no more".into() }),
+            };
+        }
+        let (world, assignment) = (self.clone(), assignment.clone());
+        blocking(move || alone::take(&world.homes, &assignment, &step)).await
     }
 
     /// Talks to the Task's shim, started first if there is none.
@@ -277,10 +302,20 @@ impl World {
         json.filter_map(|path| ExitRecord::read(path).ok().flatten()).collect()
     }
 
-    async fn start(self: Arc<Self>, assignment: Assignment, attempt: Attempt) {
+    async fn start(self: Arc<Self>, assignment: Assignment, task: Option<Arc<Task>>, attempt: Attempt) {
         // Without a shim, its loss is told by who keeps it.
         let Some(shim) = self.talking_shim(&attempt.task).await else { return };
-        let outcome = match self.start_with(&shim, assignment, &attempt).await {
+        let starting =
+            AssertUnwindSafe(self.start_with(&shim, assignment, task.as_deref(), &attempt)).catch_unwind();
+        let started = match starting.await {
+            Ok(started) => started,
+            Err(panic) => {
+                // It may have been asked for: it must not run beside the next attempt.
+                let _ = shim.kill(&attempt.container).await;
+                Err(StartError::Trouble(panicked(&*panic)))
+            }
+        };
+        let outcome = match started {
             Ok(since) => Ok(since),
             Err(StartError::ShimGone) => return,
             Err(StartError::Trouble(trouble)) => Err(trouble),
@@ -292,6 +327,7 @@ impl World {
         self: &Arc<Self>,
         shim: &Shim,
         assignment: Assignment,
+        task: Option<&Task>,
         attempt: &Attempt,
     ) -> Result<berth_types::Timestamp, StartError> {
         let failed = |message: String| StartError::Trouble(Trouble { reason: "CreateError", message });
@@ -309,13 +345,11 @@ impl World {
         });
         self.journal.append(records).await.map_err(|e| failed(chain(&e)))?;
         berth_failpoint::reach("agent.start.journalled");
-        let (world, wanted) = (self.clone(), attempt.clone());
-        let start = blocking(move || {
-            let program = assignment.containers.iter().find(|p| p.name == wanted.container);
-            program.map(|program| world.homes.furnish(&assignment, program, wanted.number))
-        });
-        let start =
-            start.await.ok_or_else(|| failed("no such container".into()))?.map_err(StartError::Trouble)?;
+        let step = Step::Furnish { container: attempt.container.clone(), number: attempt.number };
+        let start = match self.take_step(&assignment, task, step).await.map_err(StartError::Trouble)? {
+            Outcome::Furnished(start) => start,
+            Outcome::Made(_) => return Err(failed("the step furnished no attempt".into())),
+        };
         berth_failpoint::reach("agent.start.before");
         let started = self.start_once(shim, attempt, start).await;
         berth_failpoint::reach("agent.start.after");
@@ -404,7 +438,8 @@ impl World {
     }
 
     async fn clean_up(self: Arc<Self>, task: TaskUid, ending: Ending) {
-        let outcome = self.remove_all(&task, &ending).await;
+        let removal = AssertUnwindSafe(self.remove_all(&task, &ending)).catch_unwind().await;
+        let outcome = removal.unwrap_or_else(|panic| Err(panicked(&*panic)));
         if let Err(trouble) = &outcome {
             tracing::warn!(task = %task, why = trouble.message, "a task could not be cleaned up yet");
         }

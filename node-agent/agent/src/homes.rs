@@ -41,7 +41,7 @@ pub struct Homes {
 }
 
 /// Whether Tasks without image may run here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Views {
     /// They see the node's root, read-only.
     Allowed,
@@ -83,6 +83,11 @@ impl Homes {
     pub fn new(places: Places, node: NodeSays, views: Views) -> Self {
         let images = ImageStore::new(places.layers());
         Self { places, images, node, views }
+    }
+
+    /// All that is needed for the same homes in another process.
+    pub fn made_of(&self) -> (Places, NodeSays, Views) {
+        (self.places.clone(), self.node.clone(), self.views)
     }
 
     /// Makes a Task's folder, unpacks its images and writes what its shim is told; done again, it changes nothing.

@@ -3,6 +3,7 @@
 //! `plan` decides, `execute` does, `report` tells.
 
 pub mod agent;
+pub mod alone;
 pub mod assignment;
 pub mod conditions;
 pub mod disk;
@@ -11,6 +12,7 @@ pub mod execute;
 pub mod homes;
 pub mod images;
 pub mod journal;
+pub mod lives;
 pub mod logs;
 pub mod machine;
 pub mod membership;

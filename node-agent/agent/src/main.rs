@@ -22,7 +22,7 @@ use berth_agent::places::Places;
 use berth_agent::plan::State;
 use berth_agent::recover::recover;
 use berth_agent::sweep::{leftovers, sweep};
-use berth_agent::{disk, selftest, simulate};
+use berth_agent::{alone, disk, lives, selftest, simulate};
 use berth_client::Client;
 use berth_daemon::AnyError;
 use berth_shim_api::SealedShim;
@@ -43,6 +43,9 @@ const OTHER_HISTORY: &str = "the store was restored or replaced: this agent star
 fn main() -> ExitCode {
     if std::env::args().nth(1).is_some_and(|word| word == selftest::INSIDE) {
         return ExitCode::from(selftest::look_inside());
+    }
+    if std::env::args().nth(1).is_some_and(|word| word == alone::INSIDE) {
+        return alone::run_inside();
     }
     let own = std::env::current_exe().unwrap_or_default();
     let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
@@ -160,10 +163,21 @@ impl Setup {
         let known = (State::new(self.pace.unknown_tasks), journalled);
         let mut agent = Agent::new(world.clone(), client.clone(), clock, self.address.clone(), known);
         let boot_id = machine.info.boot_id.clone();
+        let lives = memory.lives.clone().begun(&boot_id, clock.now());
+        // On disk before anything can end this agent, unless there is no room for it.
+        match journal.append(vec![Record::Lives(lives.clone())]).await {
+            Ok(()) | Err(JournalError::NotNow { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
         berth_failpoint::reach("agent.recover.before");
         agent.adopt(recover(&world, &memory, &boot_id, clock.now()).await);
         berth_failpoint::reach("agent.recover.after");
         journal.append(vec![Record::Boot { id: boot_id }]).await?;
+        if let (Some(identity), true) = (&memory.identity, lives.is_loop(clock.now())) {
+            let told = lives::tell_once(&client, identity, &lives);
+            // In vain without a server; it is told again below.
+            let _ = tokio::time::timeout(lives::TELL_FIRST, told).await;
+        }
         let candidate = Candidate {
             name: self.node_name,
             machine,
@@ -172,15 +186,24 @@ impl Setup {
             reconnect: self.pace.reconnect,
             unknown_tasks: self.pace.unknown_tasks,
         };
+        let identity = memory.identity.clone();
         let known = (memory.identity, memory.session);
         let membership = Membership::new(client.clone(), world.clone(), candidate, known, news_in);
+        let told_to_end = Record::Lives(lives.clone().ended());
         tokio::select! {
             () = agent.run(events, news, looks, &mut stop) => {
                 tracing::info!("the agent ends; containers run on");
+                let journalled = journal.append(vec![told_to_end]).await;
+                journalled.unwrap_or_else(|error| tracing::warn!(error = %error, "counts as a death"));
                 Ok(())
             }
             refused = membership.run() => refused.map_err(AnyError::from).map(|never| match never {}),
-            () = client.store_replaced() => Err(OTHER_HISTORY.into()),
+            () = client.store_replaced() => {
+                let journalled = journal.append(vec![told_to_end]).await;
+                journalled.unwrap_or_else(|error| tracing::warn!(error = %error, "counts as a death"));
+                Err(OTHER_HISTORY.into())
+            }
+            () = lives::tell(&client, identity, &lives) => Ok(()),
             () = journal.broken() => Err(JournalError::Broken.into()),
             () = disk::watch(world.places.clone(), self.disk_pressure, looks_in) => Ok(()),
             () = sweep(world, unknown, self.pace.unknown_tasks) => Ok(()),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use berth_shim_api::message::{ContainerReport, ContainerState};
 use berth_types::Timestamp;
 
+use crate::alone::suspects;
 use crate::assignment::{Assignment, TaskUid};
 use crate::execute::{World, blocking, end};
 use crate::journal::{Memory, RememberedTask};
@@ -31,6 +32,8 @@ pub struct Recovered {
     pub digests: Vec<String>,
     /// What happened meanwhile.
     pub events: Vec<Event>,
+    /// Whether its preparation was under way when the earlier agent ended.
+    pub suspect: bool,
 }
 
 /// Takes on every Task that the journal remembers. Shims of an earlier boot are gone with it.
@@ -44,7 +47,8 @@ pub async fn recover(world: &Arc<World>, memory: &Memory, boot_id: &str, now: Ti
         }
         if known.ending.is_some() {
             let run = recall(&uid, known, &BTreeMap::new(), Home::None, now);
-            recovered.push(Recovered { run, conversation: None, digests: Vec::new(), events: Vec::new() });
+            let (digests, events) = (Vec::new(), Vec::new());
+            recovered.push(Recovered { run, conversation: None, digests, events, suspect: false });
             continue;
         }
         let found = if same_boot { reach(world, &uid, known).await } else { None };
@@ -53,7 +57,7 @@ pub async fn recover(world: &Arc<World>, memory: &Memory, boot_id: &str, now: Ti
                 let digests = digests(world, known).await;
                 adopt(&uid, known, &reports, (conversation, digests), now)
             }
-            None => lost(world, &uid, known, now).await,
+            None => lost(world, &uid, known, same_boot, now).await,
         });
     }
     recovered
@@ -121,7 +125,7 @@ fn adopt(
     (conversation, digests): (Conversation, Vec<String>),
     now: Timestamp,
 ) -> Recovered {
-    let alive = reports
+    let alive: BTreeMap<String, Alive> = reports
         .iter()
         .filter_map(|report| {
             let alive = match &report.state {
@@ -136,11 +140,19 @@ fn adopt(
         .collect();
     // Ready once ends are pushed: whoever keeps the conversation says so, and tells ends seen before.
     let run = recall(uid, known, &alive, Home::Preparing, now);
-    Recovered { run, conversation: Some(conversation), digests, events: Vec::new() }
+    let begun = |name: &str, number| alive.get(name).is_some_and(|alive| alive.number >= number);
+    let suspect = suspects(known, true, begun);
+    Recovered { run, conversation: Some(conversation), digests, events: Vec::new(), suspect }
 }
 
 /// A Task whose shim is gone: nothing of it may run on, and the ends that were recorded are told with their codes.
-async fn lost(world: &Arc<World>, uid: &TaskUid, known: &RememberedTask, now: Timestamp) -> Recovered {
+async fn lost(
+    world: &Arc<World>,
+    uid: &TaskUid,
+    known: &RememberedTask,
+    same_boot: bool,
+    now: Timestamp,
+) -> Recovered {
     let (machine, task) = (world.clone(), uid.clone());
     let records = blocking(move || {
         let subtree = machine.hierarchies.subtree(&machine.places.task_cgroup(&task));
@@ -150,15 +162,19 @@ async fn lost(world: &Arc<World>, uid: &TaskUid, known: &RememberedTask, now: Ti
         (machine.exit_records(&task), begun(&machine.places, &task))
     });
     let (records, begun) = records.await;
+    let record = |name: &str, number| records.iter().find(|r| r.container == name && r.attempt == number);
+    let ran = |name: &str, number| {
+        let attempt = Attempt { task: uid.clone(), container: name.to_owned(), number };
+        record(name, number).is_some() || begun.contains(&attempt)
+    };
     let alive = known.containers.iter().filter_map(|(name, container)| {
         let (number, asked) = (container.attempt, container.begun.unwrap_or(now));
-        let attempt = Attempt { task: uid.clone(), container: name.clone(), number };
-        let record = records.iter().find(|r| r.container == *name && r.attempt == number);
-        let ran = record.is_some() || begun.contains(&attempt);
-        ran.then(|| (name.clone(), Alive { number, since: record.map_or(asked, |r| r.started_at) }))
+        let since = record(name, number).map_or(asked, |r| r.started_at);
+        ran(name, number).then(|| (name.clone(), Alive { number, since }))
     });
+    let suspect = same_boot && suspects(known, false, ran);
     let run = recall(uid, known, &alive.collect(), Home::Lost, now);
     let ends = records.iter().map(|record| end(uid, record)).collect();
     let events = vec![Event::ShimLost { task: uid.clone(), ends, begun }];
-    Recovered { run, conversation: None, digests: Vec::new(), events }
+    Recovered { run, conversation: None, digests: Vec::new(), events, suspect }
 }

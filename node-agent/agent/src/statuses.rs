@@ -66,6 +66,11 @@ impl Statuses {
         self.dirty.insert(uid.clone());
     }
 
+    /// Whether the store has everything that was to be written.
+    pub fn are_written(&self) -> bool {
+        !self.writing && self.dirty.is_empty()
+    }
+
     /// The store has it no more.
     pub fn remove(&mut self, uid: &TaskUid) {
         self.objects.remove(uid);

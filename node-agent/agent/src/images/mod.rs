@@ -18,6 +18,7 @@ use std::time::SystemTime;
 
 use crate::runtime_spec::ImageSays;
 use berth_removal::remove_tree;
+use rustix::fs::{FlockOperation, flock};
 
 pub use layout::{Blob, Digest};
 pub use tree::Tree;
@@ -131,6 +132,12 @@ impl ImageStore {
             return Ok(target);
         }
         fs::create_dir_all(&self.layers).map_err(failed)?;
+        // Beside this process, one that prepares a Task alone may unpack.
+        let folder = File::open(&self.layers).map_err(failed)?;
+        flock(&folder, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
+        if target.is_dir() {
+            return Ok(target);
+        }
         let beside = self.layers.join(format!("tmp-{}", diff_id.hex()));
         remove_tree(&beside).map_err(failed)?;
         fs::create_dir(&beside).map_err(failed)?;

@@ -7,6 +7,8 @@ use berth_types::Timestamp;
 use berth_types::task::Task;
 use serde::{Deserialize, Serialize};
 
+use crate::lives::Lives;
+
 /// One thing that must be known after a crash.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
@@ -20,6 +22,8 @@ pub enum Record {
         /// Its id.
         id: String,
     },
+    /// How the agents of this node ended so far.
+    Lives(Lives),
     /// Sessions up to this one may have been opened.
     Session {
         /// Its number.
@@ -152,6 +156,8 @@ pub struct Memory {
     pub identity: Option<Identity>,
     /// The boot that the shims belong to.
     pub boot: String,
+    /// How agents ended so far.
+    pub lives: Lives,
     /// The largest number of a session.
     pub session: u64,
     /// Tasks that are not forgotten, by uid.
@@ -194,6 +200,7 @@ impl Memory {
             Record::Identity(identity) => self.identity = Some(identity),
             Record::IdentityGone => self.identity = None,
             Record::Boot { id } => self.boot = id,
+            Record::Lives(lives) => self.lives = lives,
             Record::Session { number } => self.session = self.session.max(number),
             Record::Task { task } => {
                 let uid = task.metadata.uid.clone();
@@ -230,6 +237,7 @@ impl Memory {
     pub fn records(&self) -> Vec<Record> {
         let mut records: Vec<Record> = self.identity.iter().cloned().map(Record::Identity).collect();
         records.push(Record::Boot { id: self.boot.clone() });
+        records.push(Record::Lives(self.lives.clone()));
         records.push(Record::Session { number: self.session });
         for (uid, known) in &self.tasks {
             let task = || uid.clone();

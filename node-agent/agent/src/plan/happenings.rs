@@ -54,15 +54,14 @@ impl TaskRun {
                 Home::Ready
             }
             (Err(_), None) => Home::None,
+            (Err(trouble), Some(_)) if trouble.is_final() => {
+                self.give_up(trouble, Duration::ZERO, now);
+                Home::None
+            }
             (Err(trouble), Some(policy)) => match self.setbacks.count(&policy, now) {
                 Verdict::Again(until) => Home::Failed { trouble, until },
                 Verdict::TooOften => {
-                    let message = trouble.message.clone();
-                    self.begin_stop(
-                        Ending::Failed { reason: trouble.reason.into(), message },
-                        Duration::ZERO,
-                        now,
-                    );
+                    self.give_up(trouble, Duration::ZERO, now);
                     Home::None
                 }
             },
@@ -77,11 +76,21 @@ impl TaskRun {
         match outcome {
             Ok(since) => container.state = RunState::Running(Live::new(since, &container.program)),
             Err(trouble) => {
-                let exit =
-                    Exit { code: 128, cause: ExitCause::NotStarted, at: now, message: trouble.message };
+                let message = trouble.message.clone();
+                let exit = Exit { code: 128, cause: ExitCause::NotStarted, at: now, message };
+                if trouble.is_final() {
+                    let grace = self.assignment.as_ref().map_or(Duration::ZERO, |a| a.grace);
+                    self.give_up(trouble, grace, now);
+                }
                 self.exited(attempt, exit, now);
             }
         }
+    }
+
+    /// It cannot go on here.
+    fn give_up(&mut self, trouble: Trouble, grace: Duration, now: Timestamp) {
+        let Trouble { reason, message } = trouble;
+        self.begin_stop(Ending::Failed { reason: reason.into(), message }, grace, now);
     }
 
     pub(super) fn exited(&mut self, attempt: &Attempt, exit: Exit, now: Timestamp) {

@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use berth_types::Timestamp;
+use berth_types::availability::TOOK_AGENT_DOWN;
 
 use crate::assignment::{Assignment, Check, TaskUid};
 
@@ -205,7 +206,7 @@ pub enum ProbeKind {
 /// Why a step failed: one word for a program, a sentence for a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
-    /// `ImageError` or `CreateError`.
+    /// `ImageError` or `CreateError`; [`TOOK_AGENT_DOWN`] is final.
     pub reason: &'static str,
     /// What went wrong.
     pub message: String,
@@ -239,6 +240,13 @@ pub enum ExitCause {
     NotStarted,
     /// Nobody saw it.
     Unknown,
+}
+
+impl Trouble {
+    /// Whether another try here would do harm.
+    pub fn is_final(&self) -> bool {
+        self.reason == TOOK_AGENT_DOWN
+    }
 }
 
 impl Event {

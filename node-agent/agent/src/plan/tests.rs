@@ -424,3 +424,32 @@ fn an_adopted_task_that_was_stopping_gets_its_term_once_its_shim_is_talked_to() 
             5001: KILL a#0
         "#]]);
 }
+
+#[test]
+fn a_task_whose_preparation_ended_the_agent_fails_at_once() {
+    let trouble = || Trouble { reason: TOOK_AGENT_DOWN, message: "it died".into() };
+    let web = task(1, &["a"]);
+    Story::default()
+        .then(0, Event::Seen { assignment: web.clone(), wish: Wish::Run })
+        .then(10, Event::Prepared { task: uid(1), outcome: Err(trouble()) })
+        .is(expect![[r#"
+            0: prepare
+            10: clean up Failed { reason: "TookAgentDown", message: "it died" }
+        "#]]);
+
+    // The second of two containers: the first one gets its grace.
+    let web = task(1, &["a", "b"]);
+    Story::default()
+        .then(0, Event::Seen { assignment: web.clone(), wish: Wish::Run })
+        .then(10, Event::Prepared { task: uid(1), outcome: Ok(vec![]) })
+        .then(20, Event::Started { attempt: attempt(1, "a", 0), outcome: Ok(at(20)) })
+        .then(30, Event::Started { attempt: attempt(1, "b", 0), outcome: Err(trouble()) })
+        .then(40, Event::Exited { attempt: attempt(1, "a", 0), exit: exit(0, 40) })
+        .is(expect![[r#"
+            0: prepare
+            10: start a#0, start b#0
+            20: 
+            30: TERM a#0
+            40: clean up Failed { reason: "TookAgentDown", message: "it died" }
+        "#]]);
+}

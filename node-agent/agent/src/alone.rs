@@ -1,0 +1,343 @@
+//! Preparing a Task in a process of its own, and which Tasks need that.
+//!
+//! Flow: what a Task asks for decides what its preparation costs, and a fault in it may end the agent: a panic does not
+//! (it is caught), but an exhausted memory, an exhausted stack or an abort does. An agent that was not told to end leaves
+//! the Tasks that were being prepared in its journal, begun and not over. The next agent of the same boot suspects
+//! exactly these ([`suspects`]). It prepares them last, after everything else is adopted and reported, one at a time,
+//! each in a process of its own: this program, started with [`INSIDE`]. A suspect that ends that process is the cause,
+//! and is refused for [`TOOK_AGENT_DOWN`].
+//!
+//! Guarantees: a Task is refused only after its preparation began in an agent that died and then ended a process which
+//! did nothing else. A kill from outside therefore cannot add up: killing the agent, however often and wherever, kills
+//! that process with it and counts for nothing; nor do ends that were asked for, or boots. The process itself may be
+//! chosen by a kill -9 or the kernel's memory killer, which look the same, so one end by KILL is tried again.
+//!
+//! Caveat: what the agent does with a prepared Task (asking its shim) runs in the agent. The Node's condition tells when
+//! agents end there.
+
+use std::any::Any;
+use std::collections::HashSet;
+use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::Stdio;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use berth_shim_api::message::Start;
+use berth_types::availability::TOOK_AGENT_DOWN;
+use berth_types::task::Task;
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+use tokio::sync::watch;
+
+use crate::assignment::{Assignment, TaskUid};
+use crate::homes::{Homes, Views, chain};
+use crate::journal::RememberedTask;
+use crate::places::Places;
+use crate::plan::Trouble;
+use crate::runtime_spec::NodeSays;
+
+/// The word that has this program prepare one Task and end.
+pub const INSIDE: &str = "prepare-alone";
+/// Names the agent to the process: it must not outlive it.
+const AGENT: &str = "BERTH_AGENT_PID";
+/// How often a preparation may end its process by KILL.
+const KILLS: u32 = 2;
+
+/// One step of a preparation.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Step {
+    /// Unpack its images and make its folder.
+    Make,
+    /// Make an attempt's folder and config.
+    Furnish {
+        /// Of which container.
+        container: String,
+        /// Which attempt.
+        number: u32,
+    },
+}
+
+/// What came of a step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The digest of each container's image.
+    Made(Vec<String>),
+    /// What to ask of the shim.
+    Furnished(Start),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Request {
+    places: Places,
+    node: NodeSays,
+    views: Views,
+    task: Task,
+    step: Step,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Answer {
+    Done(Outcome),
+    Failed { is_image: bool, message: String },
+}
+
+/// Takes the step on `homes`; blocks.
+pub fn take(homes: &Homes, assignment: &Assignment, step: &Step) -> Result<Outcome, Trouble> {
+    match step {
+        Step::Make => {
+            let made = homes.make(assignment).map(Outcome::Made);
+            berth_failpoint::reach("agent.home.made");
+            made
+        }
+        Step::Furnish { container, number } => {
+            let program = assignment.containers.iter().find(|program| program.name == *container);
+            let program = program.ok_or_else(|| failed(format!("there is no container {container}")))?;
+            homes.furnish(assignment, program, *number).map(Outcome::Furnished)
+        }
+    }
+}
+
+fn failed(message: String) -> Trouble {
+    Trouble { reason: "CreateError", message }
+}
+
+/// What a panic says.
+pub fn panicked(panic: &(dyn Any + Send)) -> Trouble {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    failed(format!("its preparation failed by a defect of the node agent: {text}"))
+}
+
+/// Inside the process: reads what to do and answers. Nobody else reads or writes here.
+pub fn run_inside() -> std::process::ExitCode {
+    match answer_one() {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: could not prepare a task alone: {error}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+fn answer_one() -> std::io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().to_string());
+    if parent.is_none() || parent != std::env::var(AGENT).ok() {
+        return Err(std::io::Error::other("the agent that asked is gone"));
+    }
+    let mut bytes = Vec::new();
+    std::io::stdin().read_to_end(&mut bytes)?;
+    let Request { places, node, views, task, step } = serde_json::from_slice(&bytes)?;
+    let work = || {
+        let assignment = Assignment::try_from(&task).map_err(|bad| failed(bad.to_string()))?;
+        take(&Homes::new(places, node, views), &assignment, &step)
+    };
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+    let answer = match outcome.unwrap_or_else(|panic| Err(panicked(&*panic))) {
+        Ok(outcome) => Answer::Done(outcome),
+        Err(Trouble { reason, message }) => Answer::Failed { is_image: reason == "ImageError", message },
+    };
+    std::io::stdout().write_all(&serde_json::to_vec(&answer)?)
+}
+
+/// The Tasks that are prepared alone, and when.
+#[derive(Debug)]
+pub struct Suspects {
+    tasks: Mutex<HashSet<TaskUid>>,
+    /// Whether everything that an earlier agent left is adopted and reported.
+    reported: watch::Sender<bool>,
+    one_at_a_time: tokio::sync::Mutex<()>,
+}
+
+impl Default for Suspects {
+    fn default() -> Self {
+        let (tasks, one_at_a_time) = Default::default();
+        Self { tasks, reported: watch::Sender::new(false), one_at_a_time }
+    }
+}
+
+impl Suspects {
+    /// From now on `task` is prepared alone.
+    pub fn add(&self, task: TaskUid) {
+        self.tasks().insert(task);
+    }
+
+    /// Its end is acknowledged.
+    pub fn remove(&self, task: &TaskUid) {
+        self.tasks().remove(task);
+    }
+
+    /// Whether `task` is prepared alone.
+    pub fn include(&self, task: &TaskUid) -> bool {
+        self.tasks().contains(task)
+    }
+
+    /// Everything that an earlier agent left is adopted and reported.
+    pub fn may_begin(&self) {
+        self.reported.send_if_modified(|reported| !std::mem::replace(reported, true));
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, HashSet<TaskUid>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a step of a suspect in a process of its own, when it is its turn.
+    pub async fn take(&self, homes: &Homes, task: &Task, step: Step) -> Result<Outcome, Trouble> {
+        // It fails only if the sender is gone, which `self` holds.
+        let _ = self.reported.subscribe().wait_for(|reported| *reported).await;
+        let _turn = self.one_at_a_time.lock().await;
+        let (places, node, views) = homes.made_of();
+        let task = task.clone();
+        let request = serde_json::to_vec(&Request { places, node, views, task, step });
+        let request = request.map_err(|e| failed(chain(&e)))?;
+        let mut kills = 0;
+        loop {
+            let signal = match run(&request).await? {
+                Ended::Answered(outcome) => return outcome,
+                Ended::Died(signal) => signal,
+            };
+            kills += u32::from(signal == Signal::KILL.as_raw());
+            if signal != Signal::KILL.as_raw() || kills == KILLS {
+                return Err(refused(signal));
+            }
+            tracing::warn!("the process that prepared a task alone was killed; it is tried again");
+        }
+    }
+}
+
+enum Ended {
+    Answered(Result<Outcome, Trouble>),
+    /// By this signal.
+    Died(i32),
+}
+
+/// One process, from its start to its end. That it cannot be had or understood is no fault of the Task.
+async fn run(request: &[u8]) -> Result<Ended, Trouble> {
+    let step = |step: &str, error: std::io::Error| failed(format!("could not {step}: {}", chain(&error)));
+    let mut process = Command::new("/proc/self/exe")
+        .arg(INSIDE)
+        .env(AGENT, std::process::id().to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|e| step("start a process that prepares the task", e))?;
+    if let Some(mut input) = process.stdin.take() {
+        // One that died reads nothing: how it died is told by its end.
+        let _ = input.write_all(request).await;
+    }
+    let output = process.wait_with_output().await;
+    let output = output.map_err(|e| step("wait for the process that prepares the task", e))?;
+    if let Some(signal) = output.status.signal() {
+        return Ok(Ended::Died(signal));
+    }
+    if !output.status.success() {
+        return Err(failed(format!("the process that prepares the task failed ({})", output.status)));
+    }
+    let answer = serde_json::from_slice(&output.stdout).map_err(|e| failed(chain(&e)))?;
+    Ok(Ended::Answered(match answer {
+        Answer::Done(outcome) => Ok(outcome),
+        Answer::Failed { is_image: true, message } => Err(Trouble { reason: "ImageError", message }),
+        Answer::Failed { is_image: false, message } => Err(failed(message)),
+    }))
+}
+
+fn refused(signal: i32) -> Trouble {
+    let message = format!(
+        "the node agent died while it prepared this task, and so did a process that did nothing else (signal {signal}): \
+         it is not tried again here"
+    );
+    Trouble { reason: TOOK_AGENT_DOWN, message }
+}
+
+/// Whether a preparation of the Task was begun and not over when the last agent died. `has_begun` tells whether an
+/// attempt of a container ever reached the shim.
+pub fn suspects(known: &RememberedTask, has_shim: bool, has_begun: impl Fn(&str, u32) -> bool) -> bool {
+    if known.stop.is_some() || known.ending.is_some() {
+        return false;
+    }
+    let in_the_making = known.containers.is_empty() && !has_shim;
+    in_the_making
+        || known.containers.iter().any(|(name, container)| {
+            let is_over = container.exits.iter().any(|exit| exit.number >= container.attempt);
+            container.begun.is_some() && !is_over && !has_begun(name, container.attempt)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::journal::{
+        RememberedCause, RememberedContainer, RememberedEnding, RememberedExit, RememberedStop,
+    };
+    use berth_types::Timestamp;
+
+    fn known(containers: &[(&str, u32, &[u32])]) -> RememberedTask {
+        let at = Timestamp::from_millis(0);
+        let exit = |number: &u32| RememberedExit {
+            number: *number,
+            code: 1,
+            cause: RememberedCause::Error,
+            started: None,
+            at,
+            message: String::new(),
+        };
+        let containers: BTreeMap<_, _> = containers
+            .iter()
+            .map(|(name, attempt, exits)| {
+                let exits = exits.iter().map(exit).collect();
+                ((*name).to_owned(), RememberedContainer { attempt: *attempt, begun: Some(at), exits })
+            })
+            .collect();
+        RememberedTask { task: Task::default(), shim: None, containers, stop: None, ending: None }
+    }
+
+    #[test]
+    fn suspected_is_what_was_begun_and_is_not_over() {
+        let begun =
+            |list: &'static [(&'static str, u32)]| move |name: &str, number| list.contains(&(name, number));
+        for (what, known, has_shim, begun, expected) in [
+            ("its folder was being made", known(&[]), false, begun(&[]), true),
+            ("its shim waits for a first attempt", known(&[]), true, begun(&[]), false),
+            ("an attempt was being furnished", known(&[("a", 0, &[])]), true, begun(&[]), true),
+            ("it runs", known(&[("a", 0, &[])]), true, begun(&[("a", 0)]), false),
+            ("it ran and its shim is lost", known(&[("a", 0, &[])]), false, begun(&[("a", 0)]), false),
+            ("it waits for the next attempt", known(&[("a", 0, &[0])]), true, begun(&[]), false),
+            (
+                "the next attempt was being furnished",
+                known(&[("a", 1, &[0])]),
+                true,
+                begun(&[("a", 0)]),
+                true,
+            ),
+            (
+                "the second of two containers was",
+                known(&[("a", 0, &[]), ("b", 0, &[])]),
+                true,
+                begun(&[("a", 0)]),
+                true,
+            ),
+        ] {
+            assert_eq!(suspects(&known, has_shim, begun), expected, "{what}");
+        }
+        let mut stopping = known(&[("a", 0, &[])]);
+        stopping.stop = Some(RememberedStop { grace_millis: 0, ending: RememberedEnding::Stopped });
+        assert!(!suspects(&stopping, true, |_, _| false));
+    }
+
+    #[test]
+    fn a_panic_is_a_reason_and_says_what_it_said() {
+        for panic in [
+            std::panic::catch_unwind(|| panic!("at {}", 7)).unwrap_err(),
+            std::panic::catch_unwind(|| panic!("at 7")).unwrap_err(),
+        ] {
+            let trouble = panicked(&*panic);
+            assert_eq!(trouble.reason, "CreateError");
+            assert!(trouble.message.ends_with("at 7"), "{}", trouble.message);
+        }
+    }
+}
