@@ -22,7 +22,7 @@ use crate::journal::Identity;
 use crate::news::{Told, news};
 use crate::plan::{Action, Event, State, TaskRun, Wish, step};
 use crate::recover::Recovered;
-use crate::remember::{begun_stop, last_ends, new_ends};
+use crate::remember::{last_ends, new_ends, new_stop};
 use crate::statuses::{self, Statuses, Written};
 
 /// Before a watch that the server refuses is tried again.
@@ -161,7 +161,7 @@ impl Agent {
             let (before, after) = (before.as_ref(), self.state.task(uid));
             let course = |run: Option<&TaskRun>| run.map(|run| run.course.clone());
             let mut records = new_ends(uid, &last_ends(before), &last_ends(after));
-            records.extend(begun_stop(uid, course(before).as_ref(), course(after).as_ref(), now));
+            records.extend(new_stop(uid, course(before).as_ref(), course(after).as_ref(), now));
             let news = after.map(|after| news(before, after)).unwrap_or_default();
             news.into_iter().for_each(|news| self.note(uid, news));
             if !records.is_empty() {

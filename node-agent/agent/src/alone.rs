@@ -325,7 +325,8 @@ mod tests {
             assert_eq!(suspects(&known, has_shim, begun), expected, "{what}");
         }
         let mut stopping = known(&[("a", 0, &[])]);
-        stopping.stop = Some(RememberedStop { grace_millis: 0, ending: RememberedEnding::Stopped });
+        stopping.stop =
+            Some(RememberedStop { grace_millis: 0, kill_at: None, ending: RememberedEnding::Stopped });
         assert!(!suspects(&stopping, true, |_, _| false));
     }
 

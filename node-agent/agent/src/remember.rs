@@ -36,29 +36,37 @@ pub fn new_ends(
     .collect()
 }
 
-/// The record of a stop that just began: it is never taken back, and a restarted agent must not start anything again.
-pub fn begun_stop(
+/// The record of a stop that just began, or whose deadline moved: it is never taken back, a restarted agent must not
+/// start anything again, and it gives no more time than was left.
+pub fn new_stop(
     task: &TaskUid,
     before: Option<&Course>,
     after: Option<&Course>,
     now: Timestamp,
 ) -> Option<Record> {
-    match (before, after) {
-        (Some(Course::Running), Some(Course::Draining { grace, ending, .. })) => {
-            Some(stop_record(task, *grace, ending))
-        }
-        // Without a drain it came to the next stage in the same step.
-        (Some(Course::Running), Some(Course::Terminating { kill_at, ending })) => {
-            Some(stop_record(task, kill_at.since(now), ending))
-        }
-        (_, _) => None,
-    }
+    let (before, after) = (before?, after?);
+    let (kill_at, ending, grace) = match after {
+        Course::Draining { until, grace, ending } => (until.plus(*grace), ending, *grace),
+        Course::Terminating { kill_at, ending } => (*kill_at, ending, kill_at.since(now)),
+        Course::Running | Course::Cleaning { .. } | Course::Done { .. } => return None,
+    };
+    let is_new = match before {
+        Course::Running => true,
+        Course::Draining { .. } | Course::Terminating { .. } => before.deadline() > Some(kill_at),
+        Course::Cleaning { .. } | Course::Done { .. } => false,
+    };
+    let grace_millis = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+    let stop = RememberedStop { grace_millis, kill_at: Some(kill_at), ending: ending_record(ending) };
+    is_new.then(|| Record::Stopping { task: task.to_string(), stop })
 }
 
-fn stop_record(task: &TaskUid, grace: Duration, ending: &Ending) -> Record {
-    let grace_millis = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
-    let stop = RememberedStop { grace_millis, ending: ending_record(ending) };
-    Record::Stopping { task: task.to_string(), stop }
+/// A stop goes on where it was: what is left of the drain, then what is left of the grace. A deadline further away than
+/// both together is of a clock that was set back since.
+fn recalled_stop(stop: &RememberedStop, drain: Duration, now: Timestamp) -> Course {
+    let grace = Duration::from_millis(stop.grace_millis);
+    let kill_at = stop.kill_at.unwrap_or(now.plus(grace)).min(now.plus(drain + grace));
+    let until = now.plus(kill_at.since(now).saturating_sub(grace));
+    Course::Draining { until, grace: kill_at.since(until), ending: ending(&stop.ending) }
 }
 
 fn exit_record(end: &EndedAttempt) -> RememberedExit {
@@ -149,12 +157,12 @@ pub fn recall(
     match (&known.ending, assignment) {
         (Some(ended), assignment) => TaskRun::ended(uid.clone(), assignment, containers, ending(ended)),
         (None, Some(assignment)) => {
+            let drain = assignment.drain;
             let mut run = TaskRun::new(assignment);
             run.containers = containers;
             run.home = home;
             if let Some(stop) = &known.stop {
-                let grace = Duration::from_millis(stop.grace_millis);
-                run.course = Course::Draining { until: now, grace, ending: ending(&stop.ending) };
+                run.course = recalled_stop(stop, drain, now);
             }
             run
         }
@@ -258,7 +266,8 @@ mod tests {
     #[test]
     fn a_task_that_was_stopping_or_had_ended_starts_nothing() {
         let mut task = known();
-        task.stop = Some(RememberedStop { grace_millis: 7, ending: RememberedEnding::Stopped });
+        let ending = RememberedEnding::Stopped;
+        task.stop = Some(RememberedStop { grace_millis: 7, kill_at: None, ending });
         let grace = Duration::from_millis(7);
         let stopping = Course::Draining { until: at(100_000), grace, ending: Ending::Stopped };
         assert_eq!(recalled(&task, None).course, stopping);
@@ -267,17 +276,59 @@ mod tests {
     }
 
     #[test]
-    fn only_new_ends_and_the_beginning_of_a_stop_are_journalled() {
+    fn only_new_ends_are_journalled() {
         let uid = TaskUid::parse(UID).unwrap();
         let end = |number| BTreeMap::from([("web".to_owned(), ended_attempt(&exit(number, 1)))]);
         assert_eq!(new_ends(&uid, &end(0), &end(0)), vec![]);
         assert_eq!(new_ends(&uid, &end(0), &end(1)).len(), 1);
-        let terminating = Course::Terminating { kill_at: at(5_000), ending: Ending::Stopped };
-        let record = begun_stop(&uid, Some(&Course::Running), Some(&terminating), at(1_000));
-        assert!(matches!(
-            record,
-            Some(Record::Stopping { stop: RememberedStop { grace_millis: 4_000, .. }, .. })
-        ));
-        assert_eq!(begun_stop(&uid, Some(&terminating), Some(&terminating), at(1_000)), None);
+    }
+
+    #[test]
+    fn a_stop_is_journalled_when_it_begins_and_whenever_its_deadline_comes_nearer() {
+        let uid = TaskUid::parse(UID).unwrap();
+        let draining = |until, grace| {
+            let grace = Duration::from_millis(grace);
+            Course::Draining { until: at(until), grace, ending: Ending::Stopped }
+        };
+        let terminating = |kill_at| Course::Terminating { kill_at: at(kill_at), ending: Ending::Stopped };
+        let cleaning = Course::Cleaning { ending: Ending::Stopped, next: None };
+        for (before, after, expected) in [
+            (Course::Running, draining(3_000, 4_000), Some((4_000, 7_000))),
+            (Course::Running, terminating(5_000), Some((4_000, 5_000))),
+            // The second of several: while it drains, as it ends to drain, while it terminates.
+            (draining(3_000, 4_000), draining(1_000, 500), Some((500, 1_500))),
+            (draining(3_000, 4_000), terminating(1_500), Some((500, 1_500))),
+            (terminating(5_000), terminating(2_000), Some((1_000, 2_000))),
+            (draining(3_000, 4_000), draining(3_000, 4_000), None),
+            (draining(1_000, 4_000), terminating(5_000), None),
+            (terminating(5_000), terminating(5_000), None),
+            (terminating(5_000), cleaning, None),
+        ] {
+            let record = new_stop(&uid, Some(&before), Some(&after), at(1_000));
+            let told = record.map(|record| match record {
+                Record::Stopping { stop, .. } => (stop.grace_millis, stop.kill_at.unwrap().millis()),
+                other => panic!("{other:?}"),
+            });
+            assert_eq!(told, expected, "{before:?} to {after:?}");
+        }
+    }
+
+    #[test]
+    fn a_stop_goes_on_with_what_is_left_of_it() {
+        let mut task = known();
+        task.task.spec.drain_delay_seconds = Some(10);
+        for (what, grace, kill_at, until, left) in [
+            ("it drains", 30_000, 136_000, 106_000, 30_000),
+            ("TERM was sent", 30_000, 115_000, 100_000, 15_000),
+            ("its deadline passed meanwhile", 30_000, 90_000, 100_000, 0),
+            ("the clock was set back by an hour", 30_000, 3_700_000, 110_000, 30_000),
+            ("its grace was shortened", 2_000, 101_000, 100_000, 1_000),
+        ] {
+            let ending = RememberedEnding::Stopped;
+            task.stop = Some(RememberedStop { grace_millis: grace, kill_at: Some(at(kill_at)), ending });
+            let grace = Duration::from_millis(left);
+            let expected = Course::Draining { until: at(until), grace, ending: Ending::Stopped };
+            assert_eq!(recalled(&task, None).course, expected, "{what}");
+        }
     }
 }

@@ -136,6 +136,9 @@ pub enum RememberedCause {
 pub struct RememberedStop {
     /// Milliseconds between TERM and KILL.
     pub grace_millis: u64,
+    /// When KILL is sent; absent in older journals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kill_at: Option<Timestamp>,
     /// How it will have ended.
     pub ending: RememberedEnding,
 }

@@ -18,7 +18,7 @@ impl TaskRun {
         if let Course::Draining { until, grace, ending } = &self.course
             && (*until <= now || !self.is_occupied())
         {
-            self.course = Course::Terminating { kill_at: now.plus(*grace), ending: ending.clone() };
+            self.course = Course::Terminating { kill_at: until.plus(*grace), ending: ending.clone() };
         }
         if let Course::Terminating { kill_at, .. } = self.course {
             self.terminate(kill_at <= now, actions);

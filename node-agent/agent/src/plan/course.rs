@@ -56,7 +56,7 @@ pub enum Course {
     Draining {
         /// Until TERM is sent.
         until: Timestamp,
-        /// Time between TERM and KILL.
+        /// Time between TERM and KILL: the stop's deadline is so long after `until`.
         grace: Duration,
         /// How it will have ended.
         ending: Ending,
@@ -80,6 +80,17 @@ pub enum Course {
         /// How it ended.
         ending: Ending,
     },
+}
+
+impl Course {
+    /// When what runs is killed; `None` while it is to run, and once nothing runs.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        match self {
+            Self::Draining { until, grace, .. } => Some(until.plus(*grace)),
+            Self::Terminating { kill_at, .. } => Some(*kill_at),
+            Self::Running | Self::Cleaning { .. } | Self::Done { .. } => None,
+        }
+    }
 }
 
 /// How a Task ends.

@@ -166,7 +166,8 @@ impl TaskRun {
         }
     }
 
-    /// Begins or hastens a stop; how it ends is said by whoever began it, but for a Task nobody wants.
+    /// Begins or hastens a stop; how it ends is said by whoever began it, but for a Task nobody wants. Its deadline moves
+    /// to an earlier time only: the same grace asked for again, or a longer one, changes nothing.
     pub(super) fn begin_stop(&mut self, new: Ending, grace: Duration, now: Timestamp) {
         let drain = match (&new, &self.assignment) {
             (Ending::Stopped, Some(assignment)) if self.may_be_ready() => assignment.drain,
@@ -176,8 +177,11 @@ impl TaskRun {
             Course::Running => {
                 self.course = Course::Draining { until: now.plus(drain), grace, ending: new };
             }
-            Course::Draining { grace: old, ending, .. } => {
-                *old = grace.min(*old);
+            Course::Draining { until, grace: old, ending } => {
+                if grace < *old {
+                    // Less than was left for the end alone: nothing is left for the drain.
+                    (*until, *old) = (now.min(*until), grace);
+                }
                 ending.give_way_to(new);
             }
             Course::Terminating { kill_at, ending } => {

@@ -6,6 +6,7 @@ use super::*;
 use crate::assignment::{ProbePlan, Program, RestartPolicy, Root};
 
 mod relief;
+mod stops;
 mod world;
 
 fn uid(n: u8) -> TaskUid {
