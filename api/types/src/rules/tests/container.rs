@@ -372,7 +372,7 @@ fn what_no_process_can_be_started_with_is_refused_in_its_line() {
         (
             vec![(
                 "CONTAINER/env",
-                json!([variable("A", "$(PORT)".repeat(40_000)), variable("PORT", "1".into())]),
+                json!([variable("A", "$(PORT)".repeat(30_000)), variable("PORT", "1".into())]),
             )],
             expect![""],
         ),
@@ -390,7 +390,7 @@ fn what_no_process_can_be_started_with_is_refused_in_its_line() {
         (
             vec![("CONTAINER/env", json!(many))],
             expect![[r#"
-                spec.template.spec.containers[0].env: must be at most 2088960 bytes together with command and args, references replaced, got 2100471
+                spec.template.spec.containers[0].env: must be at most 2088960 bytes together with command and args, references replaced, got 2100289
             "#]],
         ),
     ] {
