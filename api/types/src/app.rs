@@ -120,6 +120,9 @@ pub struct AppStatus {
     /// Name of the Revision that is asked for.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub current_revision: String,
+    /// Name of the Revision whose Tasks took down the agents of several nodes; no further Task is made of it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub halted_revision: String,
     /// `Available`, `Progressing`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

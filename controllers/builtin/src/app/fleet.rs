@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use berth_failpoint::seeded_bug;
 use berth_types::Timestamp;
 
+use super::halt::is_halted;
 use super::observed::{Life, Observed, Replica, Rollout};
 use super::plan::{Action, StopReason, TaskRef};
 
@@ -103,6 +104,10 @@ impl<'a> Fleet<'a> {
     /// The Tasks to stop now, and on which others each of them counts.
     pub fn stops(&self) -> Vec<Action> {
         let mut doomed = Doomed::new(self);
+        if is_halted(self.seen) {
+            let unplaced = self.current.iter().copied().filter(|task| task.life == Life::Unbound);
+            unplaced.for_each(|task| doomed.stop_if_safe(task, StopReason::Halted));
+        }
         if let Rollout::Rolling { most, .. } = self.seen.app.rollout {
             doomed.stop_beyond(self.living_by_value(), most as usize, StopReason::Surplus);
         }

@@ -6,6 +6,7 @@
 mod currency;
 mod execute;
 mod fleet;
+mod halt;
 mod history;
 mod made;
 mod notes;

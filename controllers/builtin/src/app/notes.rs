@@ -16,6 +16,10 @@ pub fn of_status(app: &Wanted, after: &AppStatus) -> Vec<Note> {
         let text = format!("{} replicas to revision {}", app.replicas, after.current_revision);
         notes.push(note(app, Weight::Normal, "RolloutStarted", text));
     }
+    if after.halted_revision != before.halted_revision {
+        let text = format!("revision {} took down the agents of several nodes", after.halted_revision);
+        notes.push(note(app, Weight::Warning, "RevisionHalted", text));
+    }
     let progress = |status: &AppStatus| Condition::find(&status.conditions, "Progressing").cloned();
     let reason = |condition: &Option<Condition>| condition.as_ref().map(|it| it.reason.clone());
     let (was, is) = (progress(before), progress(after));
@@ -45,7 +49,11 @@ pub fn of_stop(app: &Wanted, task: &TaskRef, why: StopReason) -> Option<Note> {
             let text = format!("{} is lost with its node, and replaced", task.name);
             Some(note(app, Weight::Warning, "TaskReplaced", text))
         }
-        StopReason::Surplus | StopReason::Outdated | StopReason::Doubled | StopReason::AppDeleted => None,
+        StopReason::Surplus
+        | StopReason::Outdated
+        | StopReason::Doubled
+        | StopReason::Halted
+        | StopReason::AppDeleted => None,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use berth_types::app::{App, AppStatus, TaskTemplate};
-use berth_types::availability::{READY, Reach, SCHEDULED};
+use berth_types::availability::{READY, Reach, SCHEDULED, TOOK_AGENT_DOWN};
 use berth_types::defaults::Update;
 use berth_types::portion::{BadPortion, Bounds};
 use berth_types::revision::Revision;
@@ -94,6 +94,8 @@ pub struct Replica {
     pub restarts_before: u32,
     /// Its own restarts in place that count in a row, if it failed: all that it may have, or none.
     pub restarts: u32,
+    /// The node whose agent it took down, if it failed for that.
+    pub took_down: Option<String>,
     /// Where in its life it is.
     pub life: Life,
     /// Why it is not ready, for a person.
@@ -201,6 +203,7 @@ impl Replica {
             failed_before: count(FAILED_BEFORE),
             restarts_before: count(RESTARTS_BEFORE),
             restarts: restarts_used_up(task),
+            took_down: took_down(task),
             life: Life::of(task, now),
             trouble: Trouble::of(task),
         }
@@ -249,6 +252,11 @@ pub struct Failures {
 fn restarts_used_up(task: &Task) -> u32 {
     let of_tries = [TOO_MANY_RESTARTS, IMAGE_ERROR, CREATE_ERROR].contains(&task.status.reason.as_str());
     if of_tries { task.spec.restarts().in_place } else { 0 }
+}
+
+fn took_down(task: &Task) -> Option<String> {
+    let is_so = Phase::of(task) == Ok(Phase::Failed) && task.status.reason == TOOK_AGENT_DOWN;
+    is_so.then(|| task.spec.node_name.clone())
 }
 
 /// The number at the end of a Task's name; 0 when it has none.

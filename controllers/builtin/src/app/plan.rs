@@ -9,6 +9,7 @@ use berth_types::Timestamp;
 use berth_types::app::AppStatus;
 
 use super::fleet::Fleet;
+use super::halt::is_halted;
 use super::history::keep_history;
 use super::observed::{Failures, Life, Observed, Rollout};
 use super::status::describe;
@@ -92,6 +93,8 @@ pub enum StopReason {
     Outdated,
     /// An older one of its Revision has its ordinal.
     Doubled,
+    /// Its Revision took down the agents of several nodes, and it has no node yet.
+    Halted,
     /// Lost with its node.
     GivenUp,
     /// Its App goes.
@@ -165,7 +168,8 @@ impl Births {
         let missing = (seen.app.replicas as usize).saturating_sub(fleet.current.len());
         let room = room(seen.app.rollout, seen.app.replicas as usize, fleet);
         let mut births = Self { missing, ..Self::default() };
-        for ordinal in fleet.free_ordinals().into_iter().take(missing) {
+        let free = if is_halted(seen) { Vec::new() } else { fleet.free_ordinals() };
+        for ordinal in free.into_iter().take(missing) {
             let failures = last_failure(seen, ordinal);
             let ready_at = failures.map(|row| row.at.plus(delay(row.tasks)));
             let (failed_before, restarts_before) = failures.map_or((0, 0), |row| (row.tasks, row.restarts));

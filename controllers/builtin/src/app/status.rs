@@ -5,6 +5,7 @@ use berth_types::app::AppStatus;
 use berth_types::{Condition, ConditionStatus, Timestamp};
 
 use super::fleet::Fleet;
+use super::halt::{self, is_halted};
 use super::observed::{Life, Observed, Replica, Rollout, Trouble};
 use super::plan::Births;
 
@@ -38,8 +39,14 @@ fn counts(seen: &Observed, fleet: &Fleet) -> AppStatus {
         ready_replicas: number(living().filter(|task| matches!(task.life, Life::Ready(_))).count()),
         available_replicas: number(living().filter(|task| fleet.is_available(task)).count()),
         current_revision: seen.app.revision.clone(),
+        halted_revision: halted_revision(seen),
         ..seen.app.status.clone()
     }
+}
+
+/// One of an older template stays: it names no Revision that is asked for, until it is asked for again.
+fn halted_revision(seen: &Observed) -> String {
+    if is_halted(seen) { seen.app.revision.clone() } else { seen.app.status.halted_revision.clone() }
 }
 
 fn number(count: usize) -> u32 {
@@ -49,6 +56,9 @@ fn number(count: usize) -> u32 {
 /// The one reason for which the App is not as asked; none when it is.
 fn waits_for(seen: &Observed, fleet: &Fleet, births: &Births, status: &AppStatus) -> Option<String> {
     let replicas = seen.app.replicas;
+    if is_halted(seen) && births.missing > 0 {
+        return Some(format!("{} of {replicas} replicas not created: {}", births.missing, halt::why(seen)));
+    }
     let pending = || fleet.current.iter().filter(|task| !fleet.is_available(task));
     if let Some(worst) = pending().max_by_key(|task| (&task.trouble, std::cmp::Reverse(task.number))) {
         let (count, (what, why)) = (pending().count(), trouble(seen, worst));

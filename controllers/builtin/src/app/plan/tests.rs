@@ -36,6 +36,7 @@ fn task(revision: &str, number: u64, life: Life) -> Replica {
         failed_before: 0,
         restarts_before: 0,
         restarts: 0,
+        took_down: None,
         life,
         trouble: Trouble::None,
     }
@@ -414,4 +415,46 @@ fn bounds_round_in_favour_of_a_rollout_that_can_move() {
     assert_eq!(rollout(1, Some("100%"), Some("0%")), (1, 2));
     assert_eq!(rollout(3, Some("0%"), Some("25%")), (2, 3));
     assert_eq!(rollout(0, None, None), (0, 0));
+}
+
+#[test]
+fn a_revision_that_took_down_the_agents_of_two_nodes_goes_to_no_further_node() {
+    let culprit = |number, node: &str| Replica {
+        took_down: Some(node.into()),
+        ordinal: 0,
+        ..new(number, Life::Failed(at(-3600)))
+    };
+    let create = || expect!["create web-10 for place 0, counter 11"];
+    plans(web(1), &[culprit(1, "a")], create());
+    // The same node twice, and another Revision.
+    plans(web(1), &[culprit(1, "a"), culprit(2, "a")], create());
+    let other = |number, node| Replica { revision: "web-old".into(), ..culprit(number, node) };
+    plans(web(1), &[other(1, "a"), other(2, "b"), culprit(3, "c")], create());
+
+    let both = [culprit(1, "a"), culprit(2, "b")];
+    plans(
+        web(1),
+        &both,
+        expect![
+            "wait: 1 of 1 replicas not created: revision web-new took down the agents of a, b and is sent to no further node: apply another template, or `ctl rollout restart app/web` to try it again"
+        ],
+    );
+    assert_eq!(plan_of(&web(1), &both).status.halted_revision, "web-new");
+
+    // What has a node stays where it is; what has none stops.
+    let third = [culprit(1, "a"), culprit(2, "b"), new(5, Life::Unbound), new(6, ready())];
+    plans(web(3), &third, expect!["stop web-5 Halted []"]);
+
+    // The Tasks that showed it were collected; then a user asks for it again, or for another template.
+    let mut app = web(1);
+    app.status.halted_revision = "web-new".into();
+    plans(
+        app.clone(),
+        &[],
+        expect![
+            "wait: 1 of 1 replicas not created: revision web-new took down the agents of several nodes and is sent to no further node: apply another template, or `ctl rollout restart app/web` to try it again"
+        ],
+    );
+    app.revision = "web-old".into();
+    assert!(text(&plan_of(&app, &[])).contains("create web-10 for place 0, counter 11"));
 }
