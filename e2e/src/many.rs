@@ -36,6 +36,7 @@ kind: App
 metadata: {{name: many-{number}}}
 spec:
   replicas: {REPLICAS}
+  minReadySeconds: 0
   template:
     spec:
       containers:

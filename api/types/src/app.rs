@@ -37,7 +37,7 @@ pub struct AppSpec {
     /// How a new template replaces the old one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strategy: Option<Strategy>,
-    /// Seconds that a Task must be Ready before it counts as available; 0 when absent.
+    /// Seconds that a Task must be Ready before it counts as available; when absent 0 with a readinessProbe, 10 without.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_ready_seconds: Option<u32>,
     /// Seconds without progress before the rollout is said to be stuck; 600 when absent.
@@ -123,6 +123,9 @@ pub struct AppStatus {
     /// Name of the Revision whose Tasks took down the agents of several nodes; no further Task is made of it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub halted_revision: String,
+    /// Name of the Revision of which every replica was available last: what is lost during a rollout is made from it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub stable_revision: String,
     /// `Available`, `Progressing`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

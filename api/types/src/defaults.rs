@@ -6,15 +6,20 @@ use std::time::Duration;
 use crate::app::{AppSpec, Strategy};
 use crate::task::{Probe, Restart, TaskSpec};
 
+/// Seconds that a Task without readinessProbe must run before it counts as available.
+pub const MIN_READY_UNPROBED: u32 = 10;
+
 impl AppSpec {
     /// How many Tasks are asked for.
     pub fn replicas(&self) -> u32 {
         self.replicas.unwrap_or(1)
     }
 
-    /// How long a Task must be Ready before it counts as available.
+    /// How long a Task must be Ready before it counts as available. Where no probe says that a program works, it must
+    /// have run for a while.
     pub fn min_ready(&self) -> Duration {
-        seconds(self.min_ready_seconds.unwrap_or(0))
+        let is_probed = self.template.spec.containers.iter().any(|one| one.readiness_probe.is_some());
+        seconds(self.min_ready_seconds.unwrap_or(if is_probed { 0 } else { MIN_READY_UNPROBED }))
     }
 
     /// How long a rollout may stand still before it is said to be stuck.
@@ -138,6 +143,7 @@ fn whole_seconds(given: Option<i64>, default: u64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::Container;
 
     #[test]
     fn what_is_not_said_has_a_meaning() {
@@ -154,7 +160,28 @@ mod tests {
             probe.period(),
             probe.timeout(),
         ];
-        assert_eq!(seconds.map(|time| time.as_secs()), [0, 600, 30, 2, 15, 600, 0, 1, 1]);
+        assert_eq!(seconds.map(|time| time.as_secs()), [10, 600, 30, 2, 15, 600, 0, 1, 1]);
         assert_eq!((task.restarts().in_place, probe.successes(), probe.failures()), (5, 1, 3));
+    }
+
+    #[test]
+    fn a_task_is_available_at_once_only_where_a_probe_speaks_for_it() {
+        let container = |probed: bool| Container {
+            readiness_probe: probed.then(Probe::default),
+            liveness_probe: Some(Probe::default()),
+            ..Container::default()
+        };
+        for (probed, given, expected) in [
+            (vec![false], None, 10),
+            (vec![false, false], None, 10),
+            (vec![true], None, 0),
+            (vec![false, true], None, 0),
+            (vec![false], Some(0), 0),
+            (vec![true], Some(3), 3),
+        ] {
+            let mut app = AppSpec { min_ready_seconds: given, ..AppSpec::default() };
+            app.template.spec.containers = probed.iter().map(|probed| container(*probed)).collect();
+            assert_eq!(app.min_ready().as_secs(), expected, "{probed:?} {given:?}");
+        }
     }
 }

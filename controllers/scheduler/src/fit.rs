@@ -5,6 +5,7 @@ use std::fmt;
 
 use berth_types::Room;
 use berth_types::demand::{PortAsk, ports_asked};
+use berth_types::misfit::PORT_TAKEN;
 use berth_types::node::Taint;
 use berth_types::quantity::{BadQuantity, Bytes, Millicores, Quantity};
 use berth_types::task::{Task, Toleration};
@@ -220,7 +221,7 @@ impl Misfit {
             Self::DiskPressure => "with a disk that is too full",
             Self::Tainted => "tainted",
             Self::Unselected => "without the labels of nodeSelector",
-            Self::PortTaken => "with a host port taken",
+            Self::PortTaken => PORT_TAKEN,
             Self::TooFewPorts => "without enough free ports",
             Self::ShortOfCpu(_) => "not enough cpu",
             Self::ShortOfMemory(_) => "not enough memory",
@@ -262,6 +263,7 @@ mod alone;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use berth_types::misfit::Shortage;
     use serde_json::json;
 
     fn ask(spec: serde_json::Value) -> Ask {
@@ -375,5 +377,14 @@ mod tests {
             survey.to_string(),
             "0 of 3 nodes fit: 2 not enough memory (nearest n1 is short of 64Mi), 1 cordoned"
         );
+        survey.count("n4", Misfit::ShortOfCpu(200));
+        survey.count("n5", Misfit::ShortOfDisk(1 << 30));
+        let read: Vec<String> = Shortage::all_in(&survey.to_string())
+            .into_iter()
+            .map(|short| {
+                format!("{} of {} on {}", serde_json::json!(short.amount), short.resource, short.node)
+            })
+            .collect();
+        assert_eq!(read, [r#""64Mi" of memory on n1"#, r#""200m" of cpu on n4"#, r#""1Gi" of disk on n5"#]);
     }
 }

@@ -108,6 +108,7 @@ kind: App
 metadata: {{name: {name}}}
 spec:
   replicas: 1
+  minReadySeconds: 0
   template:
     spec:
       drainDelaySeconds: 0

@@ -220,6 +220,7 @@ kind: App
 metadata: {{name: {name}}}
 spec:
   replicas: {replicas}
+  minReadySeconds: 0
   template:
     spec:
       drainDelaySeconds: 0

@@ -199,7 +199,8 @@ impl AppSpec {
     /// be missing when both come out as none. A Recreate has no surge and leaves nothing.
     fn of(spec: &Value) -> Result<Self, Problem> {
         let replicas = spec.get("replicas").map_or(Some(1), Value::as_i64).ok_or("replicas is no number")?;
-        let min_ready = spec.get("minReadySeconds").and_then(Value::as_u64).unwrap_or(0);
+        let min_ready = spec.get("minReadySeconds").and_then(Value::as_u64);
+        let min_ready = min_ready.unwrap_or(if is_probed(spec) { 0 } else { 10 });
         let strategy = spec.get("strategy").cloned().unwrap_or_default();
         if strategy.get("type").is_some_and(|name| name == "Recreate") {
             let rollout = Rollout::Recreate;
@@ -216,6 +217,12 @@ impl AppSpec {
         let keep = (replicas - unavailable).max(0);
         Ok(Self { replicas, most: replicas + surge, keep, rollout: Rollout::Rolling, min_ready })
     }
+}
+
+/// Whether a readinessProbe says when a Task of the App works.
+fn is_probed(spec: &Value) -> bool {
+    let containers = spec.pointer("/template/spec/containers").and_then(Value::as_array);
+    containers.is_some_and(|all| all.iter().any(|container| container.get("readinessProbe").is_some()))
 }
 
 /// A number, or a percentage of `whole` with `extra` hundredths before it is cut; 25% when absent.
@@ -256,6 +263,22 @@ mod tests {
         assert_eq!(rolling(2, json!("200%"), json!("100%")), (6, 0));
         assert_eq!(app(json!({"replicas": 4, "strategy": {"type": "Recreate"}})), (4, 0));
         assert!(AppSpec::of(&json!({"strategy": {"rollingUpdate": {"maxSurge": "x"}}})).is_err());
+    }
+
+    #[test]
+    fn without_a_probe_a_task_must_have_run_for_a_while() {
+        let min_ready = |given: Value, containers: Value| {
+            let mut spec = json!({"template": {"spec": {"containers": containers}}});
+            if !given.is_null() {
+                spec["minReadySeconds"] = given;
+            }
+            AppSpec::of(&spec).map(|app| app.min_ready).unwrap_or_else(|_| panic!("unreadable"))
+        };
+        let probed = || json!([{"name": "a"}, {"name": "b", "readinessProbe": {}}]);
+        assert_eq!(min_ready(json!(null), json!([{"name": "a"}])), 10);
+        assert_eq!(min_ready(json!(null), probed()), 0);
+        assert_eq!(min_ready(json!(3), probed()), 3);
+        assert_eq!(min_ready(json!(0), json!([{"name": "a"}])), 0);
     }
 
     #[test]

@@ -200,7 +200,11 @@ impl Story {
 /// Apps and Tasks.
 impl Story {
     /// An App.
-    pub fn app(&mut self, name: &str, spec: Value) -> &mut Self {
+    pub fn app(&mut self, name: &str, mut spec: Value) -> &mut Self {
+        let absent = spec.get("minReadySeconds").is_none();
+        if absent {
+            spec["minReadySeconds"] = 0.into();
+        }
         self.create(&key::app(NAMESPACE, name), "App", spec, json!({"observedGeneration": 1}))
     }
 

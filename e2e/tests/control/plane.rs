@@ -151,6 +151,7 @@ pub fn app(name: &str, replicas: u32) -> Value {
         "metadata": { "namespace": "default", "name": name },
         "spec": {
             "replicas": replicas,
+            "minReadySeconds": 0,
             "template": { "spec": { "containers": [{ "name": "main", "command": ["/bin/true"] }] } },
         },
     })

@@ -79,6 +79,7 @@ kind: App
 metadata: {{name: {name}}}
 spec:
   replicas: {replicas}
+  minReadySeconds: 0
   template:
     spec:
       drainDelaySeconds: 0

@@ -18,6 +18,7 @@ const BRITTLE: &str = "apiVersion: berth.dev/v1
 kind: App
 metadata: {name: brittle}
 spec:
+  minReadySeconds: 0
   template:
     spec:
       drainDelaySeconds: 0
@@ -37,9 +38,7 @@ pub fn a_clock_set_by_an_hour_changes_nothing(form: StoreForm) {
     let plan = World::plan(form).pace(Pace::of_run());
     let plan = plan.env(Part::Agent, name, &value).env(Part::Controllers, name, &value);
     let mut world = plan.start();
-    let calm = |replicas| {
-        idle_app("calm", replicas, "").replace("spec:\n  rep", "spec:\n  minReadySeconds: 1\n  rep")
-    };
+    let calm = |replicas| idle_app("calm", replicas, "").replace("minReadySeconds: 0", "minReadySeconds: 1");
     world.apply(&(calm(2) + BRITTLE)).ok();
     available(&world, 2);
     let mut replicas = 2;

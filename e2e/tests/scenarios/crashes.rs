@@ -16,6 +16,7 @@ fn app(name: &str, script: &str) -> String {
 kind: App
 metadata: {{name: {name}}}
 spec:
+  minReadySeconds: 0
   template:
     spec:
       drainDelaySeconds: 0

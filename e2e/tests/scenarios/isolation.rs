@@ -15,6 +15,7 @@ fn snoop(name: &str, field: &str, script: &str) -> String {
 kind: App
 metadata: {{name: {name}}}
 spec:
+  minReadySeconds: 0
   template:
     spec:
       drainDelaySeconds: 0

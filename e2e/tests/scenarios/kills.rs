@@ -31,6 +31,7 @@ kind: App
 metadata: {name: steady}
 spec:
   replicas: 3
+  minReadySeconds: 0
   template:
     spec:
       drainDelaySeconds: 0

@@ -30,6 +30,7 @@ kind: App
 metadata: {{name: crowd}}
 spec:
   replicas: {TASKS}
+  minReadySeconds: 0
   template:
     spec:
       unreachable: {{replaceAfterSeconds: 600}}

@@ -38,6 +38,7 @@ kind: App
 metadata: {name: front}
 spec:
   replicas: 2
+  minReadySeconds: 0
   template:
     spec:
       drainDelaySeconds: 0

@@ -15,6 +15,7 @@ const BUSY: &str = "apiVersion: berth.dev/v1
 kind: App
 metadata: {name: busy}
 spec:
+  minReadySeconds: 0
   template:
     spec:
       drainDelaySeconds: 0

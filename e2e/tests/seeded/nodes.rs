@@ -24,6 +24,7 @@ kind: App
 metadata: {{name: web}}
 spec:
   replicas: 1
+  minReadySeconds: 0
   template:
     spec:
       drainDelaySeconds: 0

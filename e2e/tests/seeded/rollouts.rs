@@ -21,7 +21,7 @@ const STOPPING: Duration = Duration::from_millis(500);
 pub fn three_replicas(argument: &str) -> Value {
     let container = json!({ "name": "main", "command": ["/bin/true"], "args": [argument] });
     json!({
-        "replicas": 3, "template": { "spec": { "containers": [container] } },
+        "replicas": 3, "minReadySeconds": 0, "template": { "spec": { "containers": [container] } },
         "strategy": { "rollingUpdate": { "maxSurge": 1, "maxUnavailable": 1 } },
     })
 }

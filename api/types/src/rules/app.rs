@@ -83,7 +83,8 @@ fn check_deadline(spec: &AppSpec, at: &At, faults: &mut Faults) {
         return;
     }
     if spec.progress_deadline_seconds.is_some() {
-        let message = format!("must be more than minReadySeconds, which is {ready}, got {deadline}");
+        let absent = if spec.min_ready_seconds.is_none() { " without a readinessProbe" } else { "" };
+        let message = format!("must be more than minReadySeconds, which is {ready}{absent}, got {deadline}");
         faults.add(&at.field("progressDeadlineSeconds"), Rule::Invalid, message);
     } else {
         let message = format!("must be less than progressDeadlineSeconds, which is {deadline}, got {ready}");

@@ -1,15 +1,15 @@
 //! What a plan for an App means in writes.
 
-use berth_client::{ObjectKey, Precondition, Write};
+use berth_client::{ObjectKey, Precondition, Write, merge_patch};
 use berth_runtime::{Deed, Work};
 use berth_types::app::{App, AppStatus};
 use berth_types::revision::{Revision, RevisionSpec};
 use berth_types::task::{RESTARTS_BEFORE, Task};
 use berth_types::{BERTH_V1, ObjectMeta, OwnerReference, Resource};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::notes;
-use super::observed::{FAILED_BEFORE, Wanted};
+use super::observed::{FAILED_BEFORE, Observed, Wanted};
 use super::plan::{Action, NewTask, Plan, TaskRef};
 
 /// Label of everything that belongs to an App: its name.
@@ -19,15 +19,17 @@ const APP_LABEL: &str = "berth.dev/app";
 pub const MOST_COUNTED_ON: usize = 90;
 
 /// The writes of a plan. A Create carries the status along, for both are about one version of the App.
-pub fn work(app: &Wanted, plan: Plan) -> Work {
+pub fn work(seen: &Observed, plan: Plan) -> Work {
+    let app = seen.app;
     let carried = plan.wave.iter().any(|action| matches!(action, Action::Create { .. }));
     let changed = plan.status != app.status;
     let status = (changed && !carried).then(|| write_status(app, &plan.status));
-    let wave = plan.wave.iter().map(|action| deed(app, action, &plan.status)).collect();
+    let wave = plan.wave.iter().map(|action| deed(seen, action, &plan.status)).collect();
     Work::waves([wave]).status(status).noting(notes::of_status(app, &plan.status)).wake_at(plan.wake)
 }
 
-fn deed(app: &Wanted, action: &Action, status: &AppStatus) -> Deed {
+fn deed(seen: &Observed, action: &Action, status: &AppStatus) -> Deed {
+    let app = seen.app;
     let object = |name: &str| format!("{}/{name}", app.namespace);
     match action {
         Action::SaveRevision { name, number } => {
@@ -35,7 +37,7 @@ fn deed(app: &Wanted, action: &Action, status: &AppStatus) -> Deed {
             Deed::one("save revision", object(name), why, Write::create(&revision(app, name, *number)))
         }
         Action::RaiseRevision { name, number } => {
-            let patch = json!({ "spec": { "number": number } });
+            let patch = json!({ "spec": { "number": number, "template": template_change(seen, name) } });
             let write = Write::patch::<Revision>(&app.namespace, name, patch);
             Deed::one("raise revision", object(name), format!("revision {number}"), write)
         }
@@ -43,7 +45,7 @@ fn deed(app: &Wanted, action: &Action, status: &AppStatus) -> Deed {
             let write = Write::delete(&ObjectKey::of::<Revision>(&app.namespace, name));
             Deed::one("drop revision", object(name), "beyond revisionHistoryLimit", write)
         }
-        Action::Create { counter, tasks } => create(app, *counter, tasks, status),
+        Action::Create { counter, tasks } => create(seen, *counter, tasks, status),
         Action::Stop { task: stopped, counting_on, why } => {
             Deed::one("stop", object(&stopped.name), format!("{why:?}"), stop(app, stopped, counting_on))
                 .noting(notes::of_stop(app, stopped, *why))
@@ -51,11 +53,21 @@ fn deed(app: &Wanted, action: &Action, status: &AppStatus) -> Deed {
     }
 }
 
+/// The merge patch that makes the stored template of a Revision that of the App.
+fn template_change(seen: &Observed, name: &str) -> Value {
+    let tree = |template| serde_json::to_value(template).expect("a template is a tree with text keys");
+    let stored = seen.revisions.iter().find(|revision| revision.metadata.name == name);
+    stored.map_or(Value::Null, |revision| {
+        merge_patch(&tree(&revision.spec.template), &tree(&seen.app.template))
+    })
+}
+
 /// All in one revision: an old view of the App gives no name out twice.
-fn create(app: &Wanted, counter: i64, tasks: &[NewTask], status: &AppStatus) -> Deed {
+fn create(seen: &Observed, counter: i64, tasks: &[NewTask], status: &AppStatus) -> Deed {
+    let app = seen.app;
     let status = AppStatus { tasks_created: counter, ..status.clone() };
     let mut writes = vec![write_status(app, &status)];
-    writes.extend(tasks.iter().map(|born| Write::create(&task(app, born))));
+    writes.extend(tasks.iter().map(|born| Write::create(&task(seen, born))));
     let names: Vec<&str> = tasks.iter().map(|born| born.name.as_str()).collect();
     let object = format!("{}/{}", app.namespace, app.name);
     Deed::together("create", object, names.join(" "), writes)
@@ -82,12 +94,13 @@ fn stop(app: &Wanted, stopped: &TaskRef, counting_on: &[TaskRef]) -> Write {
         .expecting_version(&stopped.resource_version)
 }
 
-fn task(app: &Wanted, born: &NewTask) -> Task {
-    let mut task = Task { spec: app.template.spec.clone(), ..Task::default() };
+fn task(seen: &Observed, born: &NewTask) -> Task {
+    let (app, template) = (seen.app, seen.template(&born.revision));
+    let mut task = Task { spec: template.spec.clone(), ..Task::default() };
     task.metadata = owned(app, &born.name);
-    task.metadata.labels.extend(app.template.metadata.labels.clone());
+    task.metadata.labels.extend(template.metadata.labels.clone());
     task.metadata.labels.insert(APP_LABEL.into(), app.name.clone());
-    task.metadata.annotations = app.template.metadata.annotations.clone();
+    task.metadata.annotations = template.metadata.annotations.clone();
     if born.failed_before > 0 {
         task.metadata.annotations.insert(FAILED_BEFORE.into(), born.failed_before.to_string());
     }
@@ -95,7 +108,7 @@ fn task(app: &Wanted, born: &NewTask) -> Task {
         task.metadata.annotations.insert(RESTARTS_BEFORE.into(), born.restarts_before.to_string());
     }
     task.spec.ordinal = Some(born.ordinal);
-    task.spec.revision = app.revision.clone();
+    task.spec.revision = born.revision.clone();
     task
 }
 

@@ -1,10 +1,11 @@
 //! The Tasks of an App by their fate, and which of them may stop.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use berth_failpoint::seeded_bug;
 use berth_types::Timestamp;
+use berth_types::revision::Revision;
 
 use super::halt::is_halted;
 use super::observed::{Life, Observed, Replica, Rollout};
@@ -13,6 +14,8 @@ use super::plan::{Action, StopReason, TaskRef};
 /// Every Task of an App, each in exactly one list.
 pub struct Fleet<'a> {
     seen: &'a Observed<'a>,
+    /// The Revision that was available last, if it is not the one asked for and its template is still known.
+    pub stable: Option<&'a str>,
     /// To be kept: on the Revision asked for. Least valuable first.
     pub current: Vec<&'a Replica>,
     /// To be replaced: on another Revision, or in a place that an older one has. Least valuable first.
@@ -55,6 +58,7 @@ impl<'a> Fleet<'a> {
     pub fn sort(seen: &'a Observed<'a>) -> Self {
         let mut fleet = Self {
             seen,
+            stable: None,
             current: Vec::new(),
             outdated: Vec::new(),
             stopping: Vec::new(),
@@ -77,7 +81,36 @@ impl<'a> Fleet<'a> {
         fleet.outdated.sort_by_key(value);
         fleet.stopping.sort_by_key(|task| task.number);
         fleet.given_up.sort_by_key(|task| task.number);
+        fleet.stable = fleet.last_available();
         fleet
+    }
+
+    /// The Revision of which every replica was available last; of an App that never was, the newest with an available Task.
+    fn last_available(&self) -> Option<&'a str> {
+        let stored = |name: &str| {
+            let kept = |revision: &&Revision| revision.metadata.name == name && !revision.metadata.deleting();
+            self.seen.revisions.iter().find(kept)
+        };
+        let running = || {
+            let available = self.outdated.iter().filter(|task| self.is_available(task));
+            available.filter_map(|task| stored(&task.revision)).max_by_key(|revision| revision.spec.number)
+        };
+        let found = stored(&self.seen.app.status.stable_revision).or_else(running)?;
+        let (asked, halted) = (&self.seen.app.revision, &self.seen.app.status.halted_revision);
+        Some(found.metadata.name.as_str()).filter(|name| name != asked && name != halted)
+    }
+
+    /// Whether a Task of another Revision is one to count on: it is available, or may be again.
+    fn is_kept(&self, task: &Replica) -> bool {
+        self.stable == Some(task.revision.as_str()) || self.is_available(task)
+    }
+
+    /// How many Tasks to count on are lost: there should be as many as must be available and are not yet of the
+    /// Revision asked for.
+    pub fn missing_of_kept(&self) -> usize {
+        let replaced = self.current.iter().filter(|task| self.is_available(task)).count();
+        let kept = self.outdated.iter().filter(|task| self.is_kept(task)).count();
+        self.seen.app.rollout.keep().saturating_sub(replaced + kept)
     }
 
     /// Of two Tasks with one ordinal the younger must go, and the App gets one with an ordinal of its own: that is what
@@ -147,6 +180,18 @@ impl<'a> Fleet<'a> {
         let living = self.current.iter().chain(&self.outdated);
         let from = living.filter_map(|task| task.available_from(self.seen.app.min_ready));
         from.filter(|at| *at > self.seen.now).min()
+    }
+
+    /// Ordinals without a Task of another Revision to count on; those that nobody holds first.
+    pub fn ordinals_without_kept(&self) -> Vec<u32> {
+        let kept: BTreeSet<u32> =
+            self.outdated.iter().filter(|task| self.is_kept(task)).map(|task| task.ordinal).collect();
+        let others = [&self.stopping, &self.outdated, &self.current].into_iter().flatten();
+        let held: BTreeSet<u32> = others.map(|task| task.ordinal).collect();
+        let mut free: Vec<u32> =
+            (0..self.seen.app.replicas).filter(|ordinal| !kept.contains(ordinal)).collect();
+        free.sort_by_key(|ordinal| (held.contains(ordinal), *ordinal));
+        free
     }
 
     /// Ordinals without a Task of the Revision asked for; those that nobody holds first.
@@ -219,11 +264,12 @@ impl<'f, 'a> Doomed<'f, 'a> {
         }
     }
 
-    /// Chooses outdated Tasks. Those that are not ready count as if they might be again: were they not to, a new
-    /// Revision that never gets ready could use up everything that is left of the old one.
+    /// Chooses outdated Tasks, first those that nobody counts on. Those that are not ready count as if they might be
+    /// again: were they not to, a new Revision that never gets ready could use up everything that is left of the old one.
     fn stop_outdated(&mut self) {
-        let left: Vec<&Replica> =
+        let mut left: Vec<&Replica> =
             self.fleet.outdated.iter().copied().filter(|task| !self.has(task)).collect();
+        left.sort_by_key(|task| self.fleet.is_kept(task));
         let kept = self.fleet.current.iter().filter(|task| !self.has(task));
         let replaced = kept.filter(|task| self.fleet.is_available(task)).count();
         let spare = (left.len() + replaced).saturating_sub(self.keep());

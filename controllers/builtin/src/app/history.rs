@@ -7,18 +7,34 @@ use berth_types::revision::Revision;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::observed::{Life, Observed};
+use super::observed::{Life, Observed, Wanted};
 use super::plan::Action;
 
-/// `<app>-<10 hex>`, computed from what makes Tasks differ: the same template has the same name again.
+/// `<app>-<10 hex>`, computed from what makes Tasks differ: a template that means the same has the same name again.
 pub fn revision_name(app: &str, template: &TaskTemplate, restart_generation: i64) -> String {
-    let tree = serde_json::to_value(template).expect("a template is a tree with text keys");
+    let tree = serde_json::to_value(template.meaning()).expect("a template is a tree with text keys");
     let mut hash = Sha256::new();
     hash.update(without_empty(tree).to_string());
     hash.update(restart_generation.to_le_bytes());
     let digest = hash.finalize();
     let hex: String = digest.iter().take(5).map(|byte| format!("{byte:02x}")).collect();
     format!("{app}-{hex}")
+}
+
+/// The Revision that means what the App asks for under a name that is computed no more, as an earlier version of Berth
+/// gave it: its Tasks must not be replaced for that.
+pub fn known_by_another_name<'a>(app: &Wanted, revisions: &'a [Revision]) -> Option<&'a str> {
+    if revisions.is_empty() || revisions.iter().any(|revision| revision.metadata.name == app.revision) {
+        return None;
+    }
+    let meaning = app.template.meaning();
+    let same = revisions.iter().filter(|revision| {
+        let Revision { metadata, spec, .. } = revision;
+        spec.restart_generation == app.restart_generation
+            && !metadata.deleting()
+            && spec.template.meaning() == meaning
+    });
+    Some(&same.max_by_key(|revision| revision.spec.number)?.metadata.name)
 }
 
 /// The tree without empty lists and maps: a field that a newer version of Berth adds must not give every App of an older
@@ -38,7 +54,8 @@ fn without_empty(tree: Value) -> Value {
     fields.filter(|(_, value)| !is_empty(value)).collect()
 }
 
-/// Makes the Revision asked for the one with the highest number, and drops the oldest beyond the limit.
+/// Makes the Revision asked for the one with the highest number, with the template as the App has it now, and drops the
+/// oldest beyond the limit.
 pub fn keep_history(seen: &Observed) -> Vec<Action> {
     let current = seen.app.revision.as_str();
     let newest = seen.revisions.iter().map(|revision| revision.spec.number).max().unwrap_or(0);
@@ -48,16 +65,20 @@ pub fn keep_history(seen: &Observed) -> Vec<Action> {
         Some(revision) if revision.spec.number < newest => {
             actions.push(Action::RaiseRevision { name: current.into(), number: newest + 1 });
         }
+        Some(revision) if revision.spec.template != seen.app.template => {
+            actions.push(Action::RaiseRevision { name: current.into(), number: newest });
+        }
         Some(_) => {}
     }
     actions.extend(surplus(seen).into_iter().map(|name| Action::DropRevision { name }));
     actions
 }
 
-/// Old Revisions beyond the limit that no living Task was made from, oldest first.
+/// Old Revisions beyond the limit, oldest first, that no living Task was made from and none may be made from again.
 fn surplus(seen: &Observed) -> Vec<String> {
     let living = seen.tasks.iter().filter(|task| !matches!(task.life, Life::Succeeded | Life::Failed(_)));
-    let used: BTreeSet<&str> = living.map(|task| task.revision.as_str()).collect();
+    let stable = seen.app.status.stable_revision.as_str();
+    let used: BTreeSet<&str> = living.map(|task| task.revision.as_str()).chain([stable]).collect();
     let mut old: Vec<&Revision> =
         seen.revisions.iter().filter(|revision| revision.metadata.name != seen.app.revision).collect();
     old.sort_by_key(|revision| (revision.spec.number, revision.metadata.name.as_str()));

@@ -1,6 +1,7 @@
 //! App: keeps as many ready Tasks as an App asks for, on the revision it asks for.
 //! Reads App, its Tasks and Revisions. Writes Tasks (create, stop), Revisions and App status. Wakes on any of them.
-//! Promises: never fewer available Tasks than replicas - maxUnavailable by its own doing. Safe to kill at any point.
+//! Promises: never fewer available Tasks than replicas - maxUnavailable by its own doing; what is lost meanwhile comes back
+//! from the last Revision that was available. Safe to kill at any point.
 //! Leaves alone: which node a Task runs on (scheduler), containers (node agent).
 
 mod currency;
@@ -8,6 +9,7 @@ mod execute;
 mod fleet;
 mod halt;
 mod history;
+mod holder;
 mod made;
 mod notes;
 mod observed;
@@ -66,7 +68,7 @@ impl Reconciler for AppController {
             self.made.forget(key);
             return Work::none();
         };
-        let wanted = match Wanted::read(&app) {
+        let mut wanted = match Wanted::read(&app) {
             Ok(wanted) => wanted,
             Err(why) => {
                 tracing::error!(object = %key, %why, "unreadable App left alone");
@@ -81,6 +83,9 @@ impl Reconciler for AppController {
         let tasks: Vec<Replica> = tasks.iter().map(|task| Replica::read(task, now)).collect();
         let revisions = controlled(&self.revisions.all, &self.revisions.by_owner, &wanted.uid);
         let revisions: Vec<Revision> = revisions.iter().map(|revision| Revision::clone(revision)).collect();
+        if let Some(name) = history::known_by_another_name(&wanted, &revisions) {
+            wanted.revision = name.to_owned();
+        }
         let held = |name: &str| self.tasks.all.get(&Key::new(&wanted.namespace, name)).is_some();
         let seen = Observed { app: &wanted, tasks: &tasks, revisions: &revisions, held: &held, now };
         let mut plan = plan::plan(&seen);
@@ -88,7 +93,7 @@ impl Reconciler for AppController {
             self.currency.ask(key);
             plan.put_stops_off();
         }
-        execute::work(&wanted, plan)
+        execute::work(&seen, plan)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the App controller sees: an App and its Tasks, with the meaning of their fields.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use berth_types::app::{App, AppStatus, TaskTemplate};
@@ -96,10 +97,14 @@ pub struct Replica {
     pub restarts: u32,
     /// The node whose agent it took down, if it failed for that.
     pub took_down: Option<String>,
+    /// Whether one of its containers was started again.
+    pub restarted: bool,
     /// Where in its life it is.
     pub life: Life,
     /// Why it is not ready, for a person.
     pub trouble: Trouble,
+    /// All of it, for what is looked at rarely.
+    pub task: Arc<Task>,
 }
 
 /// Where in its life a Task is, as far as its App cares.
@@ -189,7 +194,7 @@ impl Rollout {
 
 impl Replica {
     /// Reads a Task of an App at `now`.
-    pub fn read(task: &Task, now: Timestamp) -> Self {
+    pub fn read(task: &Arc<Task>, now: Timestamp) -> Self {
         let meta = &task.metadata;
         let count = |name: &str| meta.annotations.get(name).and_then(|n| n.parse().ok()).unwrap_or(0);
         Self {
@@ -204,8 +209,10 @@ impl Replica {
             restarts_before: count(RESTARTS_BEFORE),
             restarts: restarts_used_up(task),
             took_down: took_down(task),
+            restarted: task.status.container_statuses.iter().any(|container| container.restart_count > 0),
             life: Life::of(task, now),
             trouble: Trouble::of(task),
+            task: task.clone(),
         }
     }
 
@@ -357,6 +364,15 @@ pub struct Observed<'a> {
     pub held: &'a dyn Fn(&str) -> bool,
     /// The present time.
     pub now: Timestamp,
+}
+
+impl Observed<'_> {
+    /// The template of a Revision: of the one asked for the App's own, which may be newer in what no process notices.
+    pub fn template(&self, revision: &str) -> &TaskTemplate {
+        let old = self.revisions.iter().find(|one| one.metadata.name == revision);
+        let old = old.filter(|_| revision != self.app.revision);
+        old.map_or(&self.app.template, |one| &one.spec.template)
+    }
 }
 
 #[cfg(test)]

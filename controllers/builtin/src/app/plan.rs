@@ -30,7 +30,8 @@ pub enum Action {
         /// Its place in the history.
         number: i64,
     },
-    /// An old template is asked for again: put its Revision at the end of the history.
+    /// An old template is asked for again, or the newest in other words: put its Revision at the end of the history, with
+    /// the template as the App has it.
     RaiseRevision {
         /// Its name.
         name: String,
@@ -65,6 +66,8 @@ pub enum Action {
 pub struct NewTask {
     /// `<app>-<n>`.
     pub name: String,
+    /// Name of the Revision that it is made from.
+    pub revision: String,
     /// Position among the replicas.
     pub ordinal: u32,
     /// Tasks of its ordinal and Revision that failed in a row before it.
@@ -145,8 +148,8 @@ pub fn plan(seen: &Observed) -> Plan {
 
 /// The Tasks that may be made now.
 #[derive(Debug, Default)]
-pub struct Births {
-    tasks: Vec<Birth>,
+pub struct Births<'a> {
+    tasks: Vec<Birth<'a>>,
     /// When the next one may be made, if a failing one has to wait.
     pub next: Option<Timestamp>,
     /// Failures in a row of the one that waits longest.
@@ -157,52 +160,68 @@ pub struct Births {
 
 /// A Task that may be made now.
 #[derive(Debug, Clone, Copy)]
-struct Birth {
+struct Birth<'a> {
+    revision: &'a str,
     ordinal: u32,
     failed_before: u32,
     restarts_before: u32,
 }
 
-impl Births {
-    fn allowed(seen: &Observed, fleet: &Fleet) -> Self {
+impl<'a> Births<'a> {
+    /// First what is missing of the Revision that was available last, then what the rest of the room holds of the one
+    /// asked for: while new Tasks fail, lost ones come back, and an App that grows grows on both Revisions.
+    fn allowed(seen: &'a Observed<'a>, fleet: &Fleet<'a>) -> Self {
         let missing = (seen.app.replicas as usize).saturating_sub(fleet.current.len());
-        let room = room(seen.app.rollout, seen.app.replicas as usize, fleet);
+        let mut room = room(seen.app.rollout, seen.app.replicas as usize, fleet);
         let mut births = Self { missing, ..Self::default() };
+        if let Some(stable) = fleet.stable {
+            let lost = fleet.missing_of_kept().min(room);
+            births.add(seen, stable, fleet.ordinals_without_kept().into_iter().take(lost));
+            // A lost Task that waits for its next try keeps its room.
+            room -= lost;
+        }
+        let most = births.tasks.len() + room;
         let free = if is_halted(seen) { Vec::new() } else { fleet.free_ordinals() };
-        for ordinal in free.into_iter().take(missing) {
-            let failures = last_failure(seen, ordinal);
+        births.add(seen, &seen.app.revision, free.into_iter().take(missing));
+        if seeded_bug("app-forgets-the-last") && births.tasks.len() == missing {
+            births.tasks.pop();
+        }
+        births.tasks.truncate(most.min(MOST_CREATED));
+        births
+    }
+
+    /// A Task of this Revision for each of these ordinals whose last one did not fail just now.
+    fn add(&mut self, seen: &Observed, revision: &'a str, ordinals: impl Iterator<Item = u32>) {
+        for ordinal in ordinals {
+            let failures = last_failure(seen, revision, ordinal);
             let ready_at = failures.map(|row| row.at.plus(delay(row.tasks)));
             let (failed_before, restarts_before) = failures.map_or((0, 0), |row| (row.tasks, row.restarts));
             match ready_at.filter(|at| *at > seen.now) {
                 Some(at) => {
-                    births.next = Some(births.next.map_or(at, |next| next.min(at)));
-                    births.failed = births.failed.max(failed_before);
+                    self.next = Some(self.next.map_or(at, |next| next.min(at)));
+                    self.failed = self.failed.max(failed_before);
                 }
                 None => {
                     let ordinal = if seeded_bug("app-gives-a-place-twice") { 0 } else { ordinal };
-                    births.tasks.push(Birth { ordinal, failed_before, restarts_before });
+                    self.tasks.push(Birth { revision, ordinal, failed_before, restarts_before });
                 }
             }
         }
-        if seeded_bug("app-forgets-the-last") && births.tasks.len() == missing {
-            births.tasks.pop();
-        }
-        births.tasks.truncate(room.min(MOST_CREATED));
-        births
     }
 
     fn action(&self, seen: &Observed) -> Option<Action> {
         let mut number = seen.app.status.tasks_created.max(0);
         let own: BTreeSet<&str> = seen.tasks.iter().map(|task| task.name.as_str()).collect();
         let mut tasks = Vec::new();
-        for Birth { ordinal, failed_before, restarts_before } in self.tasks.iter().copied() {
+        for Birth { revision, ordinal, failed_before, restarts_before } in self.tasks.iter().copied() {
             let mut name = format!("{}-{number}", seen.app.name);
             while own.contains(name.as_str()) || (seen.held)(&name) {
                 number += 1;
                 name = format!("{}-{number}", seen.app.name);
             }
             number += 1;
-            tasks.push(NewTask { name, ordinal, failed_before, restarts_before });
+            let revision = revision.to_owned();
+            tasks.push(NewTask { name, revision, ordinal, failed_before, restarts_before });
         }
         (!tasks.is_empty()).then_some(Action::Create { counter: number, tasks })
     }
@@ -220,8 +239,8 @@ fn room(rollout: Rollout, replicas: usize, fleet: &Fleet) -> usize {
 }
 
 /// How the newest Task of this ordinal and Revision failed, if it did, and those before it in a row.
-fn last_failure(seen: &Observed, ordinal: u32) -> Option<Failures> {
-    let same = seen.tasks.iter().filter(|task| task.ordinal == ordinal && task.revision == seen.app.revision);
+fn last_failure(seen: &Observed, revision: &str, ordinal: u32) -> Option<Failures> {
+    let same = seen.tasks.iter().filter(|task| task.ordinal == ordinal && task.revision == revision);
     let ended = same.filter(|task| matches!(task.life, Life::Succeeded | Life::Failed(_)));
     ended.max_by_key(|task| task.number)?.failures()
 }

@@ -1,13 +1,19 @@
 //! What an App's status says: counts, and the one reason for which it waits.
 
+use std::time::Duration;
+
 use berth_failpoint::seeded_bug;
 use berth_types::app::AppStatus;
 use berth_types::{Condition, ConditionStatus, Timestamp};
 
 use super::fleet::Fleet;
 use super::halt::{self, is_halted};
+use super::holder;
 use super::observed::{Life, Observed, Replica, Rollout, Trouble};
 use super::plan::Births;
+
+/// How long a Task must be ready before it counts as progress, once Tasks of its Revision failed.
+const LIVED: Duration = Duration::from_secs(5);
 
 /// The reason of `Progressing` while there is nothing to do.
 pub const COMPLETE: &str = "Complete";
@@ -19,12 +25,58 @@ pub const EXCEEDED: &str = "ProgressDeadlineExceeded";
 /// The status as it should read, and when its deadline passes.
 pub fn describe(seen: &Observed, fleet: &Fleet, births: &Births) -> (AppStatus, Option<Timestamp>) {
     let mut status = counts(seen, fleet);
-    let waits_for = waits_for(seen, fleet, births, &status);
-    let (progressing, deadline) = progressing(seen, fleet, waits_for.as_deref());
+    let trial = Trial::of(seen, fleet);
+    let waits_for = waits_for(seen, fleet, births, &status).or_else(|| trial.waits_for());
+    let (progressing, deadline) = progressing(seen, fleet, trial, waits_for.as_deref());
     let available = available(seen, &status, waits_for.as_deref());
     put(&mut status.conditions, available);
     put(&mut status.conditions, progressing);
-    (status, deadline)
+    if waits_for.is_none() {
+        // Without replicas no Revision is known to work.
+        let is_available = seen.app.replicas > 0;
+        status.stable_revision = if is_available { seen.app.revision.clone() } else { String::new() };
+    }
+    (status, [deadline, trial.ends()].into_iter().flatten().min())
+}
+
+/// Whether what the Tasks of the Revision asked for do counts as progress.
+#[derive(Debug, Clone, Copy)]
+enum Trial {
+    /// It does: none failed, or one of them has lived for [`LIVED`].
+    Over,
+    /// Tasks failed, and none is ready.
+    NoneReady,
+    /// Tasks failed, and the one that is ready for longest must be so until then.
+    Until(Timestamp),
+}
+
+impl Trial {
+    fn of(seen: &Observed, fleet: &Fleet) -> Self {
+        let failed = |task: &&Replica| {
+            let itself = task.restarted || task.failed_before > 0 || matches!(task.life, Life::Failed(_));
+            itself && task.revision == seen.app.revision
+        };
+        if !seen.tasks.iter().any(|task| failed(&task)) {
+            return Self::Over;
+        }
+        let lived = LIVED.max(seen.app.min_ready);
+        match fleet.current.iter().filter_map(|task| task.available_from(lived)).min() {
+            None => Self::NoneReady,
+            Some(at) if at <= seen.now => Self::Over,
+            Some(at) => Self::Until(at),
+        }
+    }
+
+    fn waits_for(self) -> Option<String> {
+        self.ends().map(|at| format!("replicas failed before: whether these live is seen at {at}"))
+    }
+
+    fn ends(self) -> Option<Timestamp> {
+        match self {
+            Self::Until(at) => Some(at),
+            Self::Over | Self::NoneReady => None,
+        }
+    }
 }
 
 /// Every count of the status, from one look at the fleet.
@@ -62,7 +114,8 @@ fn waits_for(seen: &Observed, fleet: &Fleet, births: &Births, status: &AppStatus
     let pending = || fleet.current.iter().filter(|task| !fleet.is_available(task));
     if let Some(worst) = pending().max_by_key(|task| (&task.trouble, std::cmp::Reverse(task.number))) {
         let (count, (what, why)) = (pending().count(), trouble(seen, worst));
-        return Some(format!("{count} of {replicas} replicas not {what}: {} {why}", worst.name));
+        let held = holder::held_by_own(seen, fleet, worst).unwrap_or_default();
+        return Some(format!("{count} of {replicas} replicas not {what}: {} {why}{held}", worst.name));
     }
     if let Some(at) = births.next {
         let (missing, failed) = (births.missing, births.failed);
@@ -126,7 +179,12 @@ fn available(seen: &Observed, status: &AppStatus, waits_for: Option<&str>) -> Co
 }
 
 /// `Progressing` holds from when there is something to do until it is done, or nothing moved for too long.
-fn progressing(seen: &Observed, fleet: &Fleet, waits_for: Option<&str>) -> (Condition, Option<Timestamp>) {
+fn progressing(
+    seen: &Observed,
+    fleet: &Fleet,
+    trial: Trial,
+    waits_for: Option<&str>,
+) -> (Condition, Option<Timestamp>) {
     let before = Condition::find(&seen.app.status.conditions, "Progressing");
     let Some(why) = waits_for else {
         let since =
@@ -137,7 +195,10 @@ fn progressing(seen: &Observed, fleet: &Fleet, waits_for: Option<&str>) -> (Cond
     // A new spec starts the clock anew.
     let same_spec = seen.app.status.observed_generation == seen.app.generation;
     let before = before.filter(|old| same_spec && old.reason != COMPLETE);
-    let moved = last_progress(fleet);
+    let moved = match trial {
+        Trial::Over => last_progress(fleet),
+        Trial::NoneReady | Trial::Until(_) => None,
+    };
     let stuck = before.filter(|old| old.reason == EXCEEDED).map(|old| old.last_transition_time);
     if let Some(since) = stuck.filter(|since| moved.is_none_or(|at| at <= *since)) {
         let text = why.to_owned();

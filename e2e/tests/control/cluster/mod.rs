@@ -1,6 +1,7 @@
 //! The controllers against a real server: a store in memory, sessions of agents, no containers.
 
 mod machine;
+mod rollouts;
 mod world;
 
 use std::collections::BTreeSet;
@@ -26,7 +27,7 @@ fn app(name: &str, replicas: u32, version: &str) -> Value {
     });
     json!({
         "apiVersion": "berth.dev/v1", "kind": "App", "metadata": { "name": name, "namespace": "default" },
-        "spec": { "replicas": replicas, "template": { "spec": { "containers": [container] } } },
+        "spec": { "replicas": replicas, "minReadySeconds": 0, "template": { "spec": { "containers": [container] } } },
     })
 }
 
@@ -170,8 +171,13 @@ async fn tasks_of_a_deleted_node_go_and_are_replaced() {
     drop(first);
     delete(&world, &node).await;
     let _second = world.machine("n2").await;
-    let tasks = world.settled("web", 2).await;
-    assert!(tasks.iter().all(|task| task.spec.node_name == "n2"), "{}", summary(&tasks));
+    world
+        .eventually("both run on the other node", async || {
+            let tasks = world.settled("web", 2).await;
+            let moved = tasks.iter().all(|task| task.spec.node_name == "n2");
+            if moved { Ok(()) } else { Err(summary(&tasks)) }
+        })
+        .await;
     world.ends_settled().await;
 }
 

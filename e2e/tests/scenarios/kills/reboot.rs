@@ -22,6 +22,7 @@ const AWAY: &str = "apiVersion: berth.dev/v1
 kind: App
 metadata: {name: away}
 spec:
+  minReadySeconds: 0
   template:
     spec:
       drainDelaySeconds: 0

@@ -69,6 +69,7 @@ metadata: {{name: web}}
 spec:
   replicas: {}
   strategy: {{rollingUpdate: {{maxSurge: 2, maxUnavailable: 1}}}}
+  minReadySeconds: 0
   template:
     spec:
       containers:

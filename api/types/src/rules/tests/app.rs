@@ -14,6 +14,28 @@ fn a_valid_app_has_no_fault() {
 }
 
 #[test]
+fn a_rollout_may_not_be_stuck_before_a_task_could_be_available() {
+    let least = |spec: Value| {
+        let mut app = json!({
+            "apiVersion": "berth.dev/v1", "kind": "App", "metadata": {"name": "web"},
+            "spec": {"template": {"spec": {"containers": [{"name": "a", "command": ["true"]}]}}},
+        });
+        app["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        faults(&app)
+    };
+    assert_eq!(least(json!({"progressDeadlineSeconds": 11})), "");
+    assert_eq!(least(json!({"progressDeadlineSeconds": 10, "minReadySeconds": 0})), "");
+    expect![[r#"
+        spec.progressDeadlineSeconds: must be more than minReadySeconds, which is 10 without a readinessProbe, got 10
+    "#]]
+    .assert_eq(&least(json!({"progressDeadlineSeconds": 10})));
+    expect![[r#"
+        spec.progressDeadlineSeconds: must be more than minReadySeconds, which is 4, got 3
+    "#]]
+    .assert_eq(&least(json!({"progressDeadlineSeconds": 3, "minReadySeconds": 4})));
+}
+
+#[test]
 fn every_fault_is_found_at_once() {
     broken(
         &[

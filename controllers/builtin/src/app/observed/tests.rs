@@ -14,7 +14,7 @@ fn replica(node: &str, status: Value) -> Replica {
         "spec": { "nodeName": node, "containers": [{ "name": "main" }], "ordinal": 2, "revision": "web-a" },
         "status": status,
     });
-    Replica::read(&serde_json::from_value(tree).unwrap(), Timestamp::parse(THEN).unwrap())
+    Replica::read(&Arc::new(serde_json::from_value(tree).unwrap()), Timestamp::parse(THEN).unwrap())
 }
 
 #[test]
@@ -69,6 +69,15 @@ fn a_task_says_what_keeps_it_from_being_ready() {
             "BackOff OOMKilled, restarts at 08:10:11Z",
         ),
         ("n1", container(json!({ "reason": "Creating" }), Value::Null), "starts on node n1"),
+        (
+            "n1",
+            json!({ "phase": "Running", "containerStatuses": [
+                { "name": "a", "state": { "running": {} } },
+                { "name": "b", "state": { "waiting": { "reason": "Creating" } } },
+                { "name": "c", "state": { "waiting": { "reason": "ImageError", "message": "no such folder" } } },
+            ] }),
+            "ImageError, no such folder",
+        ),
     ] {
         let said = match replica(node, status.clone()).trouble {
             Trouble::None => String::new(),
@@ -128,7 +137,22 @@ fn a_failed_task_counts_its_restarts_in_place_only_when_it_used_them_up() {
             "status": { "phase": "Failed", "reason": reason },
         });
         let now = Timestamp::parse(THEN).unwrap();
-        let read = Replica::read(&serde_json::from_value(tree).unwrap(), now).failures();
+        let read = Replica::read(&Arc::new(serde_json::from_value(tree).unwrap()), now).failures();
         assert_eq!(read, Some(Failures { at: now, tasks: 4, restarts: 15 + expected }), "{reason} {restart}");
     }
+}
+
+#[test]
+fn a_task_failed_when_the_last_of_its_containers_ended_and_was_restarted_when_any_was() {
+    let ended = |second: u32| json!({ "name": "c", "state": { "terminated": { "finishedAt": format!("2026-11-21T07:00:{second:02}Z") } } });
+    let status = |containers: Value| json!({ "phase": "Failed", "containerStatuses": containers });
+    let at = |text: &str| Life::Failed(Timestamp::parse(text).unwrap());
+    for containers in [json!([ended(1), ended(9), ended(4)]), json!([ended(9), ended(1)])] {
+        assert_eq!(replica("n1", status(containers)).life, at("2026-11-21T07:00:09Z"));
+    }
+    let restarts = |counts: [u32; 3]| {
+        let containers: Vec<Value> = counts.iter().map(|count| json!({ "restartCount": count })).collect();
+        replica("n1", json!({ "phase": "Running", "containerStatuses": containers })).restarted
+    };
+    assert_eq!([[0, 0, 0], [0, 0, 2], [0, 1, 0], [1, 0, 0]].map(restarts), [false, true, true, true]);
 }

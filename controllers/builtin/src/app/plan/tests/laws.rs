@@ -39,7 +39,9 @@ fn apps() -> impl Strategy<Value = Wanted> {
         1 => Just(None),
         8 => (0u32..4, 0u32..4).prop_map(Some),
     ];
-    (0u32..9, rollout, prop_oneof![Just(0u64), Just(10)]).prop_map(|(replicas, rollout, min_ready)| {
+    let min_ready = prop_oneof![Just(0u64), Just(10)];
+    let stable = prop_oneof![Just(""), Just("web-old"), Just("web-older"), Just("web-new")];
+    (0u32..9, rollout, min_ready, stable).prop_map(|(replicas, rollout, min_ready, stable)| {
         let rollout = match rollout {
             None => Rollout::Recreate,
             Some((surge, missing)) => {
@@ -49,8 +51,13 @@ fn apps() -> impl Strategy<Value = Wanted> {
         };
         let mut app = Wanted { rollout, min_ready: Duration::from_secs(min_ready), ..web(replicas) };
         app.status.tasks_created = 20;
+        app.status.stable_revision = stable.into();
         app
     })
+}
+
+fn history() -> [berth_types::revision::Revision; 3] {
+    [revision("web-older", 1), revision("web-old", 2), revision("web-new", 3)]
 }
 
 fn available(app: &Wanted, tasks: &[Replica], now: Timestamp) -> usize {
@@ -76,6 +83,7 @@ fn after(app: &mut Wanted, tasks: &[Replica], actions: &[Action], now: Timestamp
                 app.status.tasks_created = *counter;
                 tasks.extend(born.iter().map(|born| Replica {
                     name: born.name.clone(),
+                    revision: born.revision.clone(),
                     ordinal: born.ordinal,
                     created: now,
                     failed_before: born.failed_before,
@@ -150,7 +158,7 @@ proptest! {
     fn carried_out_and_repeated_it_ends_with_what_was_asked(mut app in apps(), mut tasks in fleets()) {
         let mut now = at(0);
         for _ in 0..60 {
-            let revisions = [revision("web-new", 1)];
+            let revisions = history();
             let plan = plan(&Observed {
                 app: &app, tasks: &tasks, revisions: &revisions, held: &|_| false, now,
             });
@@ -161,7 +169,7 @@ proptest! {
         }
         let now = now.plus(Duration::from_secs(20));
         let end = plan(&Observed {
-            app: &app, tasks: &tasks, revisions: &[revision("web-new", 1)], held: &|_| false, now,
+            app: &app, tasks: &tasks, revisions: &history(), held: &|_| false, now,
         });
         prop_assert_eq!(text(&end), "wait: all replicas are on revision web-new");
         prop_assert_eq!(holding(&tasks), app.replicas as usize);
@@ -193,5 +201,42 @@ proptest! {
     ) {
         let (one, other) = (plan_of(&app, &tasks), plan_of(&app, &shuffled));
         prop_assert_eq!((one.wave, one.status, one.wake), (other.wave, other.status, other.wake));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn a_revision_that_never_gets_ready_costs_no_more_than_the_bounds(
+        app in apps(), losses in prop::collection::vec(any::<prop::sample::Index>(), 0..12), growth in 0u32..5,
+    ) {
+        let Rollout::Rolling { keep, most } = app.rollout else { return Ok(()) };
+        let mut app = app;
+        app.status.stable_revision = "web-old".into();
+        let mut tasks: Vec<Replica> = (0..u64::from(app.replicas)).map(|n| old(n, ready())).collect();
+        let mut now = at(0);
+        for round in 0..40 {
+            let revisions = history();
+            let plan = plan(&Observed {
+                app: &app, tasks: &tasks, revisions: &revisions, held: &|_| false, now,
+            });
+            app.status = plan.status.clone();
+            tasks = after(&mut app, &tasks, &plan.wave, now);
+            now = now.plus(Duration::from_secs(20));
+            let broken = |task: &Replica| task.revision == "web-new" && task.life == Life::Unbound;
+            let (stuck, others): (Vec<_>, Vec<_>) = tasks.into_iter().partition(broken);
+            tasks = [later(&others, now), stuck].concat();
+            let lost = losses.get(round).filter(|_| !tasks.is_empty()).map(|loss| loss.index(tasks.len()));
+            if let Some(lost) = lost {
+                tasks[lost].life = Life::Failed(now);
+            }
+            if round == 8 && app.replicas > 0 {
+                app.replicas += growth;
+                app.rollout = Rollout::Rolling { keep: keep + growth, most: most + growth };
+            }
+        }
+        let there = available(&app, &tasks, now.plus(Duration::from_secs(20)));
+        prop_assert!(there >= app.rollout.keep(), "{there} of {app:?}: {tasks:?}");
     }
 }
