@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use berth_client::{Error, KindName, ObjectKey, Precondition, Write};
-use berth_runtime::{Deed as Work, Execute, Outcome, Writer};
+use berth_runtime::{Deed as Work, Execute, Note, Outcome, Weight, Writer};
 use berth_types::Resource;
 use berth_types::app::App;
-use berth_types::core::{Event as EventObject, Namespace};
+use berth_types::core::{Event as EventObject, Namespace, ObjectReference};
 use berth_types::lease::Lease;
 use berth_types::node::Node;
 use berth_types::revision::Revision;
@@ -17,6 +17,9 @@ use serde_json::{Value, json};
 use super::Collector;
 use super::observed::{Identity, Kind, Place};
 use super::plan::{Action, Deed, Event};
+
+/// Owners that an Event names.
+const OWNERS_NAMED: usize = 3;
 
 /// Carries actions out.
 pub struct Hands;
@@ -61,7 +64,7 @@ impl Execute<Collector> for Hands {
 async fn ask(actions: &[Action], writer: &Writer) -> BTreeMap<Identity, Owner> {
     let mut owners = BTreeMap::new();
     for action in actions {
-        let Deed::DeleteWithout(gone) = &action.deed else { continue };
+        let (Deed::DeleteWithout(gone) | Deed::DeleteStray(gone)) = &action.deed else { continue };
         for owner in gone {
             if !owners.contains_key(owner) {
                 owners.insert(owner.clone(), ask_for(owner, writer).await);
@@ -94,7 +97,7 @@ fn work(action: &Action, owners: &BTreeMap<Identity, Owner>) -> Result<Work, Own
     let delete = Write::delete(&key).expecting_uid(uid);
     let object = format!("{}/{}/{}", key.kind.kind, place.namespace, place.name);
     match &action.deed {
-        Deed::DeleteWithout(gone) => {
+        Deed::DeleteWithout(gone) | Deed::DeleteStray(gone) => {
             let mut write = delete;
             for owner in gone {
                 match owners.get(owner) {
@@ -104,7 +107,11 @@ fn work(action: &Action, owners: &BTreeMap<Identity, Owner>) -> Result<Work, Own
                 }
             }
             let names: Vec<&str> = gone.iter().map(|owner| owner.place.name.as_str()).collect();
-            Ok(Work::one("delete", object, format!("{} gone", names.join(", ")), write))
+            let work = Work::one("delete", object, format!("{} gone", names.join(", ")), write);
+            Ok(match &action.deed {
+                Deed::DeleteStray(_) => work.noting([told_as_stray(&action.object, gone)]),
+                Deed::DeleteWithout(_) | Deed::Delete(_) | Deed::Release { .. } => work,
+            })
         }
         Deed::Delete(why) => Ok(Work::one("delete", object, format!("{why:?}"), delete)),
         Deed::Release { finalizer, left } => {
@@ -113,6 +120,27 @@ fn work(action: &Action, owners: &BTreeMap<Identity, Owner>) -> Result<Work, Own
             Ok(Work::one("release", object, *finalizer, write))
         }
     }
+}
+
+/// What its user is told of an object that names owners that are not there: it would vanish without a word.
+fn told_as_stray(object: &Identity, gone: &[Identity]) -> Note {
+    let owner = |owner: &Identity| {
+        let Place { namespace, name, .. } = &owner.place;
+        let place = if namespace.is_empty() { String::new() } else { format!(" in namespace {namespace}") };
+        format!("{} {name} with uid {}{place}", key(&owner.place).kind.kind, owner.uid)
+    };
+    let owners: Vec<String> = gone.iter().take(OWNERS_NAMED).map(owner).collect();
+    let KindName { api_version, kind } = key(&object.place).kind;
+    let about = ObjectReference {
+        api_version,
+        kind,
+        namespace: object.place.namespace.clone(),
+        name: object.place.name.clone(),
+        uid: object.uid.clone(),
+    };
+    let text =
+        format!("deleted, for metadata.ownerReferences names no object that is there: {}", owners.join(", "));
+    Note::on(about, Weight::Warning, "OwnerNotFound", text)
 }
 
 fn key(place: &Place) -> ObjectKey {

@@ -4,6 +4,7 @@
 //! Promises: nothing is deleted for want of an owner that the server still knows. Safe to kill at any point.
 //! Leaves alone: old Revisions of an App that is there (app), and what stops a Task (node agent).
 
+mod ages;
 mod execute;
 mod observed;
 mod plan;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use berth_failpoint::seeded_bug;
 use berth_types::{NAMESPACE_FINALIZER, NODE_FINALIZER, Timestamp};
 
+use super::ages::Ages;
 use super::observed::{Concern, Identity, Item, Kind, Owner};
 
 /// How long things are kept.
@@ -75,6 +76,8 @@ pub struct Action {
 pub enum Deed {
     /// Delete it, if the server too knows none of these any more.
     DeleteWithout(Vec<Identity>),
+    /// The same of an object whose owners were never there: its user has to be told.
+    DeleteStray(Vec<Identity>),
     /// Delete it.
     Delete(Why),
     /// Take a finalizer off and leave these.
@@ -109,12 +112,25 @@ pub struct State {
     within: HashMap<String, HashSet<String>>,
     /// Finished Tasks by the uid of their first owner (empty without one), oldest first.
     finished: BTreeMap<String, BTreeSet<(Timestamp, String)>>,
-    /// Events, oldest first.
-    events: BTreeSet<(Timestamp, String)>,
+    /// Events.
+    events: Ages,
     /// When to look at an item again.
     due: BTreeSet<(Timestamp, String)>,
     /// Items on which an action was taken.
     asked: HashMap<String, Asked>,
+    /// Items whose owners were missing when they were first seen, until one shows up.
+    strays: HashSet<String>,
+}
+
+/// When an item is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sight {
+    /// It was never seen before.
+    First,
+    /// It is one of all that is there at the start.
+    Start,
+    /// It, or something that it hangs on, changed; or its time came.
+    Again,
 }
 
 /// What became of the action on an item.
@@ -130,6 +146,8 @@ enum Asked {
 
 enum Judgement {
     Act(Deed),
+    /// Its owners are missing from the start, and have until then to show up.
+    Stray(Timestamp),
     LookAgain(Timestamp),
     Fine,
 }
@@ -167,9 +185,7 @@ impl State {
             Concern::Finished(at) => {
                 self.finished.entry(first_owner(&item)).or_default().insert((*at, item.uid.clone()));
             }
-            Concern::Seen(at) => {
-                self.events.insert((*at, item.uid.clone()));
-            }
+            Concern::Seen(at) => self.events.insert((*at, item.uid.clone()), self.limits.events),
         }
         self.items.insert(item.uid.clone(), item);
     }
@@ -181,6 +197,7 @@ impl State {
         }
         drop_from(&mut self.within, &item.place.namespace, uid);
         self.leave_ages(&item);
+        self.strays.remove(uid);
         Some(item)
     }
 
@@ -197,9 +214,7 @@ impl State {
                     }
                 }
             }
-            Concern::Seen(at) => {
-                self.events.remove(&(*at, item.uid.clone()));
-            }
+            Concern::Seen(at) => self.events.remove(&(*at, item.uid.clone()), self.limits.events),
         }
     }
 
@@ -213,7 +228,7 @@ impl State {
         objects.is_some_and(|namespaces| !namespaces.is_empty())
     }
 
-    fn judge(&self, item: &Item, fresh: bool, now: Timestamp) -> Judgement {
+    fn judge(&self, item: &Item, sight: Sight, now: Timestamp) -> Judgement {
         if item.place.kind == Kind::Namespace {
             return self.judge_namespace(item);
         }
@@ -223,7 +238,7 @@ impl State {
         if self.is_dying(&item.place.namespace) {
             return Judgement::Act(Deed::Delete(Why::NamespaceGoes));
         }
-        if let Some(judgement) = self.judge_owners(item, fresh, now) {
+        if let Some(judgement) = self.judge_owners(item, sight, now) {
             return judgement;
         }
         match &item.concern {
@@ -256,7 +271,7 @@ impl State {
     }
 
     /// Something to do or wait for when all of its owners are gone.
-    fn judge_owners(&self, item: &Item, fresh: bool, now: Timestamp) -> Option<Judgement> {
+    fn judge_owners(&self, item: &Item, sight: Sight, now: Timestamp) -> Option<Judgement> {
         let mut gone = Vec::new();
         for owner in &item.owners {
             match owner {
@@ -271,11 +286,13 @@ impl State {
         if seeded_bug("orphans-stay") {
             return Some(Judgement::Fine);
         }
-        if fresh {
+        Some(match sight {
             // Caches of different kinds do not keep step: the owner may be just behind.
-            return Some(Judgement::LookAgain(now.plus(self.limits.owner_shows_up)));
-        }
-        Some(Judgement::Act(Deed::DeleteWithout(gone)))
+            Sight::First => Judgement::Stray(now.plus(self.limits.owner_shows_up)),
+            Sight::Start => Judgement::Act(Deed::DeleteStray(gone)),
+            Sight::Again if self.strays.contains(&item.uid) => Judgement::Act(Deed::DeleteStray(gone)),
+            Sight::Again => Judgement::Act(Deed::DeleteWithout(gone)),
+        })
     }
 
     fn keep_until(&self, until: Timestamp, why: Why, now: Timestamp) -> Judgement {
@@ -290,8 +307,7 @@ impl State {
     }
 
     fn event_until(&self, item: &Item, at: Timestamp) -> Timestamp {
-        let surplus = self.events.len().saturating_sub(self.limits.events);
-        let is_surplus = self.events.iter().take(surplus).any(|(_, uid)| *uid == item.uid);
+        let is_surplus = self.events.is_surplus(&(at, item.uid.clone()));
         if is_surplus { Timestamp::from_millis(0) } else { at.plus(self.limits.events_for) }
     }
 
@@ -306,21 +322,18 @@ impl State {
             concerned.extend(dying.into_iter().flatten().cloned());
         }
         match item.concern {
-            Concern::None | Concern::Bound(_) => {}
+            // Which Events become surplus is known once the item is in its place.
+            Concern::None | Concern::Bound(_) | Concern::Seen(_) => {}
             Concern::Finished(_) => {
                 let of_owner = self.finished.get(&first_owner(item)).into_iter().flatten();
                 concerned.extend(of_owner.map(|(_, uid)| uid.clone()));
-            }
-            Concern::Seen(_) => {
-                let surplus = self.events.len().saturating_sub(self.limits.events);
-                concerned.extend(self.events.iter().take(surplus).map(|(_, uid)| uid.clone()));
             }
         }
         concerned
     }
 
     /// Looks at an item, and says what to do to it.
-    fn look(&mut self, uid: &str, fresh: bool, now: Timestamp) -> Option<Action> {
+    fn look(&mut self, uid: &str, sight: Sight, now: Timestamp) -> Option<Action> {
         let item = self.items.get(uid).filter(|_| self.synced)?;
         let failures = match self.asked.get(uid) {
             Some(Asked::UnderWay { .. }) => return None,
@@ -328,13 +341,25 @@ impl State {
             Some(Asked::Done { .. }) | None => 0,
             Some(Asked::Failed { failures }) => *failures,
         };
-        match self.judge(item, fresh, now) {
-            Judgement::Fine => None,
+        match self.judge(item, sight, now) {
+            Judgement::Fine => {
+                self.strays.remove(uid);
+                None
+            }
             Judgement::LookAgain(at) => {
+                self.strays.remove(uid);
+                self.due.insert((at, uid.to_owned()));
+                None
+            }
+            Judgement::Stray(at) => {
+                self.strays.insert(uid.to_owned());
                 self.due.insert((at, uid.to_owned()));
                 None
             }
             Judgement::Act(deed) => {
+                if matches!(deed, Deed::DeleteStray(_)) {
+                    self.strays.insert(uid.to_owned());
+                }
                 let action = Action { object: item.identity(), version: item.version.clone(), deed };
                 self.asked
                     .insert(uid.to_owned(), Asked::UnderWay { version: item.version.clone(), failures });
@@ -348,7 +373,7 @@ impl State {
         if let Some(Asked::UnderWay { version, .. }) = self.asked.remove(uid) {
             self.asked.insert(uid.to_owned(), Asked::Done { version });
         }
-        self.look(uid, false, now)
+        self.look(uid, Sight::Again, now)
     }
 
     /// An action could not be carried out: it is tried again, later and later.
@@ -384,34 +409,40 @@ impl State {
             // what an action on the item still waits for.
             known.version = item.version;
             let waits = self.asked.contains_key(&item.uid);
-            return waits.then(|| self.look(&item.uid, false, now)).flatten().into_iter().collect();
+            return waits.then(|| self.look(&item.uid, Sight::Again, now)).flatten().into_iter().collect();
         }
         let (uid, before) = (item.uid.clone(), self.items.get(&item.uid));
-        let is_new = before.is_none();
+        let sight = if before.is_none() { Sight::First } else { Sight::Again };
         let mut concerned = before.map(|old| self.concerned(old)).unwrap_or_default();
         self.put(item);
         concerned.extend(self.items.get(&uid).map(|new| self.concerned(new)).unwrap_or_default());
+        concerned.extend(self.events.take_demoted());
         concerned.remove(&uid);
-        let own = self.look(&uid, is_new, now);
-        own.into_iter().chain(self.look_at(concerned, now)).collect()
+        let own = self.look(&uid, sight, now);
+        own.into_iter().chain(self.look_at(concerned, Sight::Again, now)).collect()
     }
 
     fn gone(&mut self, uid: &str, now: Timestamp) -> Vec<Action> {
         self.asked.remove(uid);
         let Some(item) = self.remove(uid) else { return Vec::new() };
         let concerned = self.concerned(&item);
-        self.look_at(concerned, now)
+        self.look_at(concerned, Sight::Again, now)
     }
 
     fn synced(&mut self, now: Timestamp) -> Vec<Action> {
         self.synced = true;
         let mut all: Vec<String> = self.items.keys().cloned().collect();
         all.sort();
-        self.look_at(all, now)
+        self.look_at(all, Sight::Start, now)
     }
 
-    fn look_at(&mut self, uids: impl IntoIterator<Item = String>, now: Timestamp) -> Vec<Action> {
-        uids.into_iter().filter_map(|uid| self.look(&uid, false, now)).collect()
+    fn look_at(
+        &mut self,
+        uids: impl IntoIterator<Item = String>,
+        sight: Sight,
+        now: Timestamp,
+    ) -> Vec<Action> {
+        uids.into_iter().filter_map(|uid| self.look(&uid, sight, now)).collect()
     }
 }
 
@@ -428,7 +459,7 @@ pub fn step(state: &mut State, event: Event, now: Timestamp) -> Vec<Action> {
         Event::Synced => state.synced(now),
         Event::Tick => {
             let due = state.due_by(now);
-            state.look_at(due, now)
+            state.look_at(due, Sight::Again, now)
         }
         Event::Done(identity) => state.done(&identity.uid, now).into_iter().collect(),
         Event::NotCalledFor(identity) => {

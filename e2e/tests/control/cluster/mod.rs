@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use berth_client::{ObjectKey, Query, Write};
 use berth_types::app::App;
-use berth_types::core::Namespace;
+use berth_types::core::{Event, Namespace};
 use berth_types::lease::Lease;
 use berth_types::node::Node;
 use berth_types::revision::Revision;
@@ -237,6 +237,49 @@ async fn a_task_that_fails_again_and_again_is_replaced_ever_more_slowly() {
             if said.contains("failed 4 times, next try") { Ok(()) } else { Err(said) }
         })
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_whose_owner_was_never_there_goes_with_an_event_that_names_the_owner() {
+    let world = World::start().await;
+    let _controllers = world.controllers();
+    world.apply(app("owner", 0, "v1")).await;
+    let owner = world.app("owner").await.metadata.uid;
+    let owned = |name: &str, uid: &str| {
+        let mut app = app(name, 0, "v1");
+        app["metadata"]["ownerReferences"] =
+            json!([{ "apiVersion": "berth.dev/v1", "kind": "App", "name": "owner", "uid": uid }]);
+        app
+    };
+    let ghost = "0123456789abcdef0123456789abcdef";
+    world.apply(owned("kept", &owner)).await;
+    world.apply(owned("stray", ghost)).await;
+    let told = world
+        .eventually("an Event tells why it went", async || {
+            let events = world.all::<Event>().await;
+            let told = events.iter().find(|event| event.reason == "OwnerNotFound").cloned();
+            told.ok_or_else(|| events.iter().map(|event| event.reason.clone()).collect::<Vec<_>>())
+        })
+        .await;
+    assert_eq!((told.involved_object.kind.as_str(), told.involved_object.name.as_str()), ("App", "stray"));
+    let names = format!("App owner with uid {ghost} in namespace default");
+    assert!(told.message.contains(&names), "{}", told.message);
+    let left: Vec<String> = world.all::<App>().await.into_iter().map(|app| app.metadata.name).collect();
+    assert_eq!(left, ["kept", "owner"]);
+    // What goes with an owner that was there is no surprise.
+    delete(&world, &world.app("owner").await).await;
+    none_left::<App>(&world).await;
+    world.apply(owned("stray-too", ghost)).await;
+    let told = world
+        .eventually("an Event tells of the next one", async || {
+            let mut events = world.all::<Event>().await;
+            events.retain(|event| event.reason == "OwnerNotFound");
+            let names: BTreeSet<String> =
+                events.into_iter().map(|event| event.involved_object.name).collect();
+            if names.contains("stray-too") { Ok(names) } else { Err(names) }
+        })
+        .await;
+    assert_eq!(told, BTreeSet::from(["stray".to_owned(), "stray-too".to_owned()]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -68,7 +68,7 @@ fn text(actions: &[Action]) -> String {
     let line = |action: &Action| {
         let name = &action.object.place.name;
         match &action.deed {
-            Deed::DeleteWithout(gone) => {
+            Deed::DeleteWithout(gone) | Deed::DeleteStray(gone) => {
                 let gone: Vec<&str> = gone.iter().map(|one| one.place.name.as_str()).collect();
                 format!("delete {name} without {}", gone.join(" and "))
             }
@@ -140,6 +140,47 @@ fn an_owner_that_was_never_seen_gets_time_to_show_up() {
 }
 
 #[test]
+fn only_what_was_without_its_owners_from_the_start_is_a_stray() {
+    let is_stray = |actions: &[Action]| match actions {
+        [Action { deed: Deed::DeleteStray(_), .. }] => true,
+        [Action { deed: Deed::DeleteWithout(_), .. }] => false,
+        other => panic!("{other:?}"),
+    };
+    let task = || of_app("web", item(Kind::Task, "web-1"));
+    let app = || seen(item(Kind::App, "web"));
+    let gone = || Event::Gone(identity(Kind::App, "web"));
+    let begun = || collector(vec![]).0;
+    // It was there before the collector, or came while it looked.
+    assert!(is_stray(&collector(vec![task()]).1));
+    let mut state = begun();
+    step(&mut state, seen(task()), at(0));
+    assert!(is_stray(&step(&mut state, Event::Tick, at(2))));
+    // Tried again it is the same.
+    step(&mut state, Event::Failed(identity(Kind::Task, "web-1")), at(2));
+    assert!(is_stray(&step(&mut state, Event::Tick, at(3))));
+    // The owner was there first, showed up late, or was there at the start; then it goes.
+    let mut state = begun();
+    step(&mut state, app(), at(0));
+    step(&mut state, seen(task()), at(0));
+    assert!(!is_stray(&step(&mut state, gone(), at(9))));
+    let mut state = begun();
+    step(&mut state, seen(task()), at(0));
+    step(&mut state, app(), at(1));
+    assert!(!is_stray(&step(&mut state, gone(), at(9))));
+    let (mut state, _) = collector(vec![task(), item(Kind::App, "web")]);
+    assert!(!is_stray(&step(&mut state, gone(), at(9))));
+    // Of two owners one was there.
+    let mut state = begun();
+    let both = Item {
+        owners: vec![Owner::Known(identity(Kind::App, "lost")), Owner::Known(identity(Kind::App, "web"))],
+        ..task()
+    };
+    step(&mut state, app(), at(0));
+    step(&mut state, seen(both), at(0));
+    assert!(!is_stray(&step(&mut state, gone(), at(9))));
+}
+
+#[test]
 fn a_failed_action_is_tried_again_later_and_a_carried_out_one_is_not() {
     let task = || of_app("web", item(Kind::Task, "web-1"));
     let id = identity(Kind::Task, "web-1");
@@ -191,6 +232,15 @@ fn a_task_of_a_node_that_is_gone_is_deleted_and_released() {
         &step(&mut state, Event::Done(identity(Kind::Task, "web-1")), at(0)),
         expect!["release web-1 from berth.dev/node, left []"],
     );
+    let others = |finalizers: &[&str]| Item {
+        finalizers: finalizers.iter().map(|one| (*one).to_owned()).collect(),
+        ..deleting(bound("n1", item(Kind::Task, "web-3")))
+    };
+    does(
+        &collector(vec![others(&["a", NODE_FINALIZER, "b"])]).1,
+        expect![[r#"release web-3 from berth.dev/node, left ["a", "b"]"#]],
+    );
+    does(&collector(vec![others(&["a", "b"])]).1, expect![""]);
     let stopping = deleting(bound("n1", item(Kind::Task, "web-2")));
     does(&collector(vec![stopping]).1, expect!["release web-2 from berth.dev/node, left []"]);
 }
@@ -267,13 +317,13 @@ fn worlds() -> impl Strategy<Value = Vec<Item>> {
 fn settle(world: &mut BTreeMap<String, Item>, actions: Vec<Action>) -> Vec<Event> {
     let mut events: Vec<Event> = actions.iter().map(|action| Event::Done(action.object.clone())).collect();
     for Action { object, deed, .. } in actions {
-        if let Deed::DeleteWithout(gone) = &deed {
+        if let Deed::DeleteWithout(gone) | Deed::DeleteStray(gone) = &deed {
             assert!(!gone.iter().any(|one| world.contains_key(&one.uid)), "an owner is there");
         }
         let Some(item) = world.get_mut(&object.uid) else { continue };
         item.version.push('+');
         match deed {
-            Deed::DeleteWithout(_) | Deed::Delete(_) => item.deleting = true,
+            Deed::DeleteWithout(_) | Deed::DeleteStray(_) | Deed::Delete(_) => item.deleting = true,
             Deed::Release { left, .. } => item.finalizers = left,
         }
     }
