@@ -5,6 +5,7 @@
 mod agents;
 mod cluster;
 mod controllers;
+mod epochs;
 mod etcds;
 mod failover;
 mod plane;
