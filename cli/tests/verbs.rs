@@ -10,6 +10,7 @@ mod several;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use expect_test::{Expect, expect};
@@ -578,6 +579,83 @@ fn a_removed_line_and_a_missing_owner_are_stated() {
             ! warning: app/owned: the owner App `ghost` was not found in Namespace `default`; an object is deleted when none of its owners exists: correct `metadata.ownerReferences`, or take it out
             $ ctl apply -f owned.yaml
             app/owned unchanged
+        "#]],
+    );
+}
+
+/// A Revision of the App `web` in the default namespace, whose only container runs `command`.
+fn revision(uid: &str, number: u32, command: &str) -> String {
+    format!(
+        "apiVersion: berth.dev/v1
+kind: Revision
+metadata:
+  name: web-{number}
+  ownerReferences: [{{apiVersion: berth.dev/v1, kind: App, name: web, uid: {uid}, controller: true}}]
+spec:
+  number: {number}
+  template: {{spec: {{containers: [{{name: web, command: [sleep, '{command}']}}]}}}}
+---
+"
+    )
+}
+
+/// Writes the status of the App `web` without a pause until `done`.
+fn change_the_status(server: &str, done: &AtomicBool) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let client = berth_client::Client::new(&[server]).expect("an address");
+        for count in 0.. {
+            if done.load(Ordering::Relaxed) {
+                return;
+            }
+            let status = serde_json::json!({"status": {"readyReplicas": count % 1000}});
+            let write = berth_client::Write::patch_status::<berth_types::app::App>("default", "web", status);
+            client.write(&write).await.expect("the status is written");
+        }
+    });
+}
+
+#[test]
+fn a_status_that_changes_stands_against_no_verb() {
+    let world = World::start();
+    world.write("web.yaml", WEB);
+    assert_eq!(world.run("apply -f web.yaml").0, 0);
+    let (_, app, _) = world.run("get app/web -o json");
+    let app: serde_json::Value = serde_json::from_str(&app).expect("JSON");
+    let uid = app["metadata"]["uid"].as_str().expect("a uid");
+    world.write("revisions.yaml", &(revision(uid, 1, "99") + &revision(uid, 2, "100")));
+    assert_eq!(world.run("apply -f revisions.yaml").0, 0);
+    let (server, done) = (format!("unix:{}", world.socket().display()), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| change_the_status(&server, &done));
+        let mut refused = Vec::new();
+        for turn in 0..10 {
+            let undo = format!("app/web goes back to revision {}\n", 1 + turn % 2);
+            for (line, said) in
+                [("rollout undo app/web", undo.as_str()), ("rollout restart app/web", "app/web restarts\n")]
+            {
+                let run = world.run(line);
+                if run != (0, said.to_owned(), String::new()) {
+                    refused.push(run);
+                }
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(refused, []);
+    });
+    world.shows(
+        &[
+            "rollout undo app/web --to-revision 2",
+            "rollout undo app/web --to-revision 1",
+            "rollout undo app/web",
+        ],
+        expect![[r#"
+            $ ctl rollout undo app/web --to-revision 2
+            app/web unchanged, it has the template of revision 2
+            $ ctl rollout undo app/web --to-revision 1
+            app/web goes back to revision 1
+            $ ctl rollout undo app/web
+            app/web goes back to revision 2
         "#]],
     );
 }

@@ -1,6 +1,6 @@
 //! `ctl rollout`: how an App comes to its template, and back.
 
-use berth_client::{ObjectKey, Query, Write};
+use berth_client::{Error, ObjectKey, Query, Write, merge_patch};
 use berth_types::app::App;
 use berth_types::revision::Revision;
 use berth_types::{Clock, Condition, Resource, SystemClock, Timestamp};
@@ -14,6 +14,9 @@ use crate::output::print;
 use crate::output::table::Table;
 use crate::request::{RolloutStatus, Selection};
 use crate::waiting::{self, Awaited, Verdict};
+
+/// Writes are tried so often while only the status changes: it does for each Task that becomes ready.
+const TRIES: u32 = 50;
 
 /// Who undoes and restarts.
 const MANAGER: &str = "ctl-rollout";
@@ -53,17 +56,23 @@ pub fn meanwhile(api: &Api, keys: &[ObjectKey]) -> String {
 /// Goes back to an earlier template.
 pub async fn undo(api: &Api, selection: &Selection, to: Option<i64>) -> Result<(), Failure> {
     for key in keys(api, selection).await? {
-        let app: App = typed(&get(api, &key).await?, &key)?;
-        let history = revisions(api, &app).await?;
-        let target = target(api, &app, &history, to)?;
-        let template = serde_json::to_value(&target.spec.template).expect("a template is JSON");
-        let now = serde_json::to_value(&app.spec.template).expect("a template is JSON");
-        let patch = json!({"spec": {"template": change(&now, &template)}});
-        let write =
-            Write::patch_json(&key, &patch).expecting_version(&app.metadata.resource_version).by(MANAGER);
         let step = format!("could not undo app/{}", key.name);
-        api.client.write(&write).await.map_err(|error| api.failed(&step, &error))?;
-        print::line(&format!("app/{} goes back to revision {}", key.name, target.spec.number));
+        let said = decided(api, &key, &step, async |app| {
+            let history = revisions(api, app).await?;
+            let target = target(app, &history, to).ok_or_else(|| no_target(api, app, to))?;
+            let number = target.spec.number;
+            if target.spec.template.meaning() == app.spec.template.meaning() {
+                return Ok((
+                    None,
+                    format!("app/{} unchanged, it has the template of revision {number}", key.name),
+                ));
+            }
+            let json = |template| serde_json::to_value(template).expect("a template is JSON");
+            let template = merge_patch(&json(&app.spec.template), &json(&target.spec.template));
+            let patch = json!({"spec": {"template": template}});
+            Ok((Some(patch), format!("app/{} goes back to revision {number}", key.name)))
+        });
+        print::line(&said.await?);
     }
     Ok(())
 }
@@ -71,16 +80,50 @@ pub async fn undo(api: &Api, selection: &Selection, to: Option<i64>) -> Result<(
 /// Replaces every Task by the rules of a rolling update.
 pub async fn restart(api: &Api, selection: &Selection) -> Result<(), Failure> {
     for key in keys(api, selection).await? {
-        let app: App = typed(&get(api, &key).await?, &key)?;
-        let next = app.spec.restart_generation.unwrap_or(0) + 1;
-        let patch = json!({"spec": {"restartGeneration": next}});
-        let write =
-            Write::patch_json(&key, &patch).expecting_version(&app.metadata.resource_version).by(MANAGER);
         let step = format!("could not restart app/{}", key.name);
-        api.client.write(&write).await.map_err(|error| api.failed(&step, &error))?;
-        print::line(&format!("app/{} restarts", key.name));
+        let said = decided(api, &key, &step, async |app| {
+            let next = app.spec.restart_generation.unwrap_or(0) + 1;
+            let patch = json!({"spec": {"restartGeneration": next}});
+            Ok((Some(patch), format!("app/{} restarts", key.name)))
+        });
+        print::line(&said.await?);
     }
     Ok(())
+}
+
+/// Carries out what `decide` makes of an App (a patch, if there is something to do, and what to say), on the spec that it
+/// saw: a status that is written meanwhile does not stand against it, another spec does.
+async fn decided(
+    api: &Api,
+    key: &ObjectKey,
+    step: &str,
+    decide: impl AsyncFn(&App) -> Result<(Option<Value>, String), Failure>,
+) -> Result<String, Failure> {
+    let mut seen = typed(&get(api, key).await?, key)?;
+    for tries_left in (0..TRIES).rev() {
+        let (patch, said) = decide(&seen).await?;
+        let Some(patch) = patch else { return Ok(said) };
+        let write = Write::patch_json(key, &patch).unchanged(&seen).by(MANAGER);
+        match api.client.write(&write).await {
+            Ok(_) => return Ok(said),
+            Err(error @ Error::Conflict(_)) if tries_left == 0 || seen.metadata.deleting() => {
+                return Err(api.failed(step, &error));
+            }
+            Err(Error::Conflict(_)) => {}
+            Err(error) => return Err(api.failed(step, &error)),
+        }
+        let now = typed(&get(api, key).await?, key)?;
+        if (&now.metadata.uid, now.metadata.generation) != (&seen.metadata.uid, seen.metadata.generation) {
+            return Err(Failure::new(Exit::Conflict, step).detail("its spec was changed meanwhile").hint(
+                format!(
+                    "`{}` shows it; the same command acts on it",
+                    api.command(&format!("get app/{} -o yaml", key.name), &key.namespace)
+                ),
+            ));
+        }
+        seen = now;
+    }
+    unreachable!("the last try returns")
 }
 
 /// Lists the templates that can be gone back to.
@@ -176,48 +219,28 @@ async fn revisions(api: &Api, app: &App) -> Result<Vec<Revision>, Failure> {
     Ok(revisions)
 }
 
-/// The Revision of this number, or the one before the current one that has another template.
-fn target<'a>(
-    api: &Api,
-    app: &App,
-    history: &'a [Revision],
-    to: Option<i64>,
-) -> Result<&'a Revision, Failure> {
-    let found = match to {
+/// The Revision of this number, or the newest that means something else than the spec: the controllers may not have seen
+/// the spec yet, and then the newest is what ran before.
+fn target<'a>(app: &App, history: &'a [Revision], to: Option<i64>) -> Option<&'a Revision> {
+    match to {
         Some(number) => history.iter().find(|revision| revision.spec.number == number),
-        None => history.iter().rev().find(|revision| {
-            revision.metadata.name != app.status.current_revision
-                && revision.spec.template != app.spec.template
-        }),
-    };
-    found.ok_or_else(|| {
-        let name = &app.metadata.name;
-        let message = match to {
-            Some(number) => format!("app/{name} has no revision {number}"),
-            None => format!("app/{name} has no earlier template to go back to"),
-        };
-        Failure::new(Exit::Failed, message).hint(format!(
-            "`{}` lists them",
-            api.command(&format!("rollout history app/{name}"), &app.metadata.namespace)
-        ))
-    })
-}
-
-/// The merge patch that makes `wanted` of `present`: lists as a whole, absent fields as null.
-fn change(present: &Value, wanted: &Value) -> Value {
-    let (Value::Object(present), Value::Object(wanted)) = (present, wanted) else { return wanted.clone() };
-    let mut patch = serde_json::Map::new();
-    for key in present.keys().filter(|key| !wanted.contains_key(*key)) {
-        patch.insert(key.clone(), Value::Null);
-    }
-    for (key, value) in wanted {
-        match present.get(key) {
-            Some(same) if same == value => {}
-            Some(other) => drop(patch.insert(key.clone(), change(other, value))),
-            None => drop(patch.insert(key.clone(), value.clone())),
+        None => {
+            let present = app.spec.template.meaning();
+            history.iter().rev().find(|revision| revision.spec.template.meaning() != present)
         }
     }
-    Value::Object(patch)
+}
+
+fn no_target(api: &Api, app: &App, to: Option<i64>) -> Failure {
+    let name = &app.metadata.name;
+    let message = match to {
+        Some(number) => format!("app/{name} has no revision {number}"),
+        None => format!("app/{name} has no earlier template to go back to"),
+    };
+    Failure::new(Exit::Failed, message).hint(format!(
+        "`{}` lists them",
+        api.command(&format!("rollout history app/{name}"), &app.metadata.namespace)
+    ))
 }
 
 #[cfg(test)]
@@ -225,15 +248,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_undo_takes_away_what_came_later() {
-        let present =
-            json!({"spec": {"containers": [{"name": "a"}], "drainDelaySeconds": 2}, "metadata": {}});
-        let wanted =
-            json!({"spec": {"containers": [{"name": "b"}], "restart": {"inPlace": 1}}, "metadata": {}});
-        assert_eq!(
-            change(&present, &wanted),
-            json!({"spec": {"containers": [{"name": "b"}], "drainDelaySeconds": null, "restart": {"inPlace": 1}}})
-        );
+    fn an_undo_goes_to_the_template_before_the_one_in_the_spec() {
+        let template = |text: &str, more: Value| {
+            let container = json!({"name": "a", "command": [text], "resources": {"requests": more}});
+            json!({"spec": {"containers": [container]}})
+        };
+        let one = || template("one", json!({"cpu": 1}));
+        let (two, three) = (template("two", json!({})), template("three", json!({})));
+        let revision = |number: i64, template: &Value| -> Revision {
+            let name = format!("web-{number}");
+            serde_json::from_value(
+                json!({"metadata": {"name": name}, "spec": {"number": number, "template": template}}),
+            )
+            .unwrap()
+        };
+        let history = [revision(3, &one()), revision(4, &two), revision(5, &three)];
+        let goes_to = |spec: Value, status: &str, to: Option<i64>| {
+            let tree = json!({"metadata": {"name": "web"}, "spec": {"template": spec}, "status": {"currentRevision": status}});
+            let app: App = serde_json::from_value(tree).unwrap();
+            target(&app, &history, to).map(|found| found.spec.number)
+        };
+        // The controllers have seen the spec, or have not: a new one, or an old one that is asked for again.
+        assert_eq!(goes_to(three.clone(), "web-5", None), Some(4));
+        assert_eq!(goes_to(template("four", json!({})), "web-5", None), Some(5));
+        assert_eq!(goes_to(one(), "web-5", None), Some(5));
+        // The same in other words is the same.
+        assert_eq!(goes_to(template("one", json!({"cpu": "1000m"})), "web-5", None), Some(5));
+        let last = [revision(1, &two), revision(2, &one())];
+        let app: App =
+            serde_json::from_value(json!({"spec": {"template": template("one", json!({"cpu": "1.0"}))}}))
+                .unwrap();
+        assert_eq!(target(&app, &last, None).unwrap().spec.number, 1);
+        assert!(target(&app, &last[1..], None).is_none());
+        assert_eq!(goes_to(three.clone(), "web-5", Some(3)), Some(3));
+        assert_eq!(goes_to(three.clone(), "web-5", Some(5)), Some(5));
+        assert_eq!(goes_to(three, "web-5", Some(7)), None);
     }
 
     fn app(reason: &str, observed: i64) -> Value {
