@@ -719,5 +719,5 @@ fn a_revision_that_took_down_the_agents_of_two_nodes_goes_to_no_further_node() {
         ],
     );
     app.revision = "web-old".into();
-    assert!(text(&plan_of(&app, &[])).contains("create web-10 for place 0, counter 11"));
+    assert!(text(&plan_of(&app, &[])).contains("create web-10 of web-old for place 0, counter 11"));
 }
