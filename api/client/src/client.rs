@@ -28,6 +28,8 @@ use crate::written::Written;
 
 /// Objects per page when a whole list is read.
 const PAGE: u32 = 500;
+/// How often a list is begun again because its moment was compacted before its last page.
+const LISTS: usize = 5;
 /// The largest answer that is taken: a page of large objects.
 const MAX_ANSWER: usize = 64 << 20;
 
@@ -277,14 +279,19 @@ impl Client {
 
     async fn list_all<T: DeserializeOwned>(&self, query: &Query) -> Result<Listed<T>, Error> {
         let mut whole: Listed<T> = self.page_of(query, PAGE, None).await?;
+        let mut begun = 1;
         while let Some(token) = whole.continue_token.take() {
             match self.page_of(query, PAGE, Some(&token)).await {
                 Ok(page) => {
                     whole.items.extend(page.items);
                     whole.continue_token = page.continue_token;
                 }
-                // The moment of the first page is compacted: a list must be of one moment, so it begins again.
-                Err(Error::Expired(_)) => whole = self.page_of(query, 0, None).await?,
+                // The moment of the first page is compacted: a list must be of one moment, so it begins again, page by
+                // page, for a whole kind may be more than one message carries.
+                Err(Error::Expired(_)) if begun < LISTS => {
+                    begun += 1;
+                    whole = self.page_of(query, PAGE, None).await?;
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -128,8 +128,8 @@ impl Reader<'_> {
             let mut page = Page::default();
             let history = self.store.history();
             let objects: &mut dyn Iterator<Item = _> = match selection.hot_value(self.table.row(kind)) {
-                Some(value) if limit == 0 => &mut state.kind(kind).with_hot(value),
-                _ => &mut state.kind(kind).range(selection.namespace(), after),
+                Some(value) => &mut state.kind(kind).with_hot(value, after),
+                None => &mut state.kind(kind).range(selection.namespace(), after),
             };
             let mut wanted = objects.filter(|entry| selection.takes(entry));
             while !page.full(limit) {

@@ -123,3 +123,18 @@ async fn a_list_is_read_to_its_last_page() {
     assert_eq!((listed.items.len(), listed.version.as_str()), (2, "1023"));
     assert_eq!(server.calls(), ["list ", "list next"]);
 }
+
+#[tokio::test]
+async fn a_list_whose_moment_is_compacted_begins_again_page_by_page_and_not_for_ever() {
+    for (compacted, lists) in [(2, 3), (usize::MAX, 5)] {
+        let folder = tempfile::tempdir().unwrap();
+        let object = json!({"metadata": {"name": "web"}});
+        let one = Fake::start(folder.path(), "one", Answers::Compacts(object, compacted), Vec::new());
+        let ended = client(&[one.address()]).list(&Query::of::<App>()).await;
+        assert_eq!(one.calls(), ["list ", "list next"].repeat(lists));
+        match ended {
+            Ok(whole) => assert_eq!((whole.items.len(), lists), (2, 3)),
+            Err(error) => assert!(matches!(error, Error::Expired(_)) && lists == 5, "{error:?}"),
+        }
+    }
+}

@@ -25,6 +25,8 @@ pub enum Answers {
     Refuses(Status),
     /// Never answers.
     Nothing,
+    /// Gives this object as a page of its own, and refuses so many later pages as compacted.
+    Compacts(serde_json::Value, usize),
 }
 
 /// What a watch gets before it falls silent.
@@ -40,6 +42,7 @@ pub struct Fake {
 struct State {
     answers: Answers,
     scripts: Mutex<Vec<Script>>,
+    expired: Mutex<usize>,
     calls: watch::Sender<Vec<String>>,
 }
 
@@ -49,7 +52,12 @@ impl Fake {
         let path = folder.join(name);
         let listener = UnixListener::bind(&path).unwrap();
         let scripts = Mutex::new(scripts);
-        let state = Arc::new(State { answers, scripts, calls: watch::Sender::new(Vec::new()) });
+        let state = Arc::new(State {
+            answers,
+            scripts,
+            expired: Mutex::new(0),
+            calls: watch::Sender::new(Vec::new()),
+        });
         let service = ResourcesServer::new(Face(state.clone()));
         let serving = tonic::transport::Server::builder().add_service(service);
         let mut tasks = JoinSet::new();
@@ -122,8 +130,21 @@ impl Face {
         match &self.0.answers {
             Answers::Object(json) => Ok(json.to_string().into()),
             Answers::Refuses(status) => Err(berth_proto::to_grpc(status)),
+            Answers::Compacts(json, _) => Ok(json.to_string().into()),
             Answers::Nothing => std::future::pending().await,
         }
+    }
+
+    /// Refuses a later page, as often as it was told to; a page without a bound is never asked for.
+    fn compacted(&self, token: &str, limit: u32) -> Result<(), tonic::Status> {
+        assert!(limit > 0, "a whole kind is asked for in one message");
+        let Answers::Compacts(_, most) = &self.0.answers else { return Ok(()) };
+        let mut expired = self.0.expired.lock().unwrap();
+        if token.is_empty() || *expired == *most {
+            return Ok(());
+        }
+        *expired += 1;
+        Err(berth_proto::to_grpc(&Status::new(berth_types::Reason::Expired, "compacted")))
     }
 
     async fn object(&self, call: &str) -> Result<Response<wire::Object>, tonic::Status> {
@@ -143,8 +164,9 @@ impl Resources for Face {
         &self,
         request: Request<wire::ListRequest>,
     ) -> Result<Response<wire::ListResponse>, tonic::Status> {
-        let token = request.into_inner().continue_token;
+        let wire::ListRequest { continue_token: token, limit, .. } = request.into_inner();
         let json = self.json(&format!("list {token}")).await?;
+        self.compacted(&token, limit)?;
         let next = if token.is_empty() { "next" } else { "" };
         Ok(Response::new(wire::ListResponse {
             items: vec![json.into()],

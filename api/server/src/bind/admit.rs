@@ -108,7 +108,7 @@ impl Sight<'_> {
             taken: HashSet::new(),
             entry,
         };
-        let shown = self.state.kind(self.table.of::<Task>()).with_hot(self.node);
+        let shown = self.state.kind(self.table.of::<Task>()).with_hot(self.node, None);
         let shown = shown.filter_map(|task| task.charge.as_deref());
         let unseen = self.own.iter().filter(|own| own.rev > self.state.rev()).flat_map(|own| &own.charges);
         let unseen = unseen.filter(|_| !seeded_bug("bind-forgets-its-own"));

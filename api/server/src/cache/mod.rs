@@ -236,7 +236,7 @@ fn present(kind: &Kind, selection: &Selection, hot: Option<&str>) -> VecDeque<De
         json: entry.served.json().clone(),
     };
     match hot {
-        Some(value) => kind.with_hot(value).filter(|entry| selection.takes(entry)).map(added).collect(),
+        Some(value) => kind.with_hot(value, None).filter(|entry| selection.takes(entry)).map(added).collect(),
         None => kind
             .range(selection.namespace(), None)
             .filter(|entry| selection.takes(entry))

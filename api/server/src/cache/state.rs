@@ -88,9 +88,11 @@ impl Kind {
         range.map(|(_, entry)| entry).take_while(move |entry| entry.path.starts_with(&prefix))
     }
 
-    /// The objects whose hot field has a value.
-    pub fn with_hot(&self, value: &str) -> impl Iterator<Item = &Arc<Entry>> {
-        self.by_hot.get(value).into_iter().flat_map(BTreeMap::values)
+    /// The objects after `after` whose hot field has a value, in the order of their keys.
+    pub fn with_hot(&self, value: &str, after: Option<&str>) -> impl Iterator<Item = &Arc<Entry>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let set = self.by_hot.get(value).into_iter();
+        set.flat_map(move |set| set.range::<str, _>((from, Bound::Unbounded))).map(|(_, entry)| entry)
     }
 
     /// How many objects there are.

@@ -158,6 +158,46 @@ async fn a_list_whose_snapshot_is_compacted_may_go_on_at_the_newest_state() {
     assert_eq!(names(&api.list(request).await.unwrap()), ["t-005"]);
 }
 
+/// However it selects and whatever its pages are bounded by, a list that goes on gives each object once.
+#[tokio::test]
+async fn a_list_goes_on_after_the_last_object_whatever_it_selects_by() {
+    let api = api().await;
+    let node = api.node("n1", 50).await;
+    let mut items = Vec::new();
+    for (n, made) in many_tasks(&api, 0..9).await.iter().enumerate() {
+        items.push(super::binding::item(made, &node, 31000 + n as u32));
+    }
+    assert!(api.bind(items).await.iter().all(Result::is_ok));
+    let all = (0..9).map(|n| format!("t-{n:03}")).collect::<Vec<_>>();
+    let mut changes = 0;
+    for fields in ["", "spec.nodeName=n1", "spec.nodeName!=n2", "status.phase=Pending"] {
+        for (first, rest) in [(4, 0), (4, 3), (1, 0), (8, 1), (9, 0), (0, 0)] {
+            let request =
+                wire::ListRequest { field_selector: fields.into(), limit: first, ..list_of("Task") };
+            let mut page = api.list(request.clone()).await.unwrap();
+            let mut listed = names(&page);
+            let store = &api.server.writer.store;
+            changes += 1;
+            let label = json!({"metadata": {"labels": {"n": changes.to_string()}}});
+            api.patch("Node", "n1", label).await.unwrap();
+            store.compact(store.current_rev().await.unwrap()).await.unwrap();
+            while !page.continue_token.is_empty() {
+                let token = std::mem::take(&mut page.continue_token);
+                let more = wire::ListRequest { limit: rest, continue_token: token, ..request.clone() };
+                match api.list(more).await {
+                    Ok(more) => page = more,
+                    Err(expired) => {
+                        page.continue_token = expired.metadata.continue_token;
+                        continue;
+                    }
+                }
+                listed.extend(names(&page));
+            }
+            assert_eq!(listed, all, "{fields}, {first} then {rest}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_restarted_server_resumes_watches_from_before_its_start() {
     let store: Arc<dyn Store> = Arc::new(EmbeddedStore::memory());
