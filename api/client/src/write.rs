@@ -4,6 +4,7 @@ use berth_proto::v1;
 use berth_proto::v1::write::Verb;
 use berth_types::Resource;
 use bytes::Bytes;
+use prost::Message;
 use serde_json::Value;
 
 use crate::failover::Resend;
@@ -217,9 +218,9 @@ impl Write {
         self.0.verb() == Verb::Delete
     }
 
-    /// Bytes that it carries.
+    /// Bytes that it takes in a message, preconditions included.
     pub fn size(&self) -> usize {
-        self.0.json.len()
+        self.0.encoded_len()
     }
 
     /// Whether it may be sent again when its outcome is unknown.

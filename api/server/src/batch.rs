@@ -1,15 +1,19 @@
 //! Many writes in one call: each with its own outcome, or all or none.
 
 use berth_proto::v1::{self as wire, outcome::Result as Ended};
+use berth_types::parcel::Parcel;
 use berth_types::{Reason, Status};
 use bytes::Bytes;
 use futures::future::join_all;
 
-use crate::refuse::{Answer, bad_request};
+use crate::refuse::{Answer, bad_request, because};
+use crate::table::KindId;
 use crate::write::{Refused, Request, Writer, Written};
 
 /// The most writes of one batch.
 const MOST: usize = 1000;
+/// The most objects and bytes of the answer to one call, well below what a client takes in one message.
+pub const ANSWER: Parcel = Parcel::of(MOST, 16 << 20);
 
 /// Carries a batch out; the outcomes are in the order of the writes.
 pub async fn batch(writer: &Writer, batch: wire::BatchRequest) -> Answer<Vec<wire::Outcome>> {
@@ -19,8 +23,17 @@ pub async fn batch(writer: &Writer, batch: wire::BatchRequest) -> Answer<Vec<wir
             batch.writes.len()
         )));
     }
-    let requests: Vec<_> =
-        batch.writes.into_iter().map(|write| Request::read(&writer.table, write, None)).collect();
+    let mut answer = ANSWER;
+    let requests: Vec<_> = batch
+        .writes
+        .into_iter()
+        .map(|write| {
+            let bytes = write.json.len();
+            let request = Request::read(&writer.table, write, None)?;
+            fits(&mut answer, writer, request.kind, &request.path, bytes)?;
+            Ok(request)
+        })
+        .collect();
     if batch.atomic {
         return Ok(atomic(writer, requests).await);
     }
@@ -31,6 +44,16 @@ pub async fn batch(writer: &Writer, batch: wire::BatchRequest) -> Answer<Vec<wir
         }
     });
     Ok(join_all(each).await)
+}
+
+/// Refuses what would be answered with more than one message carries, before anything is done.
+pub fn fits(answer: &mut Parcel, writer: &Writer, kind: KindId, path: &str, adds: usize) -> Answer<()> {
+    let bytes = writer.cache.get(kind, path).map_or(0, |entry| entry.weight());
+    if answer.takes(bytes + adds) {
+        return Ok(());
+    }
+    let message = "not carried out: the objects of this call are too many bytes for one answer; send it in a call of its own";
+    Err(because(Reason::TooManyRequests, message))
 }
 
 async fn atomic(writer: &Writer, requests: Vec<Answer<Request>>) -> Vec<wire::Outcome> {
@@ -68,7 +91,9 @@ fn why_not(at: usize, refused: &Refused) -> Box<Status> {
     let message =
         format!("not written, for write {} of the atomic batch was refused: {}", refused.at, refused.why);
     let reason = match refused.why.reason {
-        Reason::Unavailable | Reason::Timeout | Reason::StorageFull => refused.why.reason,
+        Reason::Unavailable | Reason::Timeout | Reason::StorageFull | Reason::TooManyRequests => {
+            refused.why.reason
+        }
         _ => Reason::Conflict,
     };
     Box::new(Status::new(reason, message))

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::parcel::cut_text;
 use crate::path::At;
 use crate::status::Cause;
 
@@ -51,9 +52,11 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// A fault at `path`.
+    /// A fault at `path`; a message that quotes a long value is cut.
     pub fn new(path: impl Into<String>, rule: Rule, message: impl Into<String>) -> Self {
-        Self { path: path.into(), rule, message: message.into() }
+        let mut message = message.into();
+        cut_text(&mut message);
+        Self { path: path.into(), rule, message }
     }
 
     /// The fault as a cause of a refusal.
@@ -128,4 +131,21 @@ impl Faults {
 /// Whether the place `inner` is `outer` or below it.
 fn within(outer: &str, inner: &str) -> bool {
     inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parcel::MOST_TEXT;
+
+    #[test]
+    fn a_fault_that_quotes_a_long_value_is_cut() {
+        let fault =
+            Fault::new("spec", Rule::Invalid, format!("must be short, got `{}`", "x".repeat(100_000)));
+        assert!(
+            fault.message.len() <= MOST_TEXT && fault.message.ends_with("..."),
+            "{}",
+            fault.message.len()
+        );
+    }
 }

@@ -17,6 +17,7 @@ pub mod meta;
 pub mod misfit;
 pub mod name;
 pub mod node;
+pub mod parcel;
 pub mod path;
 pub mod phase;
 pub mod portion;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use berth_client::{Atomicity, BindItem, Client, Error, Fence, KindName, Object, Write};
+use berth_types::parcel::Parcel;
 
 use crate::deed::{Deed, Wave};
 use crate::key::ResourceVersion;
@@ -45,10 +46,8 @@ pub(crate) type Written = BTreeMap<KindName, ResourceVersion>;
 /// The action of a deed that only writes a status: no event worth a line at info.
 pub(crate) const STATUS: &str = "status";
 
-/// Writes of one Batch; the server spreads them over calls of the store.
-const BATCH: usize = 200;
-/// Bytes of one Batch, well below what a server takes in one message.
-const BATCH_BYTES: usize = 1 << 20;
+/// Writes and bytes of one Batch, well below what a server takes in one message; it spreads them over calls of the store.
+const BATCH: Parcel = Parcel::of(200, 1 << 20);
 
 impl Writer {
     /// A writer in the name of `manager`; within a runtime, for it tells people what it does beside its work.
@@ -83,7 +82,7 @@ impl Writer {
     pub(crate) async fn send_noting(&self, wave: Wave, written: &mut Written) -> Vec<Outcome> {
         let singles = wave.iter().filter(|deed| deed.writes.len() == 1).map(|deed| deed.writes[0].clone());
         let mut batches = Vec::new();
-        for part in parts(singles) {
+        for part in BATCH.cut(singles, Write::size) {
             batches.push(self.batch(part, Atomicity::Each));
         }
         let groups = wave.iter().filter(|deed| deed.writes.len() != 1);
@@ -141,26 +140,6 @@ impl Writer {
     }
 }
 
-/// The writes in order, in as few Batches as their bounds allow.
-fn parts(writes: impl Iterator<Item = Write>) -> Vec<Vec<Write>> {
-    let mut parts: Vec<Vec<Write>> = Vec::new();
-    let mut bytes = 0;
-    for write in writes {
-        let size = write.size();
-        match parts.last_mut() {
-            Some(part) if part.len() < BATCH && bytes + size <= BATCH_BYTES => {
-                bytes += size;
-                part.push(write);
-            }
-            Some(_) | None => {
-                bytes = size;
-                parts.push(vec![write]);
-            }
-        }
-    }
-    parts
-}
-
 fn judge(deed: &Deed, results: &[(KindName, Result<Object, Error>)]) -> Outcome {
     let mut worst = Outcome::Done;
     for (write, (_, result)) in deed.writes.iter().zip(results) {
@@ -200,7 +179,7 @@ fn note(results: &[(KindName, Result<Object, Error>)], written: &mut Written) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use berth_client::ObjectKey;
+    use berth_client::{ObjectKey, Precondition};
     use berth_types::Status;
     use berth_types::app::App;
     use berth_types::status::Reason;
@@ -216,11 +195,17 @@ mod tests {
 
     #[test]
     fn a_batch_is_bounded_by_writes_and_by_bytes() {
-        let sizes = |writes: Vec<Write>| parts(writes.into_iter()).iter().map(Vec::len).collect::<Vec<_>>();
+        let sizes =
+            |writes: Vec<Write>| BATCH.cut(writes, Write::size).iter().map(Vec::len).collect::<Vec<_>>();
         assert_eq!(sizes(vec![]), Vec::<usize>::new());
         assert_eq!(sizes(vec![patch(1); 450]), [200, 200, 50]);
         assert_eq!(sizes(vec![patch(400_000), patch(400_000), patch(400_000), patch(1)]), [2, 2]);
         assert_eq!(sizes(vec![patch(1), patch(2_000_000), patch(1)]), [1, 1, 1]);
+        // Preconditions travel too: 200 stops that each count on 90 others are more than one message carries.
+        let other = ObjectKey::of::<App>(&"n".repeat(50), &"x".repeat(50));
+        let condition = Precondition::at_version(&other, &"u".repeat(32), "1024");
+        let stop = (0..90).fold(delete(), |write, _| write.requiring(condition.clone()));
+        assert!(sizes(vec![stop; 200]).len() > 2);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use berth_client::{BindItem, Write};
 use berth_runtime::{Deed, Execute, Note, Outcome, Weight, Writer};
 use berth_types::availability::SCHEDULED;
+use berth_types::parcel;
 use berth_types::task::Task;
 use berth_types::{Clock, Condition, ConditionStatus, SteadyClock};
 use serde_json::json;
@@ -95,7 +96,7 @@ fn deed(explanation: &Explanation) -> Deed {
         observed_generation: task.metadata.generation,
         last_transition_time: SteadyClock.now(),
         reason: UNSCHEDULABLE.into(),
-        message: explanation.message.to_string(),
+        message: parcel::text(&explanation.message).into_owned(),
     };
     condition.set(&mut conditions);
     let meta = &task.metadata;

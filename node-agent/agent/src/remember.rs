@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use berth_types::Timestamp;
+use berth_types::parcel;
 
 use crate::assignment::{Assignment, RestartPolicy, TaskUid};
 use crate::journal::{
@@ -97,7 +98,7 @@ fn ended_attempt(exit: &RememberedExit) -> EndedAttempt {
         RememberedCause::NotStarted => ExitCause::NotStarted,
         RememberedCause::Unknown => ExitCause::Unknown,
     };
-    let message = exit.message.clone();
+    let message = parcel::text(&exit.message).into_owned();
     EndedAttempt {
         number: exit.number,
         started: exit.started,
@@ -120,7 +121,7 @@ fn ending(record: &RememberedEnding) -> Ending {
     match record {
         RememberedEnding::Stopped => Ending::Stopped,
         RememberedEnding::Failed { reason, message } => {
-            Ending::Failed { reason: reason.clone(), message: message.clone() }
+            Ending::Failed { reason: reason.clone(), message: parcel::text(message).into_owned() }
         }
         RememberedEnding::Unwanted => Ending::Unwanted,
     }

@@ -1,10 +1,12 @@
 //! Telling the store how Tasks go: what differs is written in batches, again until the server has it.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
 use berth_client::{Atomicity, Client, Error, Write};
+use berth_types::parcel::Parcel;
 use berth_types::task::{Task, TaskStatus};
 use berth_types::{Phase, Resource, Timestamp};
 use serde_json::{Value, json};
@@ -13,8 +15,8 @@ use crate::assignment::TaskUid;
 use crate::plan::State;
 use crate::report::report;
 
-/// The most writes of one call.
-const BATCH: usize = 100;
+/// The most writes and bytes of one call, well below what a server takes in one message.
+const BATCH: Parcel = Parcel::of(100, 1 << 20);
 /// Before another try when no server takes the writes.
 const PAUSE: Duration = Duration::from_millis(300);
 
@@ -26,6 +28,8 @@ const CLEARABLE: &[&str] = &["reason", "message"];
 pub struct Statuses {
     objects: HashMap<TaskUid, Arc<Task>>,
     dirty: BTreeSet<TaskUid>,
+    /// The Task that was looked at last: the next look goes on after it.
+    last: Option<TaskUid>,
     writing: bool,
 }
 
@@ -77,22 +81,37 @@ impl Statuses {
         self.dirty.remove(uid);
     }
 
-    /// The writes that are due, while none is under way: at most a batch.
+    /// The writes that are due, while none is under way: at most a batch. They go round all Tasks, so that those whose
+    /// status is refused again and again keep no other from being told.
     pub fn take_writes(&mut self, state: &State, address: &str, now: Timestamp) -> Vec<(TaskUid, Write)> {
         let mut writes = Vec::new();
-        while !self.writing && writes.len() < BATCH {
-            let Some(uid) = self.dirty.pop_first() else { break };
+        let mut batch = BATCH;
+        while !self.writing {
+            let Some(uid) = self.next_dirty() else { break };
+            self.dirty.remove(&uid);
             let (Some(run), Some(object)) = (state.task(&uid), self.objects.get(&uid)) else { continue };
             let Some(status) = report(run, &object.status, address, now) else { continue };
             if status != object.status {
                 if is_final(&status) {
                     berth_failpoint::reach("agent.acknowledge.before");
                 }
-                writes.push((uid, write(object, &status)));
+                let write = write(object, &status);
+                if !batch.takes(write.size()) {
+                    self.dirty.insert(uid);
+                    break;
+                }
+                self.last = Some(uid.clone());
+                writes.push((uid, write));
             }
         }
         self.writing = self.writing || !writes.is_empty();
         writes
+    }
+
+    fn next_dirty(&self) -> Option<TaskUid> {
+        let after = self.last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let later = self.dirty.range((after, Bound::Unbounded)).next();
+        later.or_else(|| self.dirty.first()).cloned()
     }
 
     /// Takes in what came of a batch.
@@ -172,5 +191,80 @@ async fn settle(client: &Client, uid: &TaskUid, call: &Write, outcome: Result<Ta
             Written::Later
         }
         Err(Error::Expired(_) | Error::Unavailable(_)) => Written::Later,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use berth_types::parcel::MOST_TEXT;
+    use berth_types::{Condition, ConditionStatus};
+
+    use crate::plan::{Event, step};
+
+    fn uid(n: usize) -> TaskUid {
+        TaskUid::parse(&format!("{n:032x}")).unwrap()
+    }
+
+    /// Tasks that cannot be run, for a reason of some megabytes; a condition of somebody else is of so many bytes.
+    fn unfit(tasks: usize, condition: usize) -> (State, Statuses) {
+        let (mut state, mut statuses) = (State::default(), Statuses::default());
+        for n in 0..tasks {
+            let mut task = Task::default();
+            task.metadata.uid = uid(n).to_string();
+            task.metadata.name = format!("t-{n}");
+            task.status.conditions = vec![Condition {
+                type_: "Other".into(),
+                status: ConditionStatus::True,
+                observed_generation: 0,
+                last_transition_time: Timestamp::from_millis(0),
+                reason: String::new(),
+                message: "x".repeat(condition),
+            }];
+            statuses.observe(&uid(n), task);
+            let why = "y".repeat(2_000_000);
+            step(&mut state, Event::Unfit { task: uid(n), why }, Timestamp::from_millis(0));
+        }
+        (state, statuses)
+    }
+
+    fn take(state: &State, statuses: &mut Statuses) -> Vec<TaskUid> {
+        let writes = statuses.take_writes(state, "10.0.0.1", Timestamp::from_millis(0));
+        let bytes: usize = writes.iter().map(|(_, write)| write.size()).sum();
+        assert!(writes.len() == 1 || bytes <= 1 << 20, "{} writes of {bytes} bytes", writes.len());
+        writes.into_iter().map(|(uid, _)| uid).collect()
+    }
+
+    #[test]
+    fn a_batch_of_statuses_is_bounded_by_count_and_by_bytes() {
+        for (tasks, condition, expected) in
+            [(250, 0, 100..=100), (250, 20_000, 40..=52), (3, 2_000_000, 1..=1)]
+        {
+            let (state, mut statuses) = unfit(tasks, condition);
+            let taken = take(&state, &mut statuses).len();
+            assert!(expected.contains(&taken), "{taken}");
+        }
+    }
+
+    #[test]
+    fn statuses_that_nobody_takes_keep_no_other_from_being_told() {
+        let (state, mut statuses) = unfit(250, 0);
+        let mut seen = BTreeSet::new();
+        for _ in 0..3 {
+            let taken = take(&state, &mut statuses);
+            seen.extend(taken.iter().cloned());
+            statuses.written(taken.into_iter().map(|uid| (uid, Written::Later)).collect());
+        }
+        assert_eq!(seen.len(), 250);
+    }
+
+    #[test]
+    fn a_reason_of_any_length_is_cut_before_it_enters_a_status() {
+        let (state, statuses) = unfit(1, 0);
+        let status =
+            report(state.task(&uid(0)).unwrap(), &TaskStatus::default(), "", Timestamp::from_millis(0));
+        let message = status.unwrap().message;
+        assert!(message.len() <= MOST_TEXT && message.ends_with("..."), "{}", message.len());
+        drop(statuses);
     }
 }

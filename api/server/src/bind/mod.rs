@@ -18,22 +18,29 @@ use std::collections::{HashMap, VecDeque};
 use berth_failpoint::seeded_bug;
 use berth_proto::v1 as wire;
 use berth_store::{Rev, StoreError};
+use berth_types::parcel::Parcel;
+use berth_types::task::Task;
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt, join_all};
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::batch::outcome;
+use crate::batch::{self, outcome};
 use crate::refuse::{Answer, bad_field, bad_request, because};
 use crate::room::Charge;
+use crate::table::KindId;
 use crate::version::Version;
 use crate::write::{Fence, Writer};
 
 /// The most items of one call.
 const MOST_ITEMS: usize = 1000;
-/// The most Tasks of one group.
-const MOST_TOGETHER: usize = 60;
+/// The most Tasks and bytes of one group, below what a call of the store takes.
+const GROUP: Parcel = Parcel::of(60, 1_200_000);
+/// Bytes that a Bind adds to a Task, its key and conditions included; more for each port.
+const BOUND: usize = 2_000;
+/// Bytes of one assigned port.
+const PORT: usize = 100;
 /// Namespace and name of the Lease of who places Tasks.
 const SCHEDULER: (&str, &str) = ("berth-system", "scheduler");
 
@@ -73,6 +80,7 @@ pub struct Own {
 /// Takes placements; one worker carries out those of every node in turn.
 pub struct Binder {
     items: mpsc::UnboundedSender<Item>,
+    writer: Writer,
 }
 
 #[derive(Default)]
@@ -86,8 +94,8 @@ impl Binder {
     /// A binder whose worker is one of `tasks`.
     pub fn start(writer: Writer, tasks: &mut JoinSet<Result<(), StoreError>>) -> Self {
         let (items, queue) = mpsc::unbounded_channel();
-        tasks.spawn(work(writer, queue));
-        Self { items }
+        tasks.spawn(work(writer.clone(), queue));
+        Self { items, writer }
     }
 
     /// Carries a call out; the outcomes are in the order of the items.
@@ -98,9 +106,12 @@ impl Binder {
         let fence = request.fence.map(Fence::read);
         fence.as_ref().map_or(Ok(()), leads_the_scheduler)?;
         let stopped = || because(berth_types::Reason::Unavailable, "the server is being stopped");
+        let mut answers = batch::ANSWER;
         let ended = request.items.into_iter().map(|item| {
             let (answer, answered) = oneshot::channel();
             let sent = Placement::read(item).and_then(|place| {
+                let (kind, path) = place.task(&self.writer);
+                batch::fits(&mut answers, &self.writer, kind, &path, place.adds())?;
                 self.items.send(Item { place, fence: fence.clone(), answer }).map_err(|_| stopped())
             });
             async move {
@@ -127,6 +138,23 @@ fn leads_the_scheduler(fence: &Fence) -> Answer<()> {
 }
 
 impl Placement {
+    /// Where its Task is.
+    fn task(&self, writer: &Writer) -> (KindId, String) {
+        let kind = writer.table.of::<Task>();
+        (kind, writer.table.row(kind).path(&self.namespace, &self.task))
+    }
+
+    /// Bytes that it adds to its Task, about.
+    fn adds(&self) -> usize {
+        BOUND + self.ports.len() * PORT
+    }
+
+    /// Bytes that its Task takes in a group of the store, about.
+    fn bytes(&self, writer: &Writer) -> usize {
+        let (kind, path) = self.task(writer);
+        writer.cache.get(kind, &path).map_or(0, |entry| entry.weight()) + self.adds()
+    }
+
     fn read(item: wire::BindItem) -> Answer<Self> {
         let needed = [
             ("namespace", &item.namespace),
@@ -202,7 +230,11 @@ fn go_on(writer: &Writer, lanes: &mut HashMap<String, Lane>, running: &mut Runni
     };
     let fence = first.fence.clone();
     let mut items = Vec::new();
-    while items.len() < MOST_TOGETHER && lane.waiting.front().is_some_and(|item| item.fence == fence) {
+    let mut group = GROUP;
+    while let Some(next) = lane.waiting.front().filter(|item| item.fence == fence) {
+        if !group.takes(next.place.bytes(writer)) {
+            break;
+        }
         items.extend(lane.waiting.pop_front());
     }
     lane.busy = true;

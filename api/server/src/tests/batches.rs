@@ -111,3 +111,45 @@ async fn writers_of_one_object_all_come_through() {
     let labels = &api.get("App", "default/web").await.unwrap()["metadata"]["labels"];
     assert_eq!(labels.as_object().map(serde_json::Map::len), Some(15));
 }
+
+/// What is answered with more than one message carries is not done, and can be sent in a call of its own.
+#[tokio::test]
+async fn a_batch_does_only_what_its_answer_carries() {
+    let api = api().await;
+    for n in 0..30 {
+        api.create("Task", &format!("t-{n}"), super::binding::large_task(900_000)).await.unwrap();
+    }
+    let label = |n: usize| {
+        let labels = json!({"metadata": {"labels": {"x": "y"}}});
+        write(Verb::Patch, "Task", &format!("t-{n}"), labels)
+    };
+    let ended = api.batch(false, (0..30).map(label).collect()).await;
+    let done = ended.iter().take_while(|outcome| outcome.is_ok()).count();
+    assert!((10..20).contains(&done), "{done}");
+    for (n, refused) in ended.iter().enumerate().skip(done) {
+        assert_eq!(refused.as_ref().unwrap_err().reason, Reason::TooManyRequests);
+        let path = format!("default/t-{n}");
+        assert_eq!(api.get("Task", &path).await.unwrap()["metadata"].get("labels"), None);
+    }
+    assert!(api.batch(false, (done..30).map(label).collect()).await.iter().all(Result::is_ok));
+}
+
+#[tokio::test]
+async fn dependents_that_are_more_bytes_than_one_revision_takes_are_not_let_go_at_once() {
+    let api = api().await;
+    let web = api.create("App", "web", app(1)).await.unwrap();
+    let owner =
+        json!({"apiVersion": "berth.dev/v1", "kind": "App", "name": "web", "uid": web["metadata"]["uid"]});
+    for n in 0..3 {
+        let mut owned = super::binding::large_task(500_000);
+        owned["metadata"] = json!({"ownerReferences": [owner]});
+        api.create("Task", &format!("web-{n}"), owned).await.unwrap();
+    }
+    let mut delete = write(Verb::Delete, "App", "web", Value::Null);
+    delete.orphan = true;
+    let refused = api.send(delete.clone()).await.unwrap_err();
+    assert_eq!(refused.reason, Reason::RequestEntityTooLarge);
+    assert!(refused.message.contains("take the owner off some of them first"), "{}", refused.message);
+    api.delete("Task", "web-0").await.unwrap();
+    api.send(delete).await.unwrap();
+}

@@ -390,3 +390,42 @@ fn check_room(bound: &[Value]) {
     assert!(counts.values().all(|count| *count <= 5), "{counts:?}");
     assert!(!bound.is_empty());
 }
+
+/// A Task that is `bytes` larger than another, in steps of 100,000, and asks for next to nothing.
+pub(super) fn large_task(bytes: usize) -> Value {
+    let mut large = task();
+    let value = "x".repeat(100_000);
+    let env = (0..bytes / value.len()).map(|n| json!({"name": format!("A{n}"), "value": value}));
+    large["spec"]["containers"][0]["env"] = env.collect();
+    large["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": "1m"}});
+    large
+}
+
+#[tokio::test]
+async fn tasks_that_are_more_bytes_than_one_call_of_the_store_takes_are_bound_in_several() {
+    let api = api().await;
+    let node = api.node("n1", 4).await;
+    let mut items = Vec::new();
+    for n in 0..20 {
+        let made = api.create("Task", &format!("web-{n}"), large_task(100_000)).await.unwrap();
+        items.push(item(&made, &node, 31000 + n));
+    }
+    assert_eq!(messages(&api.bind(items).await), ["bound"; 20]);
+}
+
+#[tokio::test]
+async fn a_bind_of_more_than_one_answer_carries_leaves_the_rest_for_another_call() {
+    let api = api().await;
+    let node = api.node("n1", 4).await;
+    let mut items = Vec::new();
+    for n in 0..20 {
+        let made = api.create("Task", &format!("web-{n}"), large_task(900_000)).await.unwrap();
+        items.push(item(&made, &node, 31000 + n));
+    }
+    let ended = api.bind(items.clone()).await;
+    let refused = ended.iter().filter_map(|outcome| outcome.as_ref().err()).collect::<Vec<_>>();
+    assert!((1..10).contains(&refused.len()), "{refused:?}");
+    assert!(refused.iter().all(|why| why.reason == Reason::TooManyRequests), "{refused:?}");
+    let rest = items.split_off(items.len() - refused.len());
+    assert!(api.bind(rest).await.iter().all(Result::is_ok));
+}

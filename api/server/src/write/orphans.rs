@@ -14,8 +14,9 @@ use crate::refuse::{Answer, about};
 use crate::table::Row;
 use crate::tree;
 
-/// The most objects that one revision lets go.
+/// The most objects and bytes that one revision lets go, below what a call of the store takes.
 const MOST: usize = 100;
+const MOST_BYTES: usize = 1_200_000;
 
 /// Takes an owner off everything that belongs to it.
 pub fn release(owner_row: &Row, owner: &Entry, world: &World<'_>) -> Answer<Beside> {
@@ -25,9 +26,11 @@ pub fn release(owner_row: &Row, owner: &Entry, world: &World<'_>) -> Answer<Besi
         .flat_map(|(id, row)| world.state.kind(id).range(None, None).map(move |entry| (row, entry)))
         .filter(|(_, entry)| entry.owners.contains(&owner.uid))
         .collect();
-    if dependents.len() > MOST {
+    let bytes = dependents.iter().map(|(_, entry)| entry.weight()).sum::<usize>();
+    if dependents.len() > MOST || bytes > MOST_BYTES {
         let message = format!(
-            "{} `{}` has {} dependents, and at most {MOST} are let go at once; take the owner off some of them first",
+            "{} `{}` has {} dependents of {bytes} bytes, and at most {MOST} of {MOST_BYTES} bytes are let go at once; \
+             take the owner off some of them first",
             owner_row.name(),
             owner.name(),
             dependents.len()

@@ -21,6 +21,9 @@ const NAME: usize = name::LABEL_LENGTH - 11;
 const REPLICAS: i64 = 1000;
 /// The most old Revisions of one App.
 const REVISIONS: i64 = 100;
+/// The most bytes of an App as JSON together with those of its template: an App is written whole beside the first Task
+/// of its template, in one call of the store, which takes 1.4 MB. The rest is left to the status and to the Task's metadata.
+const WITH_A_TASK: usize = 1_250_000;
 /// The label by which an App's Tasks are found.
 const APP_LABEL: &str = "berth.dev/app";
 
@@ -49,6 +52,7 @@ impl Rules for App {
             check_strategy(strategy, &at.field("strategy"), faults);
         }
         check_template(&spec.template, &at.field("template"), faults);
+        check_size(self, &at.field("template"), faults);
         match spec.template.metadata.labels.get(APP_LABEL) {
             Some(app) if *app != self.metadata.name => {
                 let (template, message) = (
@@ -74,6 +78,24 @@ impl Rules for Revision {
         bounded(faults, &at.field("restartGeneration"), Some(self.spec.restart_generation), 0, i64::MAX);
         check_template(&self.spec.template, &at.field("template"), faults);
     }
+}
+
+/// A larger template could never become a Task.
+fn check_size(app: &App, at: &At, faults: &mut Faults) {
+    let (whole, template) = (bytes(app), bytes(&app.spec.template));
+    if whole + template <= WITH_A_TASK {
+        return;
+    }
+    let most = WITH_A_TASK.saturating_sub(whole - template) / 2;
+    let message = format!(
+        "must be at most {most} bytes as JSON beside the rest of this App, got {template}: an App is stored together \
+         with its first Task; put large values into the image or into a file of the node, or take several Apps"
+    );
+    faults.add(at, Rule::Invalid, message);
+}
+
+fn bytes(part: &impl serde::Serialize) -> usize {
+    serde_json::to_vec(part).map_or(0, |json| json.len())
 }
 
 /// A rollout cannot be stuck before its first Task could have become available.

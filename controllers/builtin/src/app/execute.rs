@@ -94,7 +94,7 @@ fn stop(app: &Wanted, stopped: &TaskRef, counting_on: &[TaskRef]) -> Write {
         .expecting_version(&stopped.resource_version)
 }
 
-fn task(seen: &Observed, born: &NewTask) -> Task {
+pub(super) fn task(seen: &Observed, born: &NewTask) -> Task {
     let (app, template) = (seen.app, seen.template(&born.revision));
     let mut task = Task { spec: template.spec.clone(), ..Task::default() };
     task.metadata = owned(app, &born.name);

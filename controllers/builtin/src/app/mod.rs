@@ -6,6 +6,7 @@
 
 mod currency;
 mod execute;
+mod fit;
 mod fleet;
 mod halt;
 mod history;
@@ -93,6 +94,7 @@ impl Reconciler for AppController {
             self.currency.ask(key);
             plan.put_stops_off();
         }
+        fit::fit(&mut plan, &app, &seen);
         execute::work(&seen, plan)
     }
 }

@@ -14,7 +14,7 @@ use super::history::keep_history;
 use super::observed::{Failures, Life, Observed, Rollout};
 use super::status::describe;
 
-/// The most Tasks made by one Batch, so that it fits one call of the store.
+/// The most Tasks made by one Batch, so that it fits one call of the store; [`super::fit`] cuts it by bytes too.
 pub const MOST_CREATED: usize = 100;
 
 /// The longest time that a replacement of a failing Task waits.

@@ -85,6 +85,20 @@ async fn an_app_gets_its_tasks_each_on_a_node_with_a_port_and_loses_them_with_it
     assert!(held.iter().all(|lease| lease.spec.holder_identity.is_empty()), "{held:?}");
 }
 
+/// 100 Tasks of 14 KB are more than one call of the store takes, and so are their binds and their statuses.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_app_of_many_large_tasks_gets_them_all() {
+    let world = World::start().await;
+    let _controllers = world.controllers();
+    let _machine = world.machine("n1").await;
+    let mut large = app("web", 100, "v1");
+    let container = &mut large["spec"]["template"]["spec"]["containers"][0];
+    container["env"] = json!([{ "name": "A", "value": "x".repeat(14_000) }]);
+    container["resources"] = json!({ "requests": { "cpu": "10m" } });
+    world.apply(large).await;
+    world.settled("web", 100).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rollout_replaces_every_task_and_an_undo_brings_the_old_template_back() {
     let world = World::start().await;

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use berth_types::Timestamp;
 use berth_types::availability::TOOK_AGENT_DOWN;
+use berth_types::parcel::cut_text;
 
 use crate::assignment::{Assignment, Check, TaskUid};
 
@@ -250,6 +251,31 @@ impl Trouble {
 }
 
 impl Event {
+    /// The same event with texts that may enter a status, whatever they quote: this is where all of them come in.
+    fn with_short_texts(mut self) -> Self {
+        match &mut self {
+            Self::Unfit { why, .. } => cut_text(why),
+            Self::FillsDisk { message, .. } => cut_text(message),
+            Self::Prepared { outcome: Err(trouble), .. }
+            | Self::Started { outcome: Err(trouble), .. }
+            | Self::Cleaned { outcome: Err(trouble), .. } => cut_text(&mut trouble.message),
+            Self::Exited { exit, .. } => cut_text(&mut exit.message),
+            Self::Checked { finding: Finding::Bad(why), .. } => cut_text(why),
+            Self::ShimLost { ends, .. } => ends.iter_mut().for_each(|(_, exit)| cut_text(&mut exit.message)),
+            Self::Prepared { outcome: Ok(_), .. }
+            | Self::Started { outcome: Ok(_), .. }
+            | Self::Cleaned { outcome: Ok(()), .. }
+            | Self::Checked { finding: Finding::Good, .. }
+            | Self::Seen { .. }
+            | Self::Vanished(_)
+            | Self::Synced { .. }
+            | Self::NodeGone
+            | Self::Adopted(_)
+            | Self::Tick => {}
+        }
+        self
+    }
+
     /// The one Task it is about; none when it is about all.
     pub fn task(&self) -> Option<&TaskUid> {
         match self {
@@ -310,7 +336,7 @@ impl State {
 /// What `event` at `now` makes of the state, and what is to be done about it.
 pub fn step(state: &mut State, event: Event, now: Timestamp) -> Vec<Action> {
     let mut actions = Vec::new();
-    let touched = take_in(state, event, now, &mut actions);
+    let touched = take_in(state, event.with_short_texts(), now, &mut actions);
     match touched {
         Touched::One(uid) => advance(state, &uid, now, &mut actions),
         Touched::All => {

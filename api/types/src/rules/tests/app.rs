@@ -287,3 +287,27 @@ fn a_field_at_the_wrong_place_is_told_where_it_belongs() {
     "#]]
     .assert_eq(&faults(&nothing));
 }
+
+#[test]
+fn a_template_that_could_never_become_a_task_is_refused_with_what_is_left_to_it() {
+    let sized = |template: usize, beside: usize| {
+        let mut app = app();
+        app["metadata"]["annotations"] = json!({"note": "x".repeat(beside)});
+        let env =
+            (0..template / 10_000).map(|n| json!({"name": format!("A{n}"), "value": "x".repeat(10_000)}));
+        app["spec"]["template"]["spec"]["containers"][0]["env"] = env.collect();
+        faults(&app)
+    };
+    assert_eq!(sized(600_000, 0), "");
+    assert_eq!(sized(500_000, 200_000), "");
+    for (template, beside) in [(640_000, 0), (600_000, 200_000)] {
+        let fault = sized(template, beside);
+        let words: Vec<&str> = fault.split([' ', ',']).collect();
+        let most: usize = words[words.iter().position(|word| *word == "most").unwrap() + 1].parse().unwrap();
+        assert!(
+            fault.starts_with("spec.template: ") && fault.contains("put large values into the image"),
+            "{fault}"
+        );
+        assert_eq!(sized(most / 10_000 * 10_000 - 10_000, beside), "", "what is told as the most fits");
+    }
+}
