@@ -32,7 +32,7 @@ pub struct Flags {
     #[cfg(debug_assertions)]
     #[arg(long, env = "BERTH_RAW_HISTORY", hide = true)]
     raw_history: Option<Place>,
-    /// A YAML file with any of: store, listen, allowUnsupportedEtcd, windowBytes, bookmarkSeconds,
+    /// A YAML file with any of: store, listen, allowUnsupportedEtcd, windowBytes, windowSeconds, bookmarkSeconds,
     /// compactionSeconds, auditSeconds, liveness, etcd, keepalive
     #[arg(long, env = "BERTH_CONFIG")]
     config: Option<PathBuf>,
@@ -45,6 +45,7 @@ struct File {
     listen: Vec<String>,
     allow_unsupported_etcd: bool,
     window_bytes: Option<usize>,
+    window_seconds: Option<u64>,
     bookmark_seconds: Option<u64>,
     compaction_seconds: Option<u64>,
     audit_seconds: Option<u64>,
@@ -108,6 +109,7 @@ impl Config {
         let defaults = Options::default();
         let options = Options {
             window_bytes: file.window_bytes.unwrap_or(defaults.window_bytes),
+            window_age: seconds("windowSeconds", file.window_seconds, defaults.window_age, &mut faults),
             bookmarks: seconds("bookmarkSeconds", file.bookmark_seconds, defaults.bookmarks, &mut faults),
             audits: seconds("auditSeconds", file.audit_seconds, defaults.audits, &mut faults),
             compaction: seconds(

@@ -31,6 +31,8 @@ const TELL_WITHIN: Duration = Duration::from_secs(2);
 pub struct Options {
     /// Bytes of events kept for each kind.
     pub window_bytes: usize,
+    /// How long an event is kept at most.
+    pub window_age: Duration,
     /// How often a quiet watcher is told how far it is.
     pub bookmarks: Duration,
     /// How often the past is forgotten; what is older than one such time.
@@ -43,8 +45,9 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             window_bytes: 32 << 20,
+            window_age: Duration::from_secs(240),
             bookmarks: Duration::from_secs(5),
-            compaction: Duration::from_secs(300),
+            compaction: Duration::from_secs(240),
             audits: Duration::from_secs(3600),
         }
     }

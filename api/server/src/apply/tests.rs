@@ -1,4 +1,5 @@
 mod laws;
+mod several;
 mod world;
 
 use expect_test::expect;

@@ -3,13 +3,14 @@
 //! - Its revision moves only when a whole revision is applied, so a reader sees states of the store, never parts.
 //! - A read that must be current waits for the store's newest revision. If the store moved outside our prefix, a
 //!   write to `/berth/-/sync` makes the cache catch up.
-//! - The last events of each kind are kept in a window bounded by bytes; at the start it is filled by replay from the
+//! - The last events of each kind are kept in a window bounded by bytes and by age; at the start it is filled by replay from the
 //!   last compaction, so that a restart costs no watcher a new list.
 //! - A watcher has a bounded queue and loses its own stream when that runs over.
 //! - When the store's watch lost events, or an audit finds that the cache differs from the store, everything is read anew
 //!   and every watcher is told to list again. The task that applies events does this, so no event is lost between.
 //! - A value that cannot be read is left out and named by [`Cache::faults`]; everything else is served.
 
+mod age;
 mod audit;
 mod entry;
 mod feed;
@@ -105,6 +106,7 @@ impl Cache {
         });
         tasks.spawn(feed::run(cache.clone()));
         tasks.spawn(audit::run(cache.clone(), options.audits));
+        tasks.spawn(age::run(cache.clone(), options.window_age));
         let newest = cache.store.current_rev().await?;
         cache.catch_up(newest).await?;
         Ok(cache)

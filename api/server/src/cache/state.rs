@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use berth_store::{Changes, Kv, Rev, StoreError, Value, positions};
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::cache::entry::Entry;
 use crate::cache::watcher::{Cut, Watchers};
@@ -237,6 +238,15 @@ impl State {
         kind.window.push(event);
     }
 
+    /// Lets go of events that came before `then`, of each kind at most `most`; whether there may be more.
+    pub(super) fn drop_before(&mut self, then: Instant, most: usize) -> bool {
+        let mut more = false;
+        for kind in &mut self.kinds {
+            more |= kind.window.drop_before(then, most);
+        }
+        more
+    }
+
     /// Everything that it holds of the store.
     pub(super) fn held(&self) -> Held {
         let kinds = || self.kinds.iter().enumerate();
@@ -296,3 +306,6 @@ pub(super) fn prepare(table: &Table, mut changes: Changes) -> Result<Vec<Prepare
     });
     Ok(read.collect())
 }
+
+#[cfg(test)]
+mod tests;

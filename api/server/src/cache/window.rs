@@ -1,4 +1,4 @@
-//! The last events of one kind, bounded by bytes: what a watch resumes from.
+//! The last events of one kind, bounded by bytes and by age: what a watch resumes from.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use berth_failpoint::seeded_bug;
 use berth_store::WriteId;
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::cache::entry::Entry;
 use crate::version::Version;
@@ -51,7 +52,8 @@ impl Event {
 /// Events of one kind, oldest first.
 #[derive(Debug)]
 pub struct Window {
-    events: VecDeque<Arc<Event>>,
+    /// Each with when it came.
+    events: VecDeque<(Instant, Arc<Event>)>,
     weight: usize,
     most: usize,
     /// Every event after this version is in the window.
@@ -67,12 +69,27 @@ impl Window {
     /// Adds the newest event, and lets go of the oldest ones that no longer fit.
     pub fn push(&mut self, event: Arc<Event>) {
         self.weight += event.weight();
-        self.events.push_back(event);
-        while self.weight > self.most {
-            let Some(oldest) = self.events.pop_front() else { return };
-            self.weight -= oldest.weight();
-            self.complete_after = oldest.version;
+        self.events.push_back((Instant::now(), event));
+        while self.weight > self.most && self.drop_oldest() {}
+    }
+
+    /// Lets go of at most `most` events that came before `then`; whether there may be more of them.
+    pub fn drop_before(&mut self, then: Instant, most: usize) -> bool {
+        let old = self.events.iter().take(most).take_while(|(came, _)| *came < then).count();
+        for _ in 0..old {
+            self.drop_oldest();
         }
+        if self.events.len() < self.events.capacity() / 4 {
+            self.events.shrink_to_fit();
+        }
+        old == most
+    }
+
+    fn drop_oldest(&mut self) -> bool {
+        let Some((_, oldest)) = self.events.pop_front() else { return false };
+        self.weight -= oldest.weight();
+        self.complete_after = oldest.version;
+        true
     }
 
     /// All events after `version`, oldest first; none when some of them are no longer here.
@@ -81,16 +98,20 @@ impl Window {
             return None;
         }
         if seeded_bug("watch-repeats-on-resuming") {
-            let first = self.events.partition_point(|event| event.version.rev() < version.rev());
-            return Some(self.events.range(first..));
+            let first = self.events.partition_point(|(_, event)| event.version.rev() < version.rev());
+            return Some(self.from(first));
         }
-        let first = self.events.partition_point(|event| event.version <= version);
-        Some(self.events.range(first..))
+        let first = self.events.partition_point(|(_, event)| event.version <= version);
+        Some(self.from(first))
+    }
+
+    fn from(&self, first: usize) -> impl Iterator<Item = &Arc<Event>> {
+        self.events.range(first..).map(|(_, event)| event)
     }
 
     /// The version in which the object of a uid was removed from `path`; none when the window does not show that.
     pub fn removed(&self, path: &str, uid: &str) -> Option<Version> {
-        let removal = self.events.iter().rev().find(|event| {
+        let removal = self.events.iter().rev().map(|(_, event)| event).find(|event| {
             let entry = event.entry();
             matches!(event.now, Now::Gone(_)) && *entry.path == *path && *entry.uid == *uid
         });
@@ -99,7 +120,7 @@ impl Window {
 
     /// The object at `path` as a group wrote it; none when the window does not show that.
     pub fn written_by(&self, path: &str, write_id: WriteId) -> Option<&Arc<Entry>> {
-        self.events.iter().rev().find_map(|event| match &event.now {
+        self.events.iter().rev().find_map(|(_, event)| match &event.now {
             Now::There(entry) => (*entry.path == *path && entry.write_id == write_id).then_some(entry),
             Now::Gone(_) => None,
         })

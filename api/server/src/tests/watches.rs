@@ -222,6 +222,33 @@ async fn a_version_that_is_too_old_or_never_happened_expires() {
     assert_eq!(api.watch(watch_of("Task", &future)).await.err().unwrap().reason, Reason::Expired);
 }
 
+/// Events are kept for a while and not for ever, and a watcher that is told where it is notices nothing.
+#[tokio::test]
+async fn events_are_let_go_by_age_and_no_watcher_that_follows_notices() {
+    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::memory());
+    let options = Options {
+        window_age: Duration::from_millis(100),
+        bookmarks: Duration::from_millis(20),
+        ..Options::default()
+    };
+    let api = with(store, options).await;
+    let start = api.list(list_of("Task")).await.unwrap().resource_version;
+    let mut watch = api.watch(watch_of("Task", &start)).await.unwrap();
+    let made = many_tasks(&api, 0..5).await;
+    assert_eq!(watch.until(&version(&made[4])).await.len(), 5);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    while let Ok(early) = api.watch(watch_of("Task", &start)).await {
+        drop(early);
+        assert!(tokio::time::Instant::now() < deadline, "the events are still there");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let bookmark = watch.next().await.unwrap().resource_version;
+    let last = api.delete("Task", "t-000").await.unwrap();
+    assert_eq!(watch.until(&version(&last)).await, ["DELETED t-000"]);
+    let mut resumed = api.watch(watch_of("Task", &bookmark)).await.unwrap();
+    assert_eq!(resumed.until(&version(&last)).await, ["DELETED t-000"]);
+}
+
 #[tokio::test]
 async fn a_slow_watcher_loses_its_own_stream_and_nobody_elses() {
     let api = api().await;
