@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use berth_client::Client;
 use berth_types::core::{EventSource, ObjectReference};
+use berth_types::parcel::cut_text;
 use berth_types::{Clock, Resource, SteadyClock};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -50,17 +51,19 @@ impl Note {
     ) -> Self {
         let meta = object.meta();
         let about = reference::<K>(&meta.namespace, &meta.name, &meta.uid);
-        Self { about, weight, reason: reason.into(), message: message.into() }
+        Self::on(about, weight, reason, message)
     }
 
-    /// A note about the object of this kind, name and uid.
+    /// A note about the object of this kind, name and uid; many may wait, so a long message is cut.
     pub fn on(
         about: ObjectReference,
         weight: Weight,
         reason: impl Into<String>,
         message: impl Into<String>,
     ) -> Self {
-        Self { about, weight, reason: reason.into(), message: message.into() }
+        let mut message = message.into();
+        cut_text(&mut message);
+        Self { about, weight, reason: reason.into(), message }
     }
 
     /// The reason, in one word.
