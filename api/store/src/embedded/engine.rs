@@ -19,6 +19,9 @@ const TOGETHER: usize = 256;
 /// Versions dropped from the journal at a time: few enough that nobody waits long behind it.
 const DROPPED_AT_ONCE: usize = 2000;
 
+/// The journal is shrunk when nothing was asked for so long.
+const QUIET: Duration = Duration::from_millis(300);
+
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
 /// What the writer is asked.
@@ -89,11 +92,13 @@ pub(super) struct Desk {
     /// The versions of a key are in their order, its tombstone last.
     garbage: VecDeque<Place>,
     fault: Option<StoreError>,
+    /// Much was dropped, or the journal was just opened: its file may be larger than it must be.
+    loose: bool,
 }
 
 impl Desk {
     pub(super) fn new(engine: Arc<Engine>, journal: Box<dyn Journal>, garbage: Vec<Place>) -> Self {
-        Self { engine, journal, garbage: garbage.into(), fault: None }
+        Self { engine, journal, garbage: garbage.into(), fault: None, loose: true }
     }
 
     /// Does the jobs in their order; commits that follow each other become durable together.
@@ -199,7 +204,21 @@ impl Desk {
             return false;
         }
         let places = self.garbage.drain(..most.min(self.garbage.len())).collect();
+        if self.garbage.is_empty() {
+            self.garbage.shrink_to_fit();
+            self.loose = true;
+        }
         self.keep(&[Entry::Dropped { places }]).is_ok()
+    }
+}
+
+impl Desk {
+    /// Gives back disk space, once nothing has been asked for a while.
+    fn shrink(&mut self) {
+        self.loose = false;
+        if self.fault.is_none() {
+            self.journal.shrink();
+        }
     }
 }
 
@@ -265,6 +284,14 @@ fn write(mut desk: Desk, waiting: &mpsc::Receiver<Job>) {
         let first = match waiting.try_recv() {
             Ok(job) => job,
             Err(_) if desk.sweep(DROPPED_AT_ONCE) => continue,
+            Err(_) if desk.loose => match waiting.recv_timeout(QUIET) {
+                Ok(job) => job,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    desk.shrink();
+                    continue;
+                }
+                Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            },
             Err(_) => match waiting.recv() {
                 Ok(job) => job,
                 Err(_) => return,

@@ -40,6 +40,10 @@ pub(super) trait Journal: Send {
     /// Adds entries, all or none. They are durable when this returns; after an error nobody knows, and the
     /// journal must not be written again.
     fn append(&mut self, entries: &[Entry]) -> Result<(), StoreError>;
+
+    /// Gives back disk space that holds nothing. It may take as long as some hundred appends, so it is called only while
+    /// nobody waits.
+    fn shrink(&mut self) {}
 }
 
 /// Keeps nothing.

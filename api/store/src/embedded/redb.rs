@@ -25,6 +25,10 @@ const META: TableDefinition<'_, &str, i64> = TableDefinition::new("meta");
 const FORMAT: i64 = 1;
 const FILE: &str = "journal.redb";
 const CACHE_BYTES: usize = 32 << 20;
+/// A smaller file is not shrunk.
+const SHRUNK_FROM: u64 = 4 << 20;
+/// A file that holds more is not shrunk: all of that may have to be moved, and a writer that comes meanwhile waits.
+const SHRUNK_UP_TO: u64 = 64 << 20;
 
 /// An open journal.
 pub(super) struct RedbJournal {
@@ -83,9 +87,37 @@ impl Journal for RedbJournal {
     fn append(&mut self, entries: &[Entry]) -> Result<(), StoreError> {
         self.write(entries).map_err(|error| read_only(&self.dir, &error))
     }
+
+    /// A failure is left to the next append, which meets it too.
+    fn shrink(&mut self) {
+        match self.try_to_shrink() {
+            Ok(None) => {}
+            Ok(Some((before, after))) => tracing::info!(before, after, "the journal was shrunk"),
+            Err(error) => tracing::warn!(%error, "the journal could not be shrunk"),
+        }
+    }
 }
 
 impl RedbJournal {
+    /// Shrinks a file most of which holds nothing; its bytes before and after.
+    fn try_to_shrink(&mut self) -> Result<Option<(u64, u64)>, redb::Error> {
+        let path = self.dir.join(FILE);
+        let length = || std::fs::metadata(&path).map(|file| file.len());
+        let before = length()?;
+        if before < SHRUNK_FROM {
+            return Ok(None);
+        }
+        let look = self.database.begin_write()?;
+        let stats = look.stats()?;
+        let held = stats.allocated_pages() * u64::try_from(stats.page_size()).unwrap_or(u64::MAX);
+        look.abort()?;
+        if held > SHRUNK_UP_TO || before / 2 < held {
+            return Ok(None);
+        }
+        self.database.compact()?;
+        Ok(Some((before, length()?)))
+    }
+
     fn write(&self, entries: &[Entry]) -> Result<(), redb::Error> {
         let written = self.database.begin_write()?;
         {

@@ -125,3 +125,39 @@ async fn closing_the_store_ends_its_watches() {
         assert!(watch.next().await.is_none());
     }
 }
+
+/// Most of what was written is gone: the file gets smaller, in the store that dropped it and in one that is opened later.
+#[tokio::test]
+async fn a_journal_gives_back_the_space_of_what_was_dropped() {
+    for reopened in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = EmbeddedStore::open(dir.path()).unwrap();
+        let length = || std::fs::metadata(dir.path().join("journal.redb")).unwrap().len();
+        let kept = write(&store, vec![Write::put("kept", "1")]).await;
+        let keys = |n: u32| (0..10).map(move |k| format!("k-{n}-{k}"));
+        for n in 0..30 {
+            write(&store, keys(n).map(|key| Write::put(key, vec![b'x'; 100_000])).collect()).await;
+        }
+        let full = length();
+        assert!(full > 30 << 20, "{full}");
+        for n in 0..30 {
+            write(&store, keys(n).map(Write::delete).collect()).await;
+        }
+        store.compact(store.current_rev().await.unwrap()).await.unwrap();
+        if reopened {
+            drop(store);
+            store = EmbeddedStore::open(dir.path()).unwrap();
+        }
+        let end = Instant::now() + Duration::from_secs(60);
+        while length() > full / 4 {
+            assert!(Instant::now() < end, "reopened: {reopened}: it has {} of {full} bytes still", length());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(store.get(b"kept", At::Latest).await.unwrap().1.unwrap().mod_rev, kept);
+        let last = write(&store, vec![Write::put("last", "2")]).await;
+        drop(store);
+        let store = EmbeddedStore::open(dir.path()).unwrap();
+        let held = store.range(b"a", b"z", 0, At::Latest).await.unwrap().kvs;
+        assert_eq!(held.iter().map(|kv| kv.mod_rev).collect::<Vec<_>>(), [kept, last]);
+    }
+}
