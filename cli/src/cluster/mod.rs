@@ -5,5 +5,6 @@ pub mod folders;
 pub mod lock;
 pub mod machine;
 pub mod mounts;
+pub mod nodes;
 pub mod parts;
 pub mod processes;

@@ -64,6 +64,9 @@ pub fn a_copy_of_a_data_folder_touches_nothing_of_the_original(form: StoreForm) 
     );
     assert!(said.contains(&original) && !said.contains("adopted"), "{said}");
 
+    let folders = [data.display().to_string(), run.display().to_string()];
+    let up = world.ctl(&["up", "--data", &folders[0], "--run", &folders[1], "--node-name", "one"]);
+    assert!(up.code != 0 && up.stderr.contains(&original), "{up:?}");
     always("the original's containers run on", Duration::from_secs(2), || {
         let now = processes(&world, &tasks);
         if now == before { Ok(()) } else { Err(format!("{before:?} became {now:?}")) }

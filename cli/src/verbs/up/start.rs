@@ -10,6 +10,7 @@ use berth_types::node::Node;
 
 use super::{ALL_LINES, Api, Exit, Failure, LINES, Parts, Progress, Up, tail};
 use crate::args;
+use crate::cluster::nodes;
 use crate::cluster::parts::Part;
 use crate::manifest::visible;
 use crate::request::OldEtcd;
@@ -26,6 +27,7 @@ pub async fn all(
     logs: &Logs,
     progress: &mut Progress,
 ) -> Result<String, Failure> {
+    refuse_second_agent(task)?;
     kept.keep(apiserver(task, programs));
     let api = socket(kept, task, logs, progress).await?;
     let version = or_ended(kept, logs, answer(&api)).await??;
@@ -34,6 +36,19 @@ pub async fn all(
     kept.keep(agent(task, programs));
     or_ended(kept, logs, ready(&api, task, progress)).await?;
     Ok(greeting(task, &version))
+}
+
+/// The agent would refuse too; but a copied store says that its node is ready.
+fn refuse_second_agent(task: &Up) -> Result<(), Failure> {
+    let Some(cluster) = task.home.cluster() else { return Ok(()) };
+    let locks = Path::new(nodes::FOLDER);
+    let Some(holder) = nodes::other_agent(locks, &cluster, &task.node, &task.home.agent_data()) else {
+        return Ok(());
+    };
+    let message = format!("node {} of this cluster already runs on this machine", task.node);
+    Err(Failure::new(Exit::Conflict, message).detail(format!("its agent: {holder}")).hint(
+        "a copy of a data folder cannot run beside the original: stop that one first, or use another machine",
+    ))
 }
 
 /// How long each log was before: what is shown after a failure is of this run.
