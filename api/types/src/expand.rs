@@ -1,5 +1,6 @@
 //! `$(NAME)` in commands, arguments and variables, as Kubernetes has it: replaced by the value of a variable before it;
-//! an unknown name stays as written, and `$$` gives `$`.
+//! an unknown name stays as written, and `$$` gives `$`. Only text of the manifest is expanded: what an image says is
+//! taken as it is, and may be referred to.
 //!
 //! Nothing is built before its size is computed, for references multiply: six lines of ten references each stand for a
 //! million values. One text has at most [`LONGEST`] bytes and all of a container what [`together`] says, as the kernel
@@ -53,6 +54,15 @@ pub enum TooLarge {
     },
 }
 
+/// Whether references in a text are replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Text {
+    /// Of the manifest: they are.
+    Expanded,
+    /// Of the image or the node: they are not.
+    Plain,
+}
+
 /// What the kernel takes of variables and command together, in bytes, under a soft stack limit of `stack` bytes: a
 /// quarter of it, at most 6 MiB and at least 128 KiB (`bprm_stack_limits` in `fs/exec.c`), without the program's path.
 pub fn together(stack: u64) -> usize {
@@ -92,11 +102,10 @@ impl Expansion {
         Self { variables: Vec::new(), places: HashMap::new(), most, taken: 0, copied: 0 }
     }
 
-    /// Adds a variable, in which references to those before are replaced; of one name the last value wins, at its
-    /// first place.
-    pub fn define(&mut self, name: &str, value: &str) -> Result<(), TooLarge> {
+    /// Adds a variable; references are to those before. Of one name the last value wins, at its first place.
+    pub fn define(&mut self, name: &str, value: &str, text: Text) -> Result<(), TooLarge> {
         let size = |bytes: usize| bytes.saturating_add(name.len() + 1);
-        let bytes = size(expanded_size(value, |name| self.value(name).map(str::len)));
+        let bytes = size(self.size(value, text));
         let shown = || name.chars().take(64).collect::<String>();
         if bytes > LONGEST {
             return Err(TooLarge::Variable { name: shown(), bytes });
@@ -104,7 +113,7 @@ impl Expansion {
         let replaced = self.places.get(name).copied();
         self.taken -= replaced.map_or(0, |place| taken(size(self.variables[place].1.len())));
         self.take(bytes, || format!("variable {}", shown()))?;
-        let value = self.expand(value);
+        let value = self.expand(value, text);
         match replaced {
             Some(place) => self.variables[place].1 = value,
             None => {
@@ -115,16 +124,19 @@ impl Expansion {
         Ok(())
     }
 
-    /// The command with references replaced.
-    pub fn command<'w>(&mut self, words: impl Iterator<Item = &'w String>) -> Result<Vec<String>, TooLarge> {
+    /// The command; references are to all variables.
+    pub fn command<'w>(
+        &mut self,
+        words: impl Iterator<Item = (&'w String, Text)>,
+    ) -> Result<Vec<String>, TooLarge> {
         let mut command = Vec::new();
-        for (index, word) in words.enumerate() {
-            let bytes = expanded_size(word, |name| self.value(name).map(str::len));
+        for (index, (word, text)) in words.enumerate() {
+            let bytes = self.size(word, text);
             if bytes > LONGEST {
                 return Err(TooLarge::Word { index, bytes });
             }
             self.take(bytes, || format!("word {index} of the command"))?;
-            command.push(self.expand(word));
+            command.push(self.expand(word, text));
         }
         Ok(command)
     }
@@ -147,10 +159,20 @@ impl Expansion {
         Ok(())
     }
 
-    fn expand(&self, text: &str) -> String {
+    fn size(&self, written: &str, text: Text) -> usize {
+        match text {
+            Text::Expanded => expanded_size(written, |name| self.value(name).map(str::len)),
+            Text::Plain => written.len(),
+        }
+    }
+
+    fn expand(&self, written: &str, text: Text) -> String {
+        if text == Text::Plain {
+            return written.to_owned();
+        }
         let mut out = String::new();
         walk(
-            text,
+            written,
             |name| self.value(name),
             |part| {
                 out.push_str(match part {

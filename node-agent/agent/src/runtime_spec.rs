@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use berth_types::expand::{Expansion, STACK, TooLarge, together};
+use berth_types::expand::{Expansion, STACK, Text, TooLarge, together};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -201,25 +201,27 @@ fn environment(plan: &Blueprint) -> Result<Expansion, TooLarge> {
     };
     let stack = plan.node.rlimits.iter().find(|limit| limit.name == "RLIMIT_STACK");
     let mut expansion = Expansion::within(together(stack.map_or(STACK, |limit| limit.soft)));
-    let given = [("PATH", PATH), ("HOME", home), ("HOSTNAME", &plan.hostname)];
-    let written = plan.image.env.iter().chain(&plan.program.env);
-    let written = written.map(|(name, value)| (name.as_str(), value.as_str()));
-    for (name, value) in given.into_iter().chain(written) {
-        expansion.define(name, value)?;
+    for (name, value) in [("PATH", PATH), ("HOME", home), ("HOSTNAME", &plan.hostname)] {
+        expansion.define(name, value, Text::Plain)?;
+    }
+    for (written, text) in [(&plan.image.env, Text::Plain), (&plan.program.env, Text::Expanded)] {
+        for (name, value) in written {
+            expansion.define(name, value, text)?;
+        }
     }
     Ok(expansion)
 }
 
 /// The words to run, as they are written.
-fn command<'a>(plan: &'a Blueprint) -> impl Iterator<Item = &'a String> {
-    let program = plan.program;
+fn command<'a>(plan: &'a Blueprint) -> impl Iterator<Item = (&'a String, Text)> {
+    let (program, image) = (plan.program, &plan.image);
     let (command, args) = match (program.command.is_empty(), program.args.is_empty()) {
-        (true, true) => (&plan.image.entrypoint, &plan.image.cmd),
-        (true, false) => (&plan.image.entrypoint, &program.args),
+        (true, true) => ((&image.entrypoint, Text::Plain), (&image.cmd, Text::Plain)),
+        (true, false) => ((&image.entrypoint, Text::Plain), (&program.args, Text::Expanded)),
         // A command of the manifest's own makes the image's arguments meaningless.
-        (false, _) => (&program.command, &program.args),
+        (false, _) => ((&program.command, Text::Expanded), (&program.args, Text::Expanded)),
     };
-    command.iter().chain(args)
+    [command, args].into_iter().flat_map(|(words, text)| words.iter().map(move |word| (word, text)))
 }
 
 /// The directory a container starts in.

@@ -115,19 +115,17 @@ fn an_image_gives_what_the_manifest_does_not() {
 #[test]
 fn what_no_process_can_be_started_with_is_refused_by_name() {
     let mut node = node();
-    let pair = |(name, value): (String, String)| (name, value);
     let growing = (0..20).map(|n: usize| match n {
         0 => ("V0".into(), "0123456789".into()),
         n => (format!("V{n}"), format!("$(V{})", n - 1).repeat(10)),
     });
-    let image = ImageSays { env: growing.map(pair).collect(), ..ImageSays::default() };
-    let program = program();
-    let plan = Blueprint { image, ..blueprint(&program, &node) };
+    let program = Program { env: growing.collect(), ..program() };
     assert_eq!(
-        runtime_spec(&plan).unwrap_err().to_string(),
+        runtime_spec(&blueprint(&program, &node)).unwrap_err().to_string(),
         "container web: variable V5 has 1000003 bytes with its name once its references are replaced; it may have 131071"
     );
 
+    let program = Program { env: Vec::new(), ..program };
     // A stack limit of the node that is lower than ours leaves less for all together.
     node.rlimits.push(Rlimit { name: "RLIMIT_STACK".into(), soft: 1 << 20, hard: 1 << 20 });
     let large = |n: u32| (format!("V{n}"), "x".repeat(100_000));
@@ -148,4 +146,19 @@ fn a_containers_hosts_file_is_the_nodes_with_its_own_name() {
     ] {
         assert_eq!(hosts_file(nodes, "web-1"), expected);
     }
+}
+
+#[test]
+fn what_an_image_says_is_not_expanded_and_may_be_referred_to() {
+    let node = node();
+    let words = |items: &[&str]| items.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let image = ImageSays {
+        entrypoint: words(&["echo", "$$", "$(PRICE)"]),
+        env: vec![("PRICE".into(), "$$5 $(PATH)".into())],
+        ..ImageSays::default()
+    };
+    let program = Program { command: Vec::new(), args: words(&["$(PRICE)", "$$"]), ..program() };
+    let spec = runtime_spec(&Blueprint { image, ..blueprint(&program, &node) }).unwrap();
+    assert_eq!(spec["process"]["args"], json!(["echo", "$$", "$(PRICE)", "$$5 $(PATH)", "$"]));
+    assert!(spec["process"]["env"].as_array().unwrap().contains(&json!("PRICE=$$5 $(PATH)")));
 }

@@ -4,12 +4,16 @@ use super::*;
 
 fn expanded(pairs: &[(&str, &str)]) -> Expansion {
     let mut expansion = Expansion::within(together(STACK));
-    pairs.iter().for_each(|(name, value)| expansion.define(name, value).unwrap());
+    pairs.iter().for_each(|(name, value)| expansion.define(name, value, Text::Expanded).unwrap());
     expansion
 }
 
+fn manifest(words: &[String]) -> impl Iterator<Item = (&String, Text)> {
+    words.iter().map(|word| (word, Text::Expanded))
+}
+
 fn word(pairs: &[(&str, &str)], text: &str) -> String {
-    expanded(pairs).command([text.to_owned()].iter()).unwrap().remove(0)
+    expanded(pairs).command(manifest(&[text.to_owned()])).unwrap().remove(0)
 }
 
 #[test]
@@ -37,20 +41,30 @@ fn a_variable_sees_those_before_it_and_the_last_of_a_name_wins() {
 }
 
 #[test]
+fn only_text_of_the_manifest_is_expanded_and_it_may_refer_to_the_rest() {
+    let mut expansion = expanded(&[("A", "1")]);
+    expansion.define("IMAGE", "$(A) $$ $", Text::Plain).unwrap();
+    expansion.define("OWN", "$(IMAGE)", Text::Expanded).unwrap();
+    let words = ["$(A) $$".to_owned(), "$(OWN) $(A) $$".to_owned()];
+    let said = words.iter().zip([Text::Plain, Text::Expanded]);
+    assert_eq!(expansion.command(said).unwrap(), ["$(A) $$", "$(A) $$ $ 1 $"]);
+}
+
+#[test]
 fn what_grows_beyond_a_bound_is_refused_by_name_before_it_is_built() {
     let mut expansion = Expansion::within(together(STACK));
-    expansion.define("A", &"x".repeat(LONGEST - 2)).unwrap();
-    let error = expansion.define("A", &"x".repeat(LONGEST - 1)).unwrap_err();
+    expansion.define("A", &"x".repeat(LONGEST - 2), Text::Expanded).unwrap();
+    let error = expansion.define("A", &"x".repeat(LONGEST - 1), Text::Plain).unwrap_err();
     assert_eq!(error, TooLarge::Variable { name: "A".into(), bytes: LONGEST + 1 });
 
     // Ten references in each of 40 lines: 10^40 values, more than any number of bytes.
     let mut expansion = Expansion::within(together(STACK));
-    expansion.define("V0", "0123456789").unwrap();
+    expansion.define("V0", "0123456789", Text::Plain).unwrap();
     let line = |n: usize| format!("$(V{n})").repeat(10);
-    let first = (1..=40).find_map(|n| expansion.define(&format!("V{n}"), &line(n - 1)).err());
+    let first = (1..=40).find_map(|n| expansion.define(&format!("V{n}"), &line(n - 1), Text::Expanded).err());
     assert_eq!(first, Some(TooLarge::Variable { name: "V5".into(), bytes: 1_000_003 }));
     let words = [line(4), line(4).repeat(9)];
-    let error = expansion.command(words.iter()).unwrap_err();
+    let error = expansion.command(manifest(&words)).unwrap_err();
     assert_eq!(error, TooLarge::Word { index: 0, bytes: 1_000_000 });
 }
 
@@ -59,7 +73,7 @@ fn all_together_have_what_the_kernel_takes() {
     let most = together(STACK);
     let fill = |expansion: &mut Expansion| {
         let value = "x".repeat(100_000);
-        (0..100).find_map(|n| expansion.define(&format!("V{n:02}"), &value).err())
+        (0..100).find_map(|n| expansion.define(&format!("V{n:02}"), &value, Text::Plain).err())
     };
     let mut expansion = Expansion::within(most);
     assert_eq!(fill(&mut expansion), Some(TooLarge::Together { most, which: "variable V20".into() }));
@@ -67,12 +81,12 @@ fn all_together_have_what_the_kernel_takes() {
     // One name again and again takes its room once; what is copied for nothing is bounded all the same.
     let mut expansion = Expansion::within(most);
     let value = "x".repeat(100_000);
-    let rounds = (0..10_000).position(|_| expansion.define("V", &value).is_err());
+    let rounds = (0..10_000).position(|_| expansion.define("V", &value, Text::Expanded).is_err());
     assert_eq!(rounds, Some(COPIED / 100_002));
 
     let mut expansion = Expansion::within(most);
     let words: Vec<String> = (0..30).map(|_| value.clone()).collect();
-    let error = expansion.command(words.iter()).unwrap_err();
+    let error = expansion.command(manifest(&words)).unwrap_err();
     assert_eq!(error, TooLarge::Together { most, which: "word 20 of the command".into() });
 }
 
@@ -82,11 +96,11 @@ fn the_kernel_takes_what_the_bounds_allow() {
     let stack = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_STACK).unwrap().0;
     let mut expansion = Expansion::within(together(stack));
     let longest = "x".repeat(LONGEST - 4);
-    let fits = |n: &usize| expansion.define(&format!("V{n:02}"), &longest).is_ok();
+    let fits = |n: &usize| expansion.define(&format!("V{n:02}"), &longest, Text::Plain).is_ok();
     let count = (0..100).take_while(fits).count();
     assert!((1..100).contains(&count), "{count}");
     let mut small = Expansion::within(together(stack) - count * taken(LONGEST));
-    let fits = |n: &usize| small.define(&format!("S{n}"), "").is_ok();
+    let fits = |n: &usize| small.define(&format!("S{n}"), "", Text::Plain).is_ok();
     assert!((0..1_000_000).take_while(fits).count() > 1);
     let mut command = std::process::Command::new("/bin/true");
     let filled: Vec<(String, String)> =
@@ -125,10 +139,10 @@ proptest! {
         let mut expansion = Expansion::within(together(STACK));
         let mut env = Vec::new();
         for (name, value) in [("A", a), ("B", b)] {
-            expansion.define(name, &value).unwrap();
+            expansion.define(name, &value, Text::Expanded).unwrap();
             env.push((name.to_owned(), plainly(&value, &env)));
         }
-        prop_assert_eq!(expansion.command([text.clone()].iter()).unwrap(), [plainly(&text, &env)]);
+        prop_assert_eq!(expansion.command(manifest(std::slice::from_ref(&text))).unwrap(), [plainly(&text, &env)]);
         prop_assert_eq!(expansion.variables(), env);
     }
 }
