@@ -16,6 +16,7 @@ kind: App
 metadata: {name: steady}
 spec:
   replicas: 2
+  minReadySeconds: 0
   template:
     spec:
       drainDelaySeconds: 0

@@ -131,6 +131,7 @@ pub fn a_container_sees_what_its_layers_make_together(form: StoreForm) {
 kind: App
 metadata: {{name: looks}}
 spec:
+  minReadySeconds: 0
   template:
     spec:
       drainDelaySeconds: 0
