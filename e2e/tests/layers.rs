@@ -142,3 +142,35 @@ fn only_the_shim_may_hold_unsafe_code() {
         );
     }
 }
+
+/// Code in documentation is run by `cargo test`, unless its crate says that there is none: looking for it costs seconds.
+#[test]
+fn no_crate_hides_code_in_its_documentation_from_the_tests() {
+    let mut silent = 0;
+    for member in ALLOWED.iter().map(|(member, _)| *member).chain(["e2e"]) {
+        let manifest = fs::read_to_string(root().join(member).join("Cargo.toml")).unwrap();
+        if !manifest.contains("doctest = false") {
+            continue;
+        }
+        silent += 1;
+        let mut files = Vec::new();
+        sources(&root().join(member).join("src"), &mut files);
+        for file in files {
+            let text = fs::read_to_string(&file).unwrap();
+            let code = text.lines().map(str::trim_start).find(|line| is_code_fence(line));
+            assert!(
+                code.is_none(),
+                "{} has code in its documentation: take `doctest = false` out",
+                file.display()
+            );
+        }
+    }
+    assert!(silent > 0, "nothing was looked at");
+    assert!(is_code_fence("/// ```") && is_code_fence("//! ```no_run") && !is_code_fence("/// `text`"));
+}
+
+fn is_code_fence(line: &str) -> bool {
+    ["///", "//!"]
+        .iter()
+        .any(|mark| line.strip_prefix(mark).is_some_and(|text| text.trim_start().starts_with("```")))
+}

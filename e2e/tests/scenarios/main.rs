@@ -1,5 +1,5 @@
 //! Scenarios end to end: real processes, real containers, a real store; one fault each, then what must happen in the
-//! end and what must hold all along. Each in a process of its own, two at a time: most of a scenario is waiting.
+//! end and what must hold all along. Each in a process of its own, several at a time: most of a scenario is waiting.
 
 use berth_e2e::StoreForm::{self, Embedded, Etcd};
 use berth_e2e::soak;
