@@ -34,8 +34,8 @@ Kinds can be written as app, apps or App; objects as KIND NAME or KIND/NAME.
 
 Exit codes:
     0  it worked
-    1  the operation failed
-    2  the command line or a manifest is wrong; nothing was changed
+    1  the operation failed, or what get, logs, describe or validate print could not be written
+    2  the command line or a manifest is wrong, or a yes is missing; nothing was changed
     3  timed out waiting
     4  not allowed
     5  conflict with somebody else's change

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::processes::Process;
 use crate::args;
 use crate::suggested::Suggested;
 
@@ -72,6 +73,26 @@ impl Home {
         self.data.join("log")
     }
 
+    /// Says that this process stops everything here, from now until the file is removed.
+    pub fn announce_down(&self) -> io::Result<()> {
+        let own = Process::own();
+        fs::write(self.down_file(), format!("{} {}\n", own.pid, own.started))
+    }
+
+    /// Whether a running process stops everything here.
+    pub fn goes_down(&self) -> bool {
+        let text = fs::read_to_string(self.down_file()).unwrap_or_default();
+        let process = text.trim().split_once(' ').and_then(|(pid, started)| {
+            Some(Process { pid: pid.parse().ok()?, started: started.parse().ok()? })
+        });
+        process.is_some_and(Process::runs)
+    }
+
+    /// Names the `ctl down` that is at work.
+    pub fn down_file(&self) -> PathBuf {
+        self.run.join("down")
+    }
+
     /// Names the cluster that the data folder belongs to.
     pub fn claim_file(&self) -> PathBuf {
         self.data.join("cluster")
@@ -94,4 +115,23 @@ impl Home {
 /// Name of the cgroup that holds all Tasks of a cluster, in every hierarchy.
 pub fn cgroup_of(cluster: &str) -> String {
     format!("berth-{}", &cluster[..8])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_process_that_runs_goes_down() {
+        let top = tempfile::tempdir().unwrap();
+        let home = Home { data: top.path().into(), run: top.path().into() };
+        assert!(!home.goes_down());
+        home.announce_down().unwrap();
+        assert!(home.goes_down());
+        let own = Process::own();
+        for text in [format!("{} {}", own.pid, own.started + 1), String::new(), "x y".into()] {
+            fs::write(home.down_file(), text).unwrap();
+            assert!(!home.goes_down());
+        }
+    }
 }

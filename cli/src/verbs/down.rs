@@ -31,6 +31,15 @@ pub async fn run(task: &Down) -> Result<(), Failure> {
             .hint(format!("sudo {}", task.command())));
     }
     let home = &task.home;
+    if let Some(other) = run_elsewhere(&processes::all(), home) {
+        let data = home.data.display();
+        return Err(Failure::new(
+            Exit::Conflict,
+            format!("what keeps its data in {data} runs on another folder"),
+        )
+        .detail(format!("on {}; without it `ctl up` there would start everything again", other.run.display()))
+        .hint(other.command("down").to_string()));
+    }
     if let Some(other) = kept_elsewhere(&processes::all(), home) {
         return Err(Failure::new(
             Exit::Conflict,
@@ -63,6 +72,14 @@ pub async fn run(task: &Down) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The folders of a node agent that runs on this data folder, and not on this run folder.
+fn run_elsewhere(running: &[Running], home: &Home) -> Option<Home> {
+    let mut agents = running.iter().filter(|one| one.is("node-agent"));
+    let stranger = agents.find(|one| one.lives_in(&home.data) && !one.lives_in(&home.run))?;
+    let folder = Path::new(stranger.flag("--run")?);
+    Some(Home { data: home.data.clone(), run: folder.parent().unwrap_or(folder).to_owned() })
+}
+
 /// The folders of a node agent that runs on this run folder, and not on this data folder.
 fn kept_elsewhere(running: &[Running], home: &Home) -> Option<Home> {
     let mut agents = running.iter().filter(|one| one.is("node-agent"));
@@ -91,6 +108,8 @@ async fn stop_up(home: &Home, done: &mut Vec<String>) -> Result<Option<UpLock>, 
             Ok(lock) => return Ok(Some(lock)),
             Err(NoLock::Held(Some(holder))) => {
                 progress.show(&format!("stopping `ctl up` (pid {})", holder.process.pid));
+                // Only what it says about its Tasks depends on it.
+                let _ = home.announce_down();
                 holder.process.end(PATIENCE).await;
                 done.push(format!("stopped `ctl up` (pid {})", holder.process.pid));
             }
@@ -182,6 +201,7 @@ fn remove_run_files(home: &Home, lock: Option<UpLock>, done: &mut Vec<String>) -
     let Some(lock) = lock else { return Ok(()) };
     remove(&home.agent_run())?;
     remove(&home.socket())?;
+    remove(&home.down_file())?;
     lock.remove()
         .map_err(|error| Failure::new(Exit::Failed, format!("could not remove the lock: {error}")))?;
     // Not ours alone, then it stays.
@@ -241,18 +261,36 @@ mod tests {
     use super::*;
     use crate::cluster::processes::Process;
 
-    #[test]
-    fn a_wrong_data_folder_is_noticed_by_what_runs() {
-        let agent = |args: &str| Running {
+    fn agent(args: &str) -> Running {
+        Running {
             process: Process::own(),
             executable: "/bin/node-agent".into(),
             args: args.split(' ').map(OsString::from).collect(),
-        };
+        }
+    }
+
+    #[test]
+    fn a_wrong_run_folder_is_noticed_by_what_runs() {
+        let home = Home { data: "/data/a".into(), run: "/run/a".into() };
+        for (args, elsewhere) in [
+            ("node-agent --data /data/a/node --run /run/a/node", None),
+            ("node-agent --data=/data/a/node --run=/run/b/node", Some("/run/b")),
+            ("node-agent --data /data/b/node --run /run/a/node", None),
+            ("node-agent --data /mnt/data/a/node --run /run/b/node", None),
+        ] {
+            let found = run_elsewhere(&[agent(args)], &home).map(|home| home.run);
+            assert_eq!(found, elsewhere.map(PathBuf::from), "{args}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_data_folder_is_noticed_by_what_runs() {
         let home = Home { data: "/data/a".into(), run: "/run/a".into() };
         for (args, elsewhere) in [
             ("node-agent --data /data/a/node --run /run/a/node", None),
             ("node-agent --data /data/b/node --run /run/a/node", Some("/data/b")),
             ("node-agent --data /data/b/node --run /run/b/node", None),
+            ("node-agent --data /data/a/node --run /run/b/node", None),
         ] {
             assert_eq!(
                 kept_elsewhere(&[agent(args)], &home).map(|home| home.data),

@@ -132,6 +132,9 @@ async fn stop(parts: Parts, signals: &mut Signals) {
 }
 
 fn say_what_runs_on(task: &Up) {
+    if task.home.goes_down() {
+        return print::note("Berth has stopped; `ctl down` stops its tasks");
+    }
     let tasks = task.home.cluster().map_or(0, |cluster| cgroups::tasks_in(&cgroup_of(&cluster)).len());
     match tasks {
         0 => print::note("Berth has stopped; nothing of it runs"),
@@ -147,9 +150,10 @@ fn say_what_runs_on(task: &Up) {
 /// What is said of a part that ended by itself.
 fn told(ended: &Ended) -> String {
     let wait = ended.again_in.as_millis() as f64 / 1000.0;
-    let mut text =
-        format!("{} ended ({}), starting it again in {wait} s; its last words:\n", ended.part, ended.how);
-    for line in tail(&ended.log, 0, LAST_WORDS) {
+    let lines = tail(&ended.log, 0, LAST_WORDS);
+    let words = if lines.is_empty() { "" } else { "; its last words:" };
+    let mut text = format!("{} ended ({}), starting it again in {wait} s{words}\n", ended.part, ended.how);
+    for line in lines {
         text.push_str(&format!("  {}\n", crate::manifest::visible(&line)));
     }
     text

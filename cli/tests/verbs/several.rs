@@ -55,25 +55,37 @@ fn an_apply_goes_on_and_tells_the_first_refusal() {
 }
 
 #[test]
-fn a_delete_and_a_scale_go_on_and_tell_the_refusal() {
+fn a_scale_goes_on_and_tells_the_refusal() {
     let world = World::start();
+    world.write("all.yaml", &format!("{}---\n{}", document("a"), document("b")));
     for (order, code) in orders(&[("gone", 1)]) {
-        world.write("all.yaml", &format!("{}---\n{}", document("a"), document("b")));
         world.run("apply -f all.yaml");
-        let words: Vec<String> = order.iter().map(|name| format!("app/{name}")).collect();
-        let words = words.join(" ");
+        let words: String = order.iter().map(|name| format!("app/{name} ")).collect();
         let (seen, said, _) = world.run(&format!("scale {words} --replicas 9"));
         assert_eq!(seen, code, "scale {words}: {said}");
         assert_eq!(said, "app/a scaled from 2 to 9\napp/b scaled from 2 to 9\n", "scale {words}");
         let (seen, said, _) = world.run(&format!("scale {words} --replicas 9"));
         assert_eq!((seen, said.matches("unchanged").count()), (code, 2), "scale {words}: {said}");
+    }
+}
+
+#[test]
+fn a_delete_goes_on_and_tells_the_first_refusal() {
+    let world = World::start();
+    for (order, code) in orders(&[("app/gone", 1), ("namespace/default", 4)]) {
+        let good: Vec<&str> = order.iter().copied().filter(|name| name.len() == 1).collect();
+        world.write("all.yaml", &good.iter().map(|name| document(name)).collect::<Vec<_>>().join("---\n"));
+        let words = order
+            .iter()
+            .map(|name| if name.len() == 1 { format!("app/{name} ") } else { format!("{name} ") });
+        let words: String = words.collect();
         for wait in ["true", "false"] {
+            world.run("apply -f all.yaml");
+            assert_eq!(names(&world), good, "apply before delete {words}");
             let (seen, said, _) = world.run(&format!("delete {words} --wait={wait}"));
             assert_eq!(seen, code, "delete {words}: {said}");
             assert_eq!(names(&world), [""; 0], "delete {words}");
-            world.run("apply -f all.yaml");
         }
-        world.run("delete -f all.yaml");
     }
 }
 
