@@ -91,6 +91,18 @@ fn a_program_starts_with_what_its_spec_says_and_nothing_else() {
 }
 
 #[test]
+fn a_program_has_the_further_groups_of_its_spec_and_none_of_the_shims() {
+    for (asked, seen) in [(json!([2000, 7]), "7 2000"), (json!([]), "")] {
+        let world = World::new();
+        let mut ask = world.shell("set -- $(grep ^Groups: /proc/self/status); shift; echo \"$*\"");
+        ask.spec["process"]["user"] =
+            json!({"uid": 1000, "gid": 1001, "umask": 0o022, "additionalGids": asked});
+        world.run(&ask);
+        assert_eq!(world.output(&ask), format!("stdout {seen}\n"));
+    }
+}
+
+#[test]
 fn a_broken_pipe_ends_a_program_quietly() {
     let world = World::new();
     let ask = world.shell("yes | head -n 1");
