@@ -335,7 +335,8 @@ impl<'a> Sender<'a> {
         self.flush()
     }
 
-    /// Says that lines between these times were dropped before they were read.
+    /// Says that files between these times may have been dropped before they were read. Whether the oldest one that is
+    /// left came right after the last one that was read, nobody can tell.
     fn tell_gap(&mut self, from: Option<Timestamp>, to: Option<Timestamp>) -> io::Result<()> {
         self.put_parts();
         if self.open.take().is_some() {
@@ -344,7 +345,7 @@ impl<'a> Sender<'a> {
         let time = |time: Option<Timestamp>| time.map_or_else(|| "an unknown time".into(), |t| t.to_string());
         let (from, to) = (time(from), time(to));
         let line = format!(
-            "berth: lines from {from} to {to} are missing: they were dropped before they were read\n"
+            "berth: lines from {from} to {to} may be missing: the log was rotated faster than it was read\n"
         );
         self.chunk.extend_from_slice(line.as_bytes());
         self.flush()
@@ -491,8 +492,8 @@ mod tests {
             node.write("web/0.log", &[&n.to_string()]);
         }
         node.end();
-        let told = "berth: lines from 1970-01-01T00:00:00Z to 1970-01-01T00:00:00Z are missing: they were dropped before \
-                    they were read\n";
+        let told = "berth: lines from 1970-01-01T00:00:00Z to 1970-01-01T00:00:00Z may be missing: the log was rotated \
+                    faster than it was read\n";
         assert_eq!(all(lines), format!("{told}2\n3\n4\n"));
         reader.join().unwrap();
     }
