@@ -115,6 +115,66 @@ async fn leases_and_what_is_bound_to_them_stay_and_get_all_their_time_again() {
     assert!(opened.elapsed() >= TTL, "it had not all its time: {:?}", opened.elapsed());
 }
 
+/// Every key goes with the lease that its last write before the closing named, and only with that one.
+#[tokio::test]
+async fn all_keys_of_a_lease_go_with_it_though_the_store_was_opened_anew_meanwhile() {
+    const LONG: Duration = Duration::from_secs(600);
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = EmbeddedStore::open(dir.path()).unwrap();
+    let (one, other) = (store.lease_grant(LONG).await.unwrap(), store.lease_grant(LONG).await.unwrap());
+    write(&store, vec![bound("a", one), bound("b", one), bound("c", other), bound("d", other)]).await;
+    write(&store, vec![bound("e", one), bound("f", other), bound("moves", one), bound("stays", one)]).await;
+    write(&store, vec![bound("gone", one), bound("again", one)]).await;
+    let last = write(&store, vec![bound("moves", other), Write::put("stays", "1")]).await;
+    write(&store, vec![Write::delete("gone"), Write::delete("again")]).await;
+    write(&store, vec![Write::put("gone", "1"), bound("again", other)]).await;
+    for compact in [last, last + 2] {
+        store.compact(compact).await.unwrap();
+        drop(store);
+        store = EmbeddedStore::open(dir.path()).unwrap();
+    }
+    write(&store, vec![bound("late", one), bound("b", one)]).await;
+    let table = [
+        (one, vec!["a", "b", "e", "late"], vec!["again", "c", "d", "f", "gone", "moves", "stays"]),
+        (other, vec!["again", "c", "d", "f", "moves"], vec!["gone", "stays"]),
+    ];
+    for (lease, goes, stays) in table {
+        let next = store.current_rev().await.unwrap() + 1;
+        let mut watch = store.watch(b"a", b"z", next).await.unwrap();
+        store.lease_revoke(lease).await.unwrap();
+        let told = watch.next().await.unwrap().unwrap();
+        assert!(told.changes.iter().all(|change| change.now.is_none()), "{told:?}");
+        assert_eq!(
+            told.changes.iter().map(|change| &change.key[..]).collect::<Vec<_>>(),
+            goes.clone().into_iter().map(str::as_bytes).collect::<Vec<_>>()
+        );
+        let left = store.range(b"a", b"z", 0, At::Latest).await.unwrap().kvs;
+        assert_eq!(
+            left.iter().map(|kv| &kv.key[..]).collect::<Vec<_>>(),
+            stays.into_iter().map(str::as_bytes).collect::<Vec<_>>()
+        );
+    }
+}
+
+/// A lease that runs out takes all its keys along, also those that were bound before the last two openings.
+#[tokio::test]
+async fn all_keys_of_a_lease_that_runs_out_go_though_the_store_was_opened_anew_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = EmbeddedStore::open(dir.path()).unwrap();
+    let (lease, kept) = (store.lease_grant(TTL).await.unwrap(), store.lease_grant(TTL * 300).await.unwrap());
+    for keys in [["a", "b"], ["c", "d"]] {
+        write(&store, keys.map(|key| bound(key, lease)).to_vec()).await;
+        write(&store, vec![bound("kept", kept)]).await;
+        drop(store);
+        store = EmbeddedStore::open(dir.path()).unwrap();
+    }
+    let next = store.current_rev().await.unwrap() + 1;
+    let mut watch = store.watch(b"a", b"z", next).await.unwrap();
+    let gone = watch.next().await.unwrap().unwrap().changes;
+    assert_eq!(gone.iter().map(|change| &change.key[..]).collect::<Vec<_>>(), [b"a", b"b", b"c", b"d"]);
+    assert_eq!(store.range(b"a", b"z", 0, At::Latest).await.unwrap().kvs.len(), 1);
+}
+
 #[tokio::test]
 async fn closing_the_store_ends_its_watches() {
     let dir = tempfile::tempdir().unwrap();
