@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use berth_store::{At, Changes, StoreError};
+use berth_store::{At, Changes, Kv, StoreError, Write};
 use futures::StreamExt;
 
 use super::{PATIENCE, World, next};
@@ -121,6 +121,40 @@ pub async fn a_slow_watcher_holds_nobody_up_and_is_never_skipped(world: World) {
         }
         if seen == newest {
             return;
+        }
+    }
+}
+
+/// A revision over 2 MiB: of what is removed, the last states come along. etcd sends it in parts.
+pub async fn a_revision_of_many_bytes_comes_whole(world: World) {
+    const KEYS: usize = 60;
+    const TOGETHER: usize = 12;
+    const BYTES: usize = 100_000;
+    let name = |n: usize| format!("{n:03}");
+    let large = |n: usize| Write::put(world.key(&name(n)), vec![b'x'; BYTES]);
+    let base = world.store.current_rev().await.unwrap();
+    let live = world.watch(base + 1).await;
+    let mut expected = Vec::new();
+    for first in (0..KEYS).step_by(TOGETHER).chain([0, TOGETHER]) {
+        let before = if expected.len() < KEYS / TOGETHER { 0 } else { BYTES };
+        world.write((first..first + TOGETHER).map(large)).await;
+        expected.push((first..first + TOGETHER).map(|n| (name(n), before, BYTES)).collect::<Vec<_>>());
+    }
+    world.write([world.put("small", "1")]).await;
+    expected.push(vec![("small".into(), 0, 1)]);
+    world.write((0..KEYS).map(|n| world.delete(&name(n)))).await;
+    expected.push((0..KEYS).map(|n| (name(n), BYTES, 0)).collect());
+    world.write([world.put("small", "22")]).await;
+    expected.push(vec![("small".into(), 1, 2)]);
+    let bytes = |kv: &Option<Kv>| kv.as_ref().map_or(0, |kv| kv.value.len());
+    for mut watch in [live, world.watch(base + 1).await] {
+        for (rev, expected) in (base + 1..).zip(&expected) {
+            let Changes { rev: told, changes } = next(&mut watch).await.unwrap();
+            let told_of = |change: &berth_store::Change| {
+                (world.name(&change.key), bytes(&change.before), bytes(&change.now))
+            };
+            assert_eq!(told, rev);
+            assert_eq!(changes.iter().map(told_of).collect::<Vec<_>>(), *expected, "revision {rev}");
         }
     }
 }

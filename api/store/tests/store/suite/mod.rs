@@ -48,6 +48,7 @@ const LAWS: &[(&str, Law)] = laws![
     history::a_watch_from_the_past_goes_over_into_the_present,
     history::a_watch_may_begin_in_the_future,
     history::compaction_forgets_what_was_before_and_nothing_else,
+    history::a_revision_of_many_bytes_comes_whole,
     history::a_slow_watcher_holds_nobody_up_and_is_never_skipped,
     leases::the_keys_of_a_revoked_lease_go_in_one_revision,
     leases::a_lease_runs_out_not_before_its_time_and_soon_after,
