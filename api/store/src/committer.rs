@@ -1,7 +1,9 @@
 //! The one writer of a process: many submit groups, few calls carry them. A call takes what waits, as far as the
 //! rules of `commit` allow, and is sent at once; while all places in flight are taken the queue grows and calls fill.
-//! Numbers the puts of a call, and settles unknown outcomes by sending the same call again.
+//! Numbers the puts of a call, and settles unknown outcomes by sending the same groups again, where that is safe.
 
+mod fence;
+mod past;
 mod queue;
 mod settle;
 
@@ -15,7 +17,9 @@ use tokio::time::Instant;
 
 use crate::value::{Header, WriteId};
 use crate::{Group, Kv, Rev, Store, StoreError, Write, rules};
+pub use fence::FENCES;
 use queue::Waiting;
+use settle::Line;
 
 /// Calls in flight at a time.
 const IN_FLIGHT: usize = 4;
@@ -94,7 +98,8 @@ impl Committer {
     pub fn new(store: Arc<dyn Store>, options: CommitterOptions) -> Self {
         let (waiting, queue) = mpsc::unbounded_channel();
         let mut worker = JoinSet::new();
-        worker.spawn(queue::work(store, queue, options));
+        let line = Arc::new(Line::new(store, &options));
+        worker.spawn(queue::work(line, queue, options.wait_at_most));
         let shared = Shared { origin: options.origin, groups: AtomicU64::new(0), _worker: worker };
         Self { waiting, shared: Arc::new(shared) }
     }
@@ -107,12 +112,16 @@ impl Committer {
     pub async fn submit(&self, group: Group, author: &Author) -> Result<Ended, StoreError> {
         let number = self.shared.groups.fetch_add(1, Ordering::Relaxed);
         let write_id = WriteId(u128::from(self.shared.origin) << 64 | u128::from(number));
-        let group = with_headers(group, write_id, author);
+        let mut group = with_headers(group, write_id, author);
+        let fenced = fence::is_needed(&group);
+        if fenced {
+            fence::put_up(&mut group, self.shared.origin);
+        }
         rules::check_alone(&group)?;
         let (answer, answered) = oneshot::channel();
         let stopped = || StoreError::Unknown("the committer was stopped".into());
         self.waiting
-            .send(Waiting { group, write_id, answer, since: Instant::now() })
+            .send(Waiting { group, fenced, write_id, answer, since: Instant::now() })
             .map_err(|_| stopped())?;
         answered.await.map_err(|_| stopped())?
     }

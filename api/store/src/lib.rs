@@ -89,6 +89,18 @@ pub enum Must {
     ExistNotWrittenAfter(Rev),
 }
 
+impl Must {
+    /// Whether it holds of a key as it is.
+    pub fn holds(self, now: Option<&Kv>) -> bool {
+        match (self, now) {
+            (Self::BeAbsent, now) => now.is_none(),
+            (Self::BeUnchangedSince(rev), Some(kv)) => kv.mod_rev == rev,
+            (Self::ExistNotWrittenAfter(rev), Some(kv)) => kv.mod_rev <= rev,
+            (Self::BeUnchangedSince(_) | Self::ExistNotWrittenAfter(_), None) => false,
+        }
+    }
+}
+
 /// One write of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Write {

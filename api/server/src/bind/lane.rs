@@ -149,7 +149,7 @@ impl Work {
     ) -> Vec<Item> {
         let mut until = 0;
         for (condition, kv) in group.conditions.iter().zip(current) {
-            if write::holds(condition.must, kv.as_ref()) {
+            if condition.must.holds(kv.as_ref()) {
                 continue;
             }
             if let Some(fence) = self.fence.as_ref().filter(|fence| fence.key() == condition.key) {

@@ -16,7 +16,7 @@ mod warnings;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use berth_store::{Committer, Condition, Ended, Group, Kv, Must, Rev, Store};
+use berth_store::{Committer, Condition, Ended, Group, Kv, Rev, Store};
 use berth_types::{Clock, Reason, Status};
 use bytes::Bytes;
 
@@ -166,7 +166,7 @@ impl Writer {
     ) -> Result<(), Refused> {
         let mut wait_for = 0;
         for (asked, now) in
-            asked.iter().zip(current).filter(|(asked, now)| !holds(asked.condition.must, now.as_ref()))
+            asked.iter().zip(current).filter(|(asked, now)| !asked.condition.must.holds(now.as_ref()))
         {
             let request = &requests[asked.at];
             let refused = |why| Err(Refused { at: asked.at, why });
@@ -247,16 +247,6 @@ fn unreadable(row: &Row, request: &Request) -> Box<Status> {
         request.name
     );
     refuse::about(Reason::InternalError, row.name(), &request.name, message)
-}
-
-/// Whether a condition holds of a key.
-pub fn holds(must: Must, kv: Option<&Kv>) -> bool {
-    match (must, kv) {
-        (Must::BeAbsent, kv) => kv.is_none(),
-        (Must::BeUnchangedSince(rev), Some(kv)) => kv.mod_rev == rev,
-        (Must::ExistNotWrittenAfter(rev), Some(kv)) => kv.mod_rev <= rev,
-        (Must::BeUnchangedSince(_) | Must::ExistNotWrittenAfter(_), None) => false,
-    }
 }
 
 /// The refusal of a leader whose time is over.

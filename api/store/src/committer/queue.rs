@@ -10,10 +10,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::{CommitterOptions, Ended, IN_FLIGHT, settle};
+use super::settle::Line;
+use super::{Ended, IN_FLIGHT, settle};
 use crate::rules::Call;
 use crate::value::{WriteId, stamp};
-use crate::{Group, Store, StoreError, Write};
+use crate::{Group, StoreError, Write};
 
 /// How far the queue is searched for groups that can join a call.
 const SEARCHED: usize = 1024;
@@ -21,6 +22,8 @@ const SEARCHED: usize = 1024;
 /// A group whose submitter waits.
 pub(super) struct Waiting {
     pub(super) group: Group,
+    /// Whether the group's last condition is the committer's fence.
+    pub(super) fenced: bool,
     pub(super) write_id: WriteId,
     pub(super) since: Instant,
     pub(super) answer: oneshot::Sender<Result<Ended, StoreError>>,
@@ -34,9 +37,9 @@ pub(super) struct Sent {
 
 /// Sends what arrives until all submitters are gone.
 pub(super) async fn work(
-    store: Arc<dyn Store>,
+    line: Arc<Line>,
     mut arriving: mpsc::UnboundedReceiver<Waiting>,
-    options: CommitterOptions,
+    wait_at_most: Duration,
 ) {
     let mut queue = VecDeque::new();
     let mut in_flight = JoinSet::new();
@@ -44,9 +47,9 @@ pub(super) async fn work(
         while let Ok(waiting) = arriving.try_recv() {
             queue.push_back(waiting);
         }
-        give_up_on(&mut queue, Instant::now(), options.wait_at_most);
+        give_up_on(&mut queue, Instant::now(), wait_at_most);
         if !queue.is_empty() && in_flight.len() < IN_FLIGHT {
-            in_flight.spawn(settle::settle(store.clone(), next_call(&mut queue), options.settle_within));
+            in_flight.spawn(settle::settle(line.clone(), next_call(&mut queue)));
             continue;
         }
         tokio::select! {
@@ -121,7 +124,8 @@ mod tests {
         let ask = |key: &&str| Condition::absent(key.as_bytes().to_vec());
         let group =
             Group { conditions: asks.iter().map(ask).collect(), writes: puts.iter().map(put).collect() };
-        Waiting { group, write_id: WriteId(1), since: Instant::now(), answer: oneshot::channel().0 }
+        let answer = oneshot::channel().0;
+        Waiting { group, fenced: false, write_id: WriteId(1), since: Instant::now(), answer }
     }
 
     fn shown(call: &[Sent]) -> Vec<String> {

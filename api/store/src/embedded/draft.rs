@@ -6,9 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::state::State;
-use crate::{
-    Change, Changes, Committed, Condition, Group, Kv, LeaseId, Must, Outcome, Rev, StoreError, Write,
-};
+use crate::{Change, Changes, Committed, Condition, Group, Kv, LeaseId, Outcome, Rev, StoreError, Write};
 
 /// The state with calls that are not durable yet.
 pub(super) struct Draft<'a> {
@@ -57,12 +55,7 @@ impl<'a> Draft<'a> {
     }
 
     fn holds(&self, condition: &Condition) -> bool {
-        let newest = self.newest(&condition.key);
-        match condition.must {
-            Must::BeAbsent => newest.is_none(),
-            Must::BeUnchangedSince(rev) => newest.is_some_and(|kv| kv.mod_rev == rev),
-            Must::ExistNotWrittenAfter(rev) => newest.is_some_and(|kv| kv.mod_rev <= rev),
-        }
+        condition.must.holds(self.newest(&condition.key))
     }
 
     fn newest(&self, key: &Bytes) -> Option<&Kv> {

@@ -4,22 +4,32 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use berth_store::committer::FENCES;
 use berth_store::{
-    At, Author, Changes, Committer, CommitterOptions, Condition, EmbeddedStore, Ended, Group, LIMITS, Rev,
-    Store, StoreError, Value, Write, positions,
+    At, Author, Changes, Committer, CommitterOptions, Condition, EmbeddedStore, Ended, Group, LIMITS,
+    Outcome, Rev, Store, StoreError, Value, Write, positions,
 };
+use bytes::Bytes;
 use futures::StreamExt;
 
+use crate::etcd::Etcd;
 use crate::faults::{Fate, Faulty};
 use crate::soak::seed;
 
 const ORIGIN: u64 = 7;
 
+/// The keys of all tests, those of the fences first.
+const FIRST: &[u8] = b"/";
+const AFTER_FENCES: &[u8] = b"0";
+const LAST: &[u8] = b"~";
+
 fn committer(store: Arc<dyn Store>) -> Committer {
-    Committer::new(
-        store,
-        CommitterOptions { settle_within: Duration::from_secs(30), ..CommitterOptions::of(ORIGIN) },
-    )
+    committer_of(ORIGIN, store)
+}
+
+fn committer_of(origin: u64, store: Arc<dyn Store>) -> Committer {
+    let settle_within = Duration::from_secs(30);
+    Committer::new(store, CommitterOptions { settle_within, ..CommitterOptions::of(origin) })
 }
 
 fn author() -> Author {
@@ -36,6 +46,158 @@ fn applied(ended: &Ended) -> Option<(Rev, Vec<u16>)> {
         Ended::Applied { rev, positions } => Some((*rev, positions.clone())),
         Ended::Conflict { .. } | Ended::Unclear { .. } => None,
     }
+}
+
+/// Groups whose only guard may be that keys are absent, over a store that has `there` since a revision.
+fn creations(there: Rev) -> Vec<(&'static str, Group)> {
+    let absent = |key: &'static str| Condition::absent(key);
+    let put = |key: &'static str| Write::put(key, "{}");
+    let there = Condition::unchanged("there", there);
+    let group = |conditions: &[Condition], writes: &[Write]| Group {
+        conditions: conditions.to_vec(),
+        writes: writes.to_vec(),
+    };
+    vec![
+        ("one key", group(&[absent("a")], &[put("a")])),
+        ("two keys", group(&[absent("a"), absent("b")], &[put("a"), put("b")])),
+        ("beside what must be there", group(&[there.clone(), absent("a")], &[put("a")])),
+        ("with a key that it does not ask about", group(&[absent("a")], &[put("0"), put("a"), put("x")])),
+        ("while another key is absent", group(&[absent("b"), absent("a")], &[put("a")])),
+        ("in place of another", group(&[there, absent("a")], &[Write::delete("there"), put("a")])),
+    ]
+}
+
+/// A form of the store, empty, and what it lives in.
+type Form = (&'static str, Arc<dyn Store>, Box<dyn std::any::Any>);
+
+async fn forms() -> Vec<Form> {
+    let dir = tempfile::tempdir().unwrap();
+    let mut forms: Vec<Form> = vec![
+        ("memory", Arc::new(EmbeddedStore::memory()), Box::new(())),
+        ("embedded", Arc::new(EmbeddedStore::open(dir.path()).unwrap()), Box::new(dir)),
+    ];
+    for version in ["3.5.1", "3.4.23"] {
+        let etcd = Etcd::start(version);
+        forms.push((version, Arc::new(etcd.store().await), Box::new(etcd)));
+    }
+    forms
+}
+
+/// How often each key was put, since the store was empty.
+async fn puts(store: &dyn Store) -> HashMap<Bytes, usize> {
+    let mut puts = HashMap::new();
+    for change in history(store).await.into_iter().flat_map(|changes| changes.changes) {
+        *puts.entry(change.key).or_default() += usize::from(change.now.is_some());
+    }
+    puts
+}
+
+/// Removes every key from `start` on; a key `there` is made anew.
+async fn empty(store: &dyn Store, start: &[u8]) -> Rev {
+    let kvs = store.range(start, LAST, 0, At::Latest).await.unwrap().kvs;
+    let removing = kvs.into_iter().map(|kv| Write::delete(kv.key)).collect();
+    store.commit(vec![Group { conditions: vec![], writes: removing }]).await.unwrap();
+    let put = vec![Write::put("there", "{}")];
+    store.commit(vec![Group { conditions: vec![], writes: put }]).await.unwrap().rev
+}
+
+/// The answer to a create is lost; another sees the object and removes it before the create is sent again.
+#[tokio::test]
+async fn what_was_created_and_removed_before_the_resend_is_not_created_again() {
+    for (form, inner, _kept) in forms().await {
+        for (what, _) in creations(1) {
+            let there = empty(&*inner, FIRST).await;
+            let group = creations(there).into_iter().find(|(name, _)| *name == what).unwrap().1;
+            let store = Arc::new(Faulty::scripted_over(inner.clone(), vec![Fate::Undone]));
+            let before = puts(&*inner).await;
+            let ended = committer(store).submit(group.clone(), &author()).await;
+            let (rev, _) = applied(&ended.unwrap()).unwrap_or_else(|| panic!("{form}, {what}"));
+            assert_eq!(rev, there + 1, "{form}, {what}: it happened at once, and then no more");
+            let after = puts(&*inner).await;
+            for key in group.writes.iter().map(Write::key) {
+                let put = usize::from(*key != "there");
+                let before = before.get(key).copied().unwrap_or(0);
+                assert_eq!(after[key], before + put, "{form}, {what}: {key:?} was created twice");
+                assert_eq!(inner.get(key, At::Latest).await.unwrap().1, None, "{form}, {what}: {key:?}");
+            }
+        }
+    }
+}
+
+/// A member that hung carries a create out long after it was settled through another one, and removed.
+#[tokio::test]
+async fn a_create_that_is_carried_out_late_does_nothing() {
+    for (form, inner, _kept) in forms().await {
+        for (what, _) in creations(1) {
+            for fates in
+                [vec![Fate::Held], vec![Fate::Held, Fate::Held], vec![Fate::Held, Fate::Answered, Fate::Held]]
+            {
+                let at = format!("{form}, {what}, {fates:?}");
+                let there = empty(&*inner, FIRST).await;
+                let group = creations(there).into_iter().find(|(name, _)| *name == what).unwrap().1;
+                let store = Arc::new(Faulty::scripted_over(inner.clone(), fates));
+                let committer = committer(store.clone());
+                let ended = committer.submit(group, &author()).await.unwrap();
+                assert!(applied(&ended).is_some(), "{at}: {ended:?}");
+                empty(&*inner, AFTER_FENCES).await;
+                let before = puts(&*inner).await;
+                for late in store.release().await {
+                    let outcomes = late.unwrap().outcomes;
+                    assert!(
+                        outcomes.iter().all(|outcome| *outcome != Outcome::Applied),
+                        "{at}: {outcomes:?}"
+                    );
+                }
+                assert_eq!(puts(&*inner).await, before, "{at}: it was carried out late");
+            }
+        }
+    }
+}
+
+/// A refusal is final too: what was in the way goes, and the first sending is still not carried out.
+#[tokio::test]
+async fn a_create_that_was_refused_is_not_carried_out_late() {
+    for (form, inner, _kept) in forms().await {
+        let there = empty(&*inner, FIRST).await;
+        let group = Group {
+            conditions: vec![Condition::unchanged("there", there), Condition::absent("a")],
+            writes: vec![Write::put("there", "{}"), Write::put("a", "{}")],
+        };
+        let store = Arc::new(Faulty::scripted_over(inner.clone(), vec![Fate::Held]));
+        let others = vec![Group { conditions: vec![], writes: vec![Write::put("a", "other")] }];
+        inner.commit(others).await.unwrap();
+        let ended = committer(store.clone()).submit(group, &author()).await.unwrap();
+        let Ended::Conflict { current, .. } = &ended else { panic!("{form}: {ended:?}") };
+        assert_eq!(current.iter().map(Option::is_some).collect::<Vec<_>>(), [true, true], "{form}");
+        let removed = Group { conditions: vec![], writes: vec![Write::delete("a")] };
+        inner.commit(vec![removed]).await.unwrap();
+        store.release().await;
+        assert_eq!(inner.get(b"a", At::Latest).await.unwrap().1, None, "{form}");
+    }
+}
+
+/// Committers that share a fence key, and lose answers in turn, only make each other send again.
+#[tokio::test]
+async fn committers_that_share_a_fence_key_do_not_keep_each_other_from_creating() {
+    let inner: Arc<dyn Store> = Arc::new(EmbeddedStore::memory());
+    let fates = vec![Fate::Held, Fate::Answered, Fate::LostAfter];
+    let stores = [0, 1].map(|_| Arc::new(Faulty::scripted_over(inner.clone(), fates.clone())));
+    let both = [0, 1].map(|n| committer_of(ORIGIN + n * 64, stores[usize::try_from(n).unwrap()].clone()));
+    for number in 0..6 {
+        let [one, other] = [0, 1].map(|n| create(&format!("{n}.{number}")));
+        let author = author();
+        let (one, other) = tokio::join!(both[0].submit(one, &author), both[1].submit(other, &author));
+        for ended in [one, other] {
+            assert!(applied(&ended.unwrap()).is_some(), "number {number}");
+        }
+    }
+    for store in stores {
+        store.release().await;
+    }
+    assert!(puts(&*inner).await.values().all(|puts| *puts == 1));
+    let fences = inner.range(FIRST, AFTER_FENCES, 0, At::Latest).await.unwrap().kvs;
+    assert_eq!(fences.len(), 1, "{fences:?}");
+    assert!(fences[0].key.starts_with(FENCES.as_bytes()) && Value::parse(fences[0].value.clone()).is_ok());
 }
 
 async fn submit_to(fates: &[Fate], group: Group) -> (Arc<Faulty>, Result<Ended, StoreError>) {
@@ -113,10 +275,14 @@ async fn a_group_that_could_happen_twice_is_sent_once() {
 async fn what_was_written_over_meanwhile_is_unclear() {
     let store = Arc::new(Faulty::scripted(vec![Fate::LostAfter, Fate::NotDone]));
     let committer = committer(store.clone());
+    let first = vec![Group { conditions: vec![], writes: vec![Write::put("a", "before")] }];
+    let rev = store.inner.commit(first).await.unwrap().rev;
+    let group =
+        Group { conditions: vec![Condition::unchanged("a", rev)], writes: vec![Write::put("a", "{}")] };
     let author = author();
-    let submitted = committer.submit(create("a"), &author);
+    let submitted = committer.submit(group, &author);
     let others = async {
-        let mut watch = store.watch(b"a", b"b", 2).await.unwrap();
+        let mut watch = store.watch(b"a", b"b", rev + 1).await.unwrap();
         let mine = watch.next().await.unwrap().unwrap();
         let over = Group { conditions: vec![], writes: vec![Write::put("a", "over")] };
         store.inner.commit(vec![over]).await.unwrap();
@@ -152,9 +318,26 @@ async fn over_a_bad_line(seed: u64) {
     let store = Arc::new(Faulty::seeded(seed));
     let committer = committer(store.clone());
     let clients = (0..8).map(|client| count_and_create(store.clone(), committer.clone(), client));
-    let told: Vec<_> = futures::future::join_all(clients).await.into_iter().flatten().collect();
+    let counting = futures::future::join_all(clients);
+    let (told, ()) = tokio::join!(counting, remove_what_is_seen(&store, seed));
+    let told: Vec<_> = told.into_iter().flatten().collect();
     store.settled().await;
     check(seed, &*store, &told).await;
+}
+
+/// Another client, over a good line: removes what it sees, now and then.
+async fn remove_what_is_seen(store: &Faulty, seed: u64) {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+        let kvs = store.inner.range(AFTER_FENCES, LAST, 0, At::Latest).await.unwrap().kvs;
+        let Some(kv) = rng.choice(kvs) else { continue };
+        let group = Group {
+            conditions: vec![Condition::unchanged(kv.key.clone(), kv.mod_rev)],
+            writes: vec![Write::delete(kv.key)],
+        };
+        store.inner.commit(vec![group]).await.unwrap();
+    }
 }
 
 /// A value that one group was to write to a shared key and to one of its own, and how that ended.
@@ -181,7 +364,7 @@ async fn count_and_create(store: Arc<Faulty>, committer: Committer, client: usiz
         let ended = committer.submit(group, &author()).await;
         if let Ok(Some((rev, _))) = ended.as_ref().map(applied) {
             let read = store.get(own.as_bytes(), At::Latest).await.unwrap().1;
-            assert_eq!(read.map(|kv| kv.mod_rev), Some(rev), "one does not read what one wrote");
+            assert!(read.is_none_or(|kv| kv.mod_rev == rev), "one does not read what one wrote");
         }
         told.push(Told { value, ended });
     }
@@ -194,7 +377,8 @@ async fn check(seed: u64, store: &dyn Store, told: &[Told]) {
     for changes in &history {
         let mut found: HashMap<String, Vec<u16>> = HashMap::new();
         for (change, position) in changes.changes.iter().zip(positions(changes).unwrap()) {
-            let value = Value::parse(change.now.clone().unwrap().value).unwrap();
+            let Some(put) = change.now.clone() else { continue };
+            let value = Value::parse(put.value).unwrap();
             found.entry(String::from_utf8(value.json().to_vec()).unwrap()).or_default().push(position);
         }
         for (value, positions) in found {
@@ -216,12 +400,14 @@ async fn check(seed: u64, store: &dyn Store, told: &[Told]) {
     assert!(writes.is_empty(), "seed {seed}: nobody wrote {writes:?}");
 }
 
+/// All that ever was, but the writes of fences.
 async fn history(store: &dyn Store) -> Vec<Changes> {
     let newest = store.current_rev().await.unwrap();
-    let mut watch = store.watch(b"a", b"z", 2).await.unwrap();
+    let mut watch = store.watch(FIRST, LAST, 2).await.unwrap();
     let mut history = Vec::new();
     while history.last().is_none_or(|last: &Changes| last.rev < newest) {
         history.push(watch.next().await.unwrap().unwrap());
     }
+    history.retain(|changes| !changes.changes[0].key.starts_with(FENCES.as_bytes()));
     history
 }

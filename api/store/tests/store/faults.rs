@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use berth_store::{
     At, Committed, EmbeddedStore, Group, Health, Kv, LeaseId, Page, Rev, Store, StoreError, WatchStream,
+    Write,
 };
 use tokio::task::JoinSet;
 
@@ -19,19 +20,27 @@ pub enum Fate {
     LostAfter,
     /// Carried out behind the back of whoever asked, while others go on.
     Late,
+    /// Carried out, and what it put is removed by another before the answer is lost.
+    Undone,
+    /// Carried out when `release` says so.
+    Held,
 }
 
-/// The memory store behind a bad line.
+/// A store behind a bad line.
 pub struct Faulty {
-    pub inner: Arc<EmbeddedStore>,
+    pub inner: Arc<dyn Store>,
     fate: Box<dyn Fn() -> Fate + Send + Sync>,
     late: Mutex<JoinSet<()>>,
+    held: Mutex<Vec<Vec<Group>>>,
 }
 
 impl Faulty {
     pub fn new(fate: impl Fn() -> Fate + Send + Sync + 'static) -> Self {
-        let inner = Arc::new(EmbeddedStore::memory());
-        Self { inner, fate: Box::new(fate), late: Mutex::new(JoinSet::new()) }
+        Self::over(Arc::new(EmbeddedStore::memory()), fate)
+    }
+
+    pub fn over(inner: Arc<dyn Store>, fate: impl Fn() -> Fate + Send + Sync + 'static) -> Self {
+        Self { inner, fate: Box::new(fate), late: Mutex::default(), held: Mutex::default() }
     }
 
     /// Fates by chance; half of all calls go well.
@@ -48,8 +57,29 @@ impl Faulty {
 
     /// Fates one after the other; all is well after the last.
     pub fn scripted(fates: Vec<Fate>) -> Self {
+        Self::scripted_over(Arc::new(EmbeddedStore::memory()), fates)
+    }
+
+    pub fn scripted_over(inner: Arc<dyn Store>, fates: Vec<Fate>) -> Self {
         let fates = Mutex::new(fates.into_iter());
-        Self::new(move || fates.lock().unwrap().next().unwrap_or(Fate::Answered))
+        Self::over(inner, move || fates.lock().unwrap().next().unwrap_or(Fate::Answered))
+    }
+
+    /// Carries out what is held; how each call ended.
+    pub async fn release(&self) -> Vec<Result<Committed, StoreError>> {
+        let held = std::mem::take(&mut *self.held.lock().unwrap());
+        futures::future::join_all(held.into_iter().map(|groups| self.inner.commit(groups))).await
+    }
+
+    /// Carries the call out, and removes what it put.
+    async fn undo(&self, groups: Vec<Group>) -> Result<(), StoreError> {
+        let puts = groups.iter().flat_map(|group| &group.writes).filter_map(|write| match write {
+            Write::Put { key, .. } => Some(Write::delete(key.clone())),
+            Write::Delete { .. } => None,
+        });
+        let removing = vec![Group { conditions: vec![], writes: puts.collect() }];
+        self.inner.commit(groups).await?;
+        self.inner.commit(removing).await.map(drop)
     }
 
     fn later(&self, groups: Vec<Group>) {
@@ -85,6 +115,11 @@ impl Store for Faulty {
             Fate::LostAfter => self.inner.commit(groups).await.and_then(|_| Err(lost())),
             Fate::Late => {
                 self.later(groups);
+                Err(lost())
+            }
+            Fate::Undone => self.undo(groups).await.and_then(|()| Err(lost())),
+            Fate::Held => {
+                self.held.lock().unwrap().push(groups);
                 Err(lost())
             }
         }

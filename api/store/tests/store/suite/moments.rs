@@ -26,10 +26,12 @@ enum Claim {
     Was(Option<(String, Rev)>),
     /// The call wrote this.
     Wrote(String),
+    /// The call removed it.
+    Removed,
 }
 
 /// Every answer is true at its revision, and revisions follow the order in which calls ended and began: together
-/// that makes reads and conditional writes linearizable, with the revisions as the witness.
+/// that makes reads, conditional writes and removals linearizable, with the revisions as the witness.
 pub async fn every_answer_is_of_a_moment_between_question_and_answer(world: World) {
     let base = world.store.current_rev().await.unwrap();
     let clock = Arc::new(AtomicU64::new(0));
@@ -44,10 +46,11 @@ pub async fn every_answer_is_of_a_moment_between_question_and_answer(world: Worl
         let state = history[one.register].range(..=one.rev).next_back();
         match &one.claim {
             Claim::Was(was) => {
-                let written = state.map(|(rev, value)| (value.clone(), *rev));
+                let written = state.and_then(|(rev, value)| Some((value.clone()?, *rev)));
                 assert_eq!(*was, written, "register {} at {}", one.register, one.rev);
             }
-            Claim::Wrote(value) => assert_eq!(state, Some((&one.rev, value))),
+            Claim::Wrote(value) => assert_eq!(state, Some((&one.rev, &Some(value.clone())))),
+            Claim::Removed => assert_eq!(state, Some((&one.rev, &None))),
         }
         for later in told.iter().filter(|later| one.answered < later.asked) {
             assert!(one.rev <= later.rev, "answered at {} and then {} was told", one.rev, later.rev);
@@ -70,9 +73,13 @@ async fn use_registers(world: &World, clock: &AtomicU64, client: usize) -> Vec<T
             let value = format!("{client}.{number}");
             let must =
                 seen[register].map_or(Condition::absent(key.clone()), |rev| Condition::unchanged(key, rev));
-            let write = world.put(&register.to_string(), &value);
+            // Who knows of a value may remove it.
+            let removes = seen[register].is_some() && rng.u32(0..3) == 0;
+            let name = register.to_string();
+            let write = if removes { world.delete(&name) } else { world.put(&name, &value) };
             let mut ended = world.commit(vec![Group { conditions: vec![must], writes: vec![write] }]).await;
             let claim = match ended.outcomes.remove(0) {
+                Outcome::Applied if removes => Claim::Removed,
                 Outcome::Applied => Claim::Wrote(value),
                 Outcome::Conflict { mut current } => Claim::Was(value_of(current.remove(0))),
             };
@@ -82,6 +89,7 @@ async fn use_registers(world: &World, clock: &AtomicU64, client: usize) -> Vec<T
         seen[register] = match &claim {
             Claim::Was(was) => was.as_ref().map(|(_, rev)| *rev),
             Claim::Wrote(_) => Some(rev),
+            Claim::Removed => None,
         };
         told.push(Told { asked, answered, rev, register, claim });
     }
@@ -92,8 +100,8 @@ fn value_of(kv: Option<Kv>) -> Option<(String, Rev)> {
     kv.map(|kv| (String::from_utf8(kv.value.to_vec()).unwrap(), kv.mod_rev))
 }
 
-/// The values of each register by the revision of their write.
-async fn registers(world: &World, base: Rev) -> Vec<BTreeMap<Rev, String>> {
+/// The values of each register by the revision of their write; none where it was removed.
+async fn registers(world: &World, base: Rev) -> Vec<BTreeMap<Rev, Option<String>>> {
     let end = world.write([world.put("end", "")]).await;
     let mut watch = world.watch(base + 1).await;
     let mut history = vec![BTreeMap::new(); REGISTERS];
@@ -104,8 +112,7 @@ async fn registers(world: &World, base: Rev) -> Vec<BTreeMap<Rev, String>> {
         }
         for change in changes.changes {
             let register: usize = world.name(&change.key).parse().unwrap();
-            let (value, rev) = value_of(change.now).expect("registers are never removed");
-            history[register].insert(rev, value);
+            history[register].insert(changes.rev, value_of(change.now).map(|(value, _)| value));
         }
     }
 }
