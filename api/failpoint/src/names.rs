@@ -112,8 +112,12 @@ pub const SEEDED_BUGS: &[&str] = &[
     // A Task's finalizer goes without its agent's word; its phase goes back.
     "finalizer-off-by-anybody",
     "phase-goes-back",
-    // A Lease changes hands without an epoch; a leader's epoch is not asked for.
+    // An object goes although a finalizer holds it; although one of its owners is there.
+    "deleted-in-one-step",
+    "one-owner-gone-is-enough",
+    // A Lease changes hands without an epoch; a leader's epoch is not asked for; a leader leaves it out.
     "holder-without-epoch",
+    "leader-without-epoch",
     "fence-not-asked",
     // Bind takes the epoch of any Lease for the scheduler's.
     "bind-by-any-lease",

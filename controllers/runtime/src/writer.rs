@@ -69,7 +69,7 @@ impl Writer {
     /// Places Tasks on Nodes.
     pub async fn bind(&self, items: &[BindItem]) -> Result<Vec<Result<Object, Error>>, Error> {
         berth_failpoint::reach("runtime.bind.before");
-        let outcomes = self.client.bind(items, self.fence.as_ref()).await;
+        let outcomes = self.client.bind(items, self.fence()).await;
         berth_failpoint::reach("runtime.bind.after");
         outcomes
     }
@@ -133,10 +133,14 @@ impl Writer {
 
     fn signed(&self, write: Write) -> Write {
         let write = write.by_default(self.manager);
-        match &self.fence {
+        match self.fence() {
             Some(fence) => write.fenced(fence),
             None => write,
         }
+    }
+
+    fn fence(&self) -> Option<&Fence> {
+        self.fence.as_ref().filter(|_| !berth_failpoint::seeded_bug("leader-without-epoch"))
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Run {
     pub faults: Vec<Fault>,
     /// The moments at which it was to be settled, in order.
     pub settled: Vec<Settled>,
+    /// Controllers, by the names of their Leases, that act without one: a test has two of them lead.
+    pub forced: Vec<String>,
     /// What chance was drawn from; 0 when there was none.
     pub seed: u64,
 }

@@ -46,8 +46,8 @@ pub struct Meta {
     pub deleted: Option<Box<str>>,
     /// Who must agree before it goes.
     pub finalizers: Box<[Box<str>]>,
-    /// The owner whose controller manages it.
-    pub owner: Option<Box<Owner>>,
+    /// Its owners.
+    pub owners: Box<[Owner]>,
     /// Labels; read of Nodes alone.
     pub labels: BTreeMap<Box<str>, Box<str>>,
 }
@@ -201,7 +201,7 @@ struct RawMeta<'a> {
     creation_timestamp: Cow<'a, str>,
     deletion_timestamp: Option<Box<str>>,
     finalizers: Box<[Box<str>]>,
-    owner_references: Vec<Owner>,
+    owner_references: Box<[Owner]>,
 }
 
 #[derive(Default, Deserialize)]
@@ -211,20 +211,24 @@ struct RawLabels {
 }
 
 impl Meta {
+    /// The owner whose controller manages it.
+    pub fn owner(&self) -> Option<&Owner> {
+        self.owners.iter().find(|owner| owner.controller)
+    }
+
     fn read(kind: &str, text: &str) -> Result<Self, Problem> {
         let raw: RawMeta = serde_json::from_str(text)?;
         let labels = match kind {
             "berth.dev/nodes" => serde_json::from_str::<RawLabels>(text)?.labels,
             _ => BTreeMap::new(),
         };
-        let owner = raw.owner_references.into_iter().find(|owner| owner.controller);
         Ok(Self {
             uid: raw.uid.into(),
             generation: raw.generation,
             created: raw.creation_timestamp.into(),
             deleted: raw.deletion_timestamp,
             finalizers: raw.finalizers,
-            owner: owner.map(Box::new),
+            owners: raw.owner_references,
             labels,
         })
     }

@@ -22,6 +22,7 @@ const ANSWERS: &str = "answers.jsonl";
 const WATCHES: &str = "watches.jsonl";
 const FAULTS: &str = "faults.jsonl";
 const SETTLED: &str = "settled.jsonl";
+const FORCED: &str = "forced.txt";
 const WRONG: &str = "wrong.txt";
 const SEED: &str = "seed";
 
@@ -40,6 +41,8 @@ pub struct Recording {
     pub faults: Vec<Fault>,
     /// The moments at which a history was to be settled, in order.
     pub settled: Vec<Settled>,
+    /// Controllers, by the names of their Leases, that act without one.
+    pub forced: Vec<String>,
     /// What chance was drawn from.
     pub seed: u64,
     /// Why the recording itself cannot be believed; empty when it can.
@@ -69,6 +72,7 @@ impl Recording {
             watches: self.watches_of(number, end),
             faults: self.faults.clone(),
             settled: self.settled_in(era.from, end),
+            forced: self.forced.clone(),
             seed: self.seed,
         });
         let violations = runs.flat_map(|run| judge(&run)).collect();
@@ -118,7 +122,9 @@ impl Recording {
         write_lines(&folder.join(WATCHES), &self.watches)?;
         write_lines(&folder.join(FAULTS), &self.faults)?;
         write_lines(&folder.join(SETTLED), &self.settled)?;
-        fs::write(folder.join(WRONG), self.wrong.iter().map(|why| format!("{why}\n")).collect::<String>())?;
+        let lines = |all: &[String]| all.iter().map(|line| format!("{line}\n")).collect::<String>();
+        fs::write(folder.join(FORCED), lines(&self.forced))?;
+        fs::write(folder.join(WRONG), lines(&self.wrong))?;
         fs::write(folder.join(SEED), self.seed.to_string())
     }
 
@@ -144,6 +150,7 @@ impl Recording {
             watches: read_lines(&text(WATCHES))?,
             faults: read_lines(&text(FAULTS))?,
             settled: read_lines(&text(SETTLED))?,
+            forced: text(FORCED).lines().map(str::to_owned).collect(),
             wrong: text(WRONG).lines().map(str::to_owned).collect(),
             seed: text(SEED).trim().parse().unwrap_or(0),
         })
@@ -258,6 +265,7 @@ mod tests {
             watches: vec![stream()],
             faults: vec![Fault { what: "kill".into(), from: 3, until: None }],
             settled: vec![Settled { rev: 3, at: 5, probed: vec!["one".into()] }],
+            forced: vec!["scheduler".into()],
             wrong: vec!["late".into()],
             seed: 9,
         };

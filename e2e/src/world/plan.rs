@@ -141,9 +141,51 @@ impl Plan {
         self.given.get(&part).cloned().unwrap_or_default()
     }
 
+    /// The controllers that act without a Lease (`--force-active`), by the names of their Leases.
+    pub(super) fn forced(&self) -> Vec<String> {
+        let controllers = [Part::Controllers, Part::SecondControllers].map(|part| self.given(part).args);
+        controllers.iter().flat_map(|args| forced(args)).collect()
+    }
+
     /// How many nodes the cluster has when every part of the plan runs.
     pub(super) fn nodes(&self) -> usize {
         let agents = [Part::Agent, Part::SecondAgent].iter().filter(|part| self.parts.contains(part)).count();
         agents + if self.parts.contains(&Part::Simulated) { self.simulated } else { 0 }
+    }
+}
+
+/// The words of `--only`, and the names of the Leases.
+const CONTROLLERS: [(&str, &str); 4] = [
+    ("app", "app-controller"),
+    ("node", "node-controller"),
+    ("garbage", "garbage-collector"),
+    ("scheduler", "scheduler"),
+];
+
+fn forced(args: &[String]) -> Vec<String> {
+    if !args.iter().any(|arg| arg == "--force-active") {
+        return Vec::new();
+    }
+    let only = args.iter().position(|arg| arg == "--only").and_then(|at| args.get(at + 1));
+    let runs = |word: &str| only.is_none_or(|only| only.split(',').any(|one| one == word));
+    CONTROLLERS.iter().filter(|(word, _)| runs(word)).map(|(_, lease)| lease.to_string()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_forced_to_act_is_told_by_the_arguments() {
+        let all = ["app-controller", "node-controller", "garbage-collector", "scheduler"];
+        for (args, expected) in [
+            (&["--only", "scheduler"][..], &[][..]),
+            (&["--force-active"], &all),
+            (&["--only", "scheduler", "--force-active"], &["scheduler"]),
+            (&["--force-active", "--only", "app,node"], &["app-controller", "node-controller"]),
+        ] {
+            let plan = World::plan(StoreForm::Embedded).args(Part::SecondControllers, args);
+            assert_eq!(plan.forced(), expected, "{args:?}");
+        }
     }
 }

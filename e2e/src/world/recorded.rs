@@ -116,6 +116,7 @@ impl World {
         soak::tally(soak::Counted::Operations, answers.len());
         let mut recording =
             Recording { seed: soak::seed(), answers, watches, settled: self.settled_so_far(), ..recording };
+        recording.forced = self.plan.forced();
         recording.wrong.extend(self.late.take());
         recording.faults.extend(self.faults.all());
         recording

@@ -1,6 +1,7 @@
 //! The store of a test is recorded and judged too: a store in this process by its own watch, an etcd as ever.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -21,6 +22,8 @@ const END: &[u8] = &[u8::MAX];
 pub struct Recorded {
     source: Source,
     settled: OnceLock<Settled>,
+    /// Whether controllers act without Leases.
+    forced: AtomicBool,
 }
 
 enum Source {
@@ -38,13 +41,22 @@ impl Recorded {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let written = tape.clone();
         let thread = std::thread::spawn(move || runtime.block_on(follow(&*store, &written, ended)));
-        Self { source: Source::Own(tape, end, thread), settled: OnceLock::new() }
+        Self::of(Source::Own(tape, end, thread))
     }
 
     /// Records an etcd that nothing was written to yet.
     pub fn etcd(urls: Vec<String>, folder: &Path) -> Self {
         let recorder = Recorder::start(folder, folder, berth_e2e::record::Source::Etcd(urls));
-        Self { source: Source::Etcd(recorder), settled: OnceLock::new() }
+        Self::of(Source::Etcd(recorder))
+    }
+
+    fn of(source: Source) -> Self {
+        Self { source, settled: OnceLock::new(), forced: AtomicBool::new(false) }
+    }
+
+    /// From now on all controllers act without Leases.
+    pub fn forces(&self) {
+        self.forced.store(true, Ordering::Relaxed);
     }
 
     fn tape(&self) -> &Tape {
@@ -86,7 +98,9 @@ impl Recorded {
             Source::Etcd(recorder) => std::thread::spawn(|| recorder.finish()).join().unwrap(),
         };
         let settled = self.settled.into_inner().into_iter().collect();
-        let verdict = Recording { settled, ..recording }.judge();
+        let all = ["app-controller", "node-controller", "garbage-collector", "scheduler"];
+        let forced = if self.forced.into_inner() { all.map(str::to_owned).into() } else { Vec::new() };
+        let verdict = Recording { settled, forced, ..recording }.judge();
         if std::thread::panicking() {
             eprintln!("--- history ---\n{verdict}");
         } else {

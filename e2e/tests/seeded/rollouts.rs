@@ -5,6 +5,7 @@ use std::time::Duration;
 use berth_builtin::caches::Caches;
 use berth_client::{Change, Client, Query, Update, Write};
 use berth_e2e::history::Run;
+use berth_runtime::LeaseTerms;
 use berth_types::app::App;
 use berth_types::task::Task;
 use berth_types::{Clock, SystemClock};
@@ -38,6 +39,24 @@ pub async fn begin(world: &World) -> JoinSet<()> {
     );
     running.spawn(run_tasks(client));
     running
+}
+
+/// The App controller and the scheduler lead, each by its Lease, and an App gets its Tasks.
+pub async fn controllers_lead() -> Run {
+    let world = World::start().await;
+    world.node("n1", 64).await;
+    let mut running = JoinSet::new();
+    let (client, caches) = (world.client.clone(), Caches::new(world.client.clone()));
+    let never = std::future::pending::<()>;
+    let lease = |name: &str| LeaseTerms::new("berth-system", name);
+    let app = berth_builtin::app::controller(client.clone(), &caches);
+    running.spawn(app.led_by(lease(berth_builtin::app::NAME)).run(never()));
+    let scheduler = berth_scheduler::controller(client.clone(), &caches.tasks().all, &caches.nodes());
+    running.spawn(scheduler.led_by(lease(berth_scheduler::NAME)).run(never()));
+    running.spawn(run_tasks(client));
+    world.app("web", three_replicas("one")).await;
+    settled(&world, "one").await;
+    Run { forced: Vec::new(), ..world.run().await }
 }
 
 /// A rollout whose Tasks take their time to stop.

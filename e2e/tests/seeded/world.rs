@@ -26,6 +26,8 @@ use crate::gate::Gate;
 
 /// Nothing is done any more when nothing was written for so long; nobody here waits longer for anything.
 const QUIET: Duration = Duration::from_secs(5);
+/// The controllers, which lead by no Lease here: they act when they are told to.
+const FORCED: [&str; 4] = ["app-controller", "node-controller", "garbage-collector", "scheduler"];
 /// Between two looks at the store.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -140,7 +142,7 @@ impl World {
 
     /// All that is known of what happened.
     pub async fn run(self) -> Run {
-        Run { events: self.events().await, ..Run::default() }
+        Run { events: self.events().await, forced: forced(), ..Run::default() }
     }
 
     /// The version of all that happened so far.
@@ -161,7 +163,7 @@ impl World {
                 (last, since) = (rev, Instant::now());
             }
             if unsettled(&state, &settled, &[]).is_empty() || since.elapsed() > QUIET {
-                return Run { events, settled: vec![settled], ..Run::default() };
+                return Run { events, settled: vec![settled], forced: forced(), ..Run::default() };
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -201,6 +203,10 @@ async fn serve(
     });
     let address = format!("unix:{}", socket.display());
     Apiserver { gate, client: Client::new(&[&address]).unwrap(), peer: Peer::new(&address) }
+}
+
+fn forced() -> Vec<String> {
+    FORCED.map(str::to_owned).into()
 }
 
 /// Binds a Task to a Node as that was seen.

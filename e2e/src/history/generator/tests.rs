@@ -50,7 +50,7 @@ fn before(events: &[Event], at: usize) -> Option<Event> {
     Some(earlier.clone())
 }
 
-const WAYS: [(&str, Spoil); 17] = [
+const WAYS: [(&str, Spoil); 18] = [
     ("an event is missing", |events, at| {
         // The last of a key leaves no hole.
         events[at + 1..].iter().find(|event| event.key == events[at].key)?;
@@ -132,6 +132,10 @@ const WAYS: [(&str, Spoil); 17] = [
         let over = events.iter().find(|event| event.key == key && event.rev < header.epoch)?.rev;
         events[at].now.as_mut()?.header.epoch = over;
         Some(())
+    }),
+    ("an epoch is missing", |events, at| {
+        let epoch = &mut events[at].now.as_mut()?.header.epoch;
+        (*epoch != 0).then(|| *epoch = 0)
     }),
     ("an epoch never began", |events, at| {
         let epoch = &mut events[at].now.as_mut()?.header.epoch;

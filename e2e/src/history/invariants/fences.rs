@@ -1,10 +1,12 @@
 //! I9: who no longer leads writes nothing. The epoch of a Lease is the revision of its epoch key; a write that carries
-//! an epoch carries the newest one of its Lease.
+//! an epoch carries the newest one of its Lease, and every write of who leads carries one. Who leads is known by name: the
+//! cluster's controllers, and whoever writes under the name of a Lease that has begun an epoch.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::Invariant;
 use crate::history::Object;
+use crate::history::evidence::Run;
 use crate::history::key::{self, Key, told};
 use crate::history::spec::Spec;
 use crate::history::state::{Change, Revision};
@@ -15,9 +17,18 @@ const BINDER: &str = "bind";
 /// The Lease of who places Tasks.
 const SCHEDULER: &str = "berth-system/scheduler";
 
-/// No write of an epoch that is over, nor in one of another's Lease; an epoch begins with every change of a Lease's holder, and only then.
+/// The cluster's controllers, which write under the names of their Leases.
+const CONTROLLERS: [&str; 4] = ["app-controller", "node-controller", "garbage-collector", "scheduler"];
+/// What anybody may write: Events tell of what happened, whoever leads meanwhile.
+const EVENTS: &str = "core/events";
+const LEASES: &str = "coordination.k8s.io/leases";
+
+/// No write of an epoch that is over, nor in one of another's Lease, nor without one by who leads; an epoch begins with
+/// every change of a Lease's holder, and only then.
 #[derive(Default)]
 pub struct Fences {
+    /// Controllers that act without a Lease, as their test says.
+    forced: HashSet<String>,
     /// The newest epoch of each Lease, named `<namespace>/<name>`.
     newest: HashMap<String, i64>,
     /// The Leases that an epoch was begun of. More than one when they changed hands in one revision.
@@ -36,8 +47,13 @@ impl Invariant for Fences {
                 let keys = std::iter::once(change.key.to_string()).chain(epochs);
                 broken.push(Breach::new(seen.rev, format!("{} {why}", told(change.key)), keys));
             }
+            if let Some(lease) = self.left_out(change) {
+                let writer = change.now.map_or("", |now| &*now.stored.header.writer);
+                let what = format!("{} is written by {writer} without an epoch", told(change.key));
+                broken.push(Breach::new(seen.rev, what, [change.key.into(), key::epoch(&lease)]));
+            }
             match change.about {
-                Key::Object { kind: "coordination.k8s.io/leases", namespace, name } => {
+                Key::Object { kind: LEASES, namespace, name } => {
                     handed_over(seen, change, &format!("{namespace}/{name}"), broken);
                 }
                 Key::Epoch(lease) => alone(seen, change, lease, broken),
@@ -54,6 +70,25 @@ impl Invariant for Fences {
 }
 
 impl Fences {
+    /// As the test of a run says.
+    pub fn of(run: &Run) -> Self {
+        Self { forced: run.forced.iter().cloned().collect(), ..Self::default() }
+    }
+
+    /// The Lease of which a leader's write leaves the epoch out. A candidate writes its Lease before it leads.
+    fn left_out(&self, change: &Change<'_>) -> Option<String> {
+        let header = &change.now.filter(|now| now.stored.header.epoch == 0)?.stored.header;
+        let about_leading = matches!(change.about, Key::Object { kind: LEASES | EVENTS, .. } | Key::Epoch(_));
+        let writer = header.writer.as_str();
+        let acts_as = if writer == BINDER { "scheduler" } else { writer };
+        if about_leading || self.forced.contains(acts_as) {
+            return None;
+        }
+        let begun = self.newest.keys().find(|lease| leads_under(writer, lease));
+        let known = CONTROLLERS.contains(&writer).then(|| format!("berth-system/{writer}"));
+        begun.cloned().or(known)
+    }
+
     /// Why the epoch of a write is not the newest of any Lease it may mean, and the Leases that show it.
     fn stale(&self, now: &Object) -> Option<(String, Vec<String>)> {
         let header = &now.stored.header;
@@ -133,7 +168,9 @@ fn alone(seen: &Revision<'_>, change: &Change<'_>, lease: &str, broken: &mut Vec
 mod tests {
     use serde_json::json;
 
+    use crate::history::evidence::Run;
     use crate::history::invariants::trial::Trial;
+    use crate::history::judge::judge;
     use crate::history::key;
     use crate::history::story::Story;
 
@@ -173,6 +210,10 @@ mod tests {
             .breaks("an epoch of nobody", |story| {
                 story.by_leader("scheduler", FIRST + 1).phase("a", "Running")
             })
+            .breaks("a leader without an epoch", |story| {
+                story.by("scheduler").phase("a", "Starting").by("bind").phase("a", "Running")
+            })
+            .breaks("a controller that has no Lease", |story| story.by("app-controller").phase("a", "Running"))
             .breaks("a new holder in the old epoch", |story| {
                 story.edit(&key::lease(LEASE), |lease| lease["spec"]["holderIdentity"] = "two".into())
             })
@@ -197,6 +238,11 @@ mod tests {
                   6: Task shop/a is written by scheduler in epoch 4 of berth-system/other; scheduler leads under berth-system/scheduler (shown by 2 4 6)
                 an epoch of nobody
                   4: Task shop/a is written by scheduler in epoch 3, which never began (shown by 4)
+                a leader without an epoch
+                  4: Task shop/a is written by scheduler without an epoch (shown by 4)
+                  5: Task shop/a is written by bind without an epoch (shown by 2 5)
+                a controller that has no Lease
+                  4: Task shop/a is written by app-controller without an epoch (shown by 4)
                 a new holder in the old epoch
                   4: Lease berth-system/scheduler changes its holder, and no epoch begins (shown by 4)
                 a renewal in a new epoch
@@ -206,6 +252,28 @@ mod tests {
                 a Lease goes in its epoch
                   4: Lease berth-system/scheduler changes its holder, and no epoch begins (shown by 2 4)
             "#]]);
+    }
+
+    #[test]
+    fn a_run_says_who_is_forced_to_act() {
+        let mut story = story();
+        story
+            .by("scheduler")
+            .phase("a", "Starting")
+            .by("bind")
+            .phase("a", "Running")
+            .by("node-controller")
+            .phase("a", "Failed");
+        let events = story.events();
+        let judged = |forced: &[&str]| {
+            let forced = forced.iter().map(ToString::to_string).collect();
+            let run = Run { events: events.clone(), forced, ..Run::default() };
+            judge(&run).iter().map(|found| found.rev).collect::<Vec<_>>()
+        };
+        assert_eq!(judged(&[]), [4, 5, 6]);
+        assert_eq!(judged(&["scheduler"]), [6]);
+        assert_eq!(judged(&["node-controller"]), [4, 5]);
+        assert_eq!(judged(&["scheduler", "node-controller"]), Vec::<i64>::new());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod answers;
 mod binding;
 mod fences;
+mod going;
 mod placing;
 mod processes;
 mod rollouts;
@@ -43,7 +44,8 @@ pub fn all(run: &Run) -> Vec<Box<dyn Invariant>> {
         Box::new(rollouts::Rollouts::default()),
         Box::new(binding::Binding),
         Box::new(processes::Processes::new(&run.processes)),
-        Box::new(fences::Fences::default()),
+        Box::new(fences::Fences::of(run)),
+        Box::new(going::Going::default()),
         Box::new(versions::Versions::default()),
         Box::new(answers::Answers::of(run)),
         Box::new(watches::Watches::of(run)),

@@ -78,7 +78,7 @@ enum Step {
 /// uid and key of the App that a Task belongs to.
 fn app_of<'a>(change: &Change<'a>) -> Option<(&'a str, String)> {
     let Key::Object { kind: task::KIND, namespace, .. } = change.about else { return None };
-    let owner = change.now.or(change.was)?.meta.owner.as_ref()?;
+    let owner = change.now.or(change.was)?.meta.owner()?;
     (*owner.kind == *"App").then(|| (&*owner.uid, key::app(namespace, &owner.name)))
 }
 
@@ -239,6 +239,7 @@ mod tests {
     #[test]
     fn a_controller_makes_and_stops_within_the_bounds() {
         Trial::of("I4 rollouts", four)
+            .forcing(&["app-controller", "garbage-collector"])
             .keeps(|story| {
                 story.task("web", "w4", "1").stop("w0").phase("w0", "Failed").task("web", "w5", "1")
             })
@@ -314,6 +315,7 @@ mod tests {
             story
         }
         Trial::of("I4 rollouts", slow)
+            .forcing(&["app-controller"])
             .keeps(|story| story.stop("w2"))
             .keeps(|story| story.wait(10_000).stop("w0"))
             .breaks("the new one is not available yet", |story| {
@@ -350,6 +352,7 @@ mod tests {
         let mut early = two();
         early.stop("w0").stop("w1").phase("w0", "Failed").task("web", "w2", "1");
         Trial::of("I4 rollouts", two)
+            .forcing(&["app-controller"])
             .keeps(|story| {
                 story
                     .stop("w0")

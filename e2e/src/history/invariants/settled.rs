@@ -99,7 +99,7 @@ impl<'a> Scene<'a> {
         let objects: BTreeMap<&str, &Object> = last.objects().collect();
         let mut owned: BTreeMap<&str, Vec<(&str, &Object)>> = BTreeMap::new();
         for (key, object) in &objects {
-            if let Some(owner) = &object.meta.owner {
+            if let Some(owner) = object.meta.owner() {
                 owned.entry(&owner.uid).or_default().push((key, object));
             }
         }

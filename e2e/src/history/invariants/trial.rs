@@ -16,20 +16,28 @@ use crate::history::witness::explain;
 pub struct Trial {
     invariant: &'static str,
     before: fn() -> Story,
+    forced: Vec<String>,
     found: String,
 }
 
 impl Trial {
     /// The promise of this name, after this beginning.
     pub fn of(invariant: &'static str, before: fn() -> Story) -> Self {
-        Self { invariant, before, found: String::new() }
+        Self { invariant, before, forced: Vec::new(), found: String::new() }
+    }
+
+    /// The story's controllers act without Leases.
+    pub fn forcing(mut self, controllers: &[&str]) -> Self {
+        self.forced = controllers.iter().map(ToString::to_string).collect();
+        self
     }
 
     /// What keeps every promise.
     pub fn keeps(self, tell: impl FnOnce(&mut Story) -> &mut Story) -> Self {
         let mut story = (self.before)();
         tell(&mut story);
-        let violations = judge(&Run { events: story.events(), ..Run::default() });
+        let run = Run { events: story.events(), forced: self.forced.clone(), ..Run::default() };
+        let violations = judge(&run);
         assert!(violations.is_empty(), "{}", violations[0]);
         self
     }

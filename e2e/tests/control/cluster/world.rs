@@ -65,6 +65,7 @@ impl World {
 
     /// All controllers, without Leases: they act at once, and do not know of each other.
     pub fn controllers_without_leases(&self) -> Controllers {
+        self.recorded.as_ref().expect("a world is recorded until it ends").forces();
         let client = self.client.clone();
         let caches = Caches::new(client.clone());
         let mut running = JoinSet::new();

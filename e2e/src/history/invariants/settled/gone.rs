@@ -25,7 +25,7 @@ fn overdue(object: &Object, there: &HashSet<&str>) -> Option<String> {
     if object.is_deleting() {
         return Some("and was told to go".into());
     }
-    let owner = object.meta.owner.as_ref().filter(|owner| !there.contains(&*owner.uid))?;
+    let owner = object.meta.owner().filter(|owner| !there.contains(&*owner.uid))?;
     Some(format!("and its {} {} is not", owner.kind, owner.name))
 }
 
