@@ -83,7 +83,7 @@ pub fn store(error: &StoreError) -> Box<Status> {
         StoreError::Compacted { .. } | StoreError::Future { .. } | StoreError::Lagged => {
             (Reason::Expired, "list again")
         }
-        StoreError::Full(_) => (Reason::StorageFull, "reads and deletes go on"),
+        StoreError::Full(_) => (Reason::StorageFull, "reads go on"),
         StoreError::Unavailable(_) => (Reason::Unavailable, "try again"),
         StoreError::Replaced(_) => (Reason::Unavailable, "this server starts anew"),
         StoreError::Unknown(_) => (Reason::Timeout, "read the object to see whether it happened"),

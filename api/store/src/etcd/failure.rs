@@ -90,9 +90,12 @@ fn judge_status(status: &Status) -> Failure {
         Code::OutOfRange if why.contains("has been compacted") => Failure::Refused(Refused::Compacted),
         Code::OutOfRange if why.contains("is a future revision") => Failure::Refused(Refused::Future),
         Code::NotFound if why.contains("lease not found") => Failure::Refused(Refused::NoLease),
-        Code::ResourceExhausted if why.contains("database space exceeded") => Failure::Refused(
-            Refused::Other(StoreError::Full(format!("etcd has raised NOSPACE; {}", super::REMEDY))),
-        ),
+        Code::ResourceExhausted if why.contains("database space exceeded") => {
+            Failure::Refused(Refused::Other(StoreError::Full(format!(
+                "etcd has raised NOSPACE and only deletes; {}",
+                super::REMEDY
+            ))))
+        }
         Code::ResourceExhausted if why.contains("too many requests") => Failure::NotDone(why),
         Code::Unavailable if why == "etcdserver: no leader" => Failure::NotDone(why),
         Code::Unavailable if why.contains("not capable") => Failure::NotDone(why),
@@ -181,7 +184,7 @@ mod tests {
         means(
             Status::resource_exhausted("etcdserver: mvcc: database space exceeded"),
             expect![[
-                r#"Refused(Other(Full("etcd has raised NOSPACE; compact etcd, defragment every member, then disarm the alarm: `etcdctl compaction REVISION`, `etcdctl defrag --cluster`, `etcdctl alarm disarm`")))"#
+                r#"Refused(Other(Full("etcd has raised NOSPACE and only deletes; compact etcd, defragment every member, then disarm the alarm: `etcdctl compaction REVISION`, `etcdctl defrag --cluster`, `etcdctl alarm disarm`")))"#
             ]],
         );
     }
