@@ -21,6 +21,10 @@ pub use fence::FENCES;
 use queue::Waiting;
 use settle::Line;
 
+/// Bytes that watchers are told of one revision: it is one message to each, and one that resumes begins with a whole
+/// revision again.
+pub const MOST_TOLD: usize = 8 << 20;
+
 /// Calls in flight at a time.
 const IN_FLIGHT: usize = 4;
 
@@ -31,6 +35,16 @@ pub struct Author {
     pub name: String,
     /// The epoch in which it leads; 0 when it does not lead.
     pub epoch: Rev,
+}
+
+/// A group, and what the store cannot see in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Submission {
+    /// What is to be carried out.
+    pub group: Group,
+    /// Bytes that watchers are told of it: for each object its states before and after. A delete carries the last state
+    /// of its object, which the group does not.
+    pub told: usize,
 }
 
 /// How a submitted group ended.
@@ -110,6 +124,12 @@ impl Committer {
     /// After an unknown outcome the group is sent again only if a condition names a key that it writes.
     /// Dropping the future does not take the group back.
     pub async fn submit(&self, group: Group, author: &Author) -> Result<Ended, StoreError> {
+        self.carry_out(Submission { group, told: 0 }, author).await
+    }
+
+    /// As `submit`, for a group of which more is known.
+    pub async fn carry_out(&self, submission: Submission, author: &Author) -> Result<Ended, StoreError> {
+        let Submission { group, told } = submission;
         let number = self.shared.groups.fetch_add(1, Ordering::Relaxed);
         let write_id = WriteId(u128::from(self.shared.origin) << 64 | u128::from(number));
         let mut group = with_headers(group, write_id, author);
@@ -118,13 +138,23 @@ impl Committer {
             fence::put_up(&mut group, self.shared.origin);
         }
         rules::check_alone(&group)?;
+        check_told(told)?;
         let (answer, answered) = oneshot::channel();
         let stopped = || StoreError::Unknown("the committer was stopped".into());
         self.waiting
-            .send(Waiting { group, fenced, write_id, answer, since: Instant::now() })
+            .send(Waiting { group, fenced, told, write_id, answer, since: Instant::now() })
             .map_err(|_| stopped())?;
         answered.await.map_err(|_| stopped())?
     }
+}
+
+fn check_told(told: usize) -> Result<(), StoreError> {
+    if told > MOST_TOLD {
+        let why =
+            format!("its objects are {told} bytes before and after it, at most {MOST_TOLD} are allowed");
+        return Err(StoreError::BadCall(why));
+    }
+    Ok(())
 }
 
 fn with_headers(mut group: Group, write_id: WriteId, author: &Author) -> Group {

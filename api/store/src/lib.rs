@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-pub use committer::{Author, Committer, CommitterOptions, Ended};
+pub use committer::{Author, Committer, CommitterOptions, Ended, Submission};
 pub use embedded::EmbeddedStore;
 pub use etcd::{EtcdOptions, EtcdStore, Unsupported, etcd_addresses};
 pub use position::positions;

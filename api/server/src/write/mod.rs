@@ -16,7 +16,7 @@ mod warnings;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use berth_store::{Committer, Condition, Ended, Group, Kv, Rev, Store};
+use berth_store::{Committer, Condition, Ended, Group, Kv, Rev, Store, Submission};
 use berth_types::{Clock, Reason, Status};
 use bytes::Bytes;
 
@@ -113,7 +113,9 @@ impl Writer {
             };
             let whole = |why| Refused { at: 0, why };
             berth_failpoint::reach("server.write.decided");
-            let ended = self.committer.submit(joint.sent(requests), &requests[0].author).await;
+            let told = joint.plans.iter().map(|plan| plan.weight).sum();
+            let submission = Submission { group: joint.sent(requests), told };
+            let ended = self.committer.carry_out(submission, &requests[0].author).await;
             match ended.map_err(|error| whole(refuse::store(&error)))? {
                 Ended::Applied { rev, positions } => {
                     berth_failpoint::reach("server.write.committed");

@@ -31,6 +31,8 @@ pub struct Plan {
     pub effect: Effect,
     /// What the answer says beside the object.
     pub told: Told,
+    /// Bytes that watchers are told of it.
+    pub weight: usize,
 }
 
 /// A condition, and for whose sake.
@@ -109,7 +111,18 @@ pub fn plan(request: &Request, seen: &Sight<'_>) -> Answer<Plan> {
         (After::Unchanged(_), _) => Effect::Unchanged,
         (After::Gone(_), _) => Effect::Deleted,
     };
-    Ok(Plan { asks, writes, after, effect, told: draft.told })
+    let weight = weight(seen.current.as_deref(), &writes);
+    Ok(Plan { asks, writes, after, effect, told: draft.told, weight })
+}
+
+/// What is put, and what is told of the object as it was: to whoever sees it go, or leave a selection.
+fn weight(current: Option<&Entry>, writes: &[Write]) -> usize {
+    let put = |write: &Write| match write {
+        Write::Put { value, .. } => value.len(),
+        Write::Delete { .. } => 0,
+    };
+    let before = if writes.is_empty() { 0 } else { current.map_or(0, |entry| entry.served.json().len()) };
+    before + writes.iter().map(put).sum::<usize>()
 }
 
 /// The write of the object itself, if it changes, and the object then.

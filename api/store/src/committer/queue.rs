@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::settle::Line;
-use super::{Ended, IN_FLIGHT, settle};
+use super::{Ended, IN_FLIGHT, MOST_TOLD, settle};
 use crate::rules::Call;
 use crate::value::{WriteId, stamp};
 use crate::{Group, StoreError, Write};
@@ -24,6 +24,8 @@ pub(super) struct Waiting {
     pub(super) group: Group,
     /// Whether the group's last condition is the committer's fence.
     pub(super) fenced: bool,
+    /// Bytes that watchers are told of it.
+    pub(super) told: usize,
     pub(super) write_id: WriteId,
     pub(super) since: Instant,
     pub(super) answer: oneshot::Sender<Result<Ended, StoreError>>,
@@ -76,10 +78,12 @@ fn next_call(queue: &mut VecDeque<Waiting>) -> Vec<Sent> {
     let mut taken = Vec::new();
     let mut left = VecDeque::new();
     let mut puts = 0;
+    let mut told = 0;
     let mut searched = 0;
     while let Some(waiting) = queue.pop_front() {
         searched += 1;
-        if call.admit(&waiting.group).is_ok() {
+        if told + waiting.told <= MOST_TOLD && call.admit(&waiting.group).is_ok() {
+            told += waiting.told;
             taken.push(number(waiting, &mut puts));
         } else {
             call.block(&waiting.group);
@@ -125,7 +129,7 @@ mod tests {
         let group =
             Group { conditions: asks.iter().map(ask).collect(), writes: puts.iter().map(put).collect() };
         let answer = oneshot::channel().0;
-        Waiting { group, fenced: false, write_id: WriteId(1), since: Instant::now(), answer }
+        Waiting { group, fenced: false, told: 0, write_id: WriteId(1), since: Instant::now(), answer }
     }
 
     fn shown(call: &[Sent]) -> Vec<String> {
@@ -162,6 +166,16 @@ mod tests {
         let mut queue: VecDeque<Waiting> = keys.iter().map(|key| waiting(&[], &[key])).collect();
         assert_eq!(next_call(&mut queue).len(), LIMITS.operations - 1);
         assert_eq!(next_call(&mut queue).len(), 200 - (LIMITS.operations - 1));
+    }
+
+    #[test]
+    fn a_call_tells_watchers_no_more_than_they_take() {
+        let told = |key: &str, told| Waiting { told, ..waiting(&[], &[key]) };
+        let mut queue: VecDeque<Waiting> =
+            [told("a", MOST_TOLD - 2), told("b", 3), told("c", 2), told("d", MOST_TOLD)].into();
+        assert_eq!(shown(&next_call(&mut queue)), ["a@0", "c@1"]);
+        assert_eq!(shown(&next_call(&mut queue)), ["b@0"]);
+        assert_eq!(shown(&next_call(&mut queue)), ["d@0"]);
     }
 
     #[test]

@@ -24,7 +24,7 @@ const PONG_WITHIN: Duration = Duration::from_secs(3);
 const SHUNNED: Duration = Duration::from_secs(15);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// The largest message that is taken in; pages are far smaller, one revision's changes at most 1.4 MB, twice.
+/// The largest message that is taken in; pages and the parts of a revision are far smaller.
 pub(super) const LARGEST_MESSAGE: usize = 64 << 20;
 
 const NO_ANSWER: &str = "no answer";
