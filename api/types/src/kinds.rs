@@ -17,7 +17,7 @@ use crate::scalar::shown;
 use crate::shape::{Shape, schema_of};
 use crate::spelling;
 use crate::task::Task;
-use crate::walk::{Extent, walk};
+use crate::walk::{AsTyped, Extent, walk, walk_typed, with_amounts_as_typed};
 
 /// A built-in kind.
 pub struct Kind {
@@ -139,6 +139,15 @@ impl Kind {
     pub fn validate(&self, tree: &Value) -> Vec<Fault> {
         let mut faults = Faults::default();
         walk(&self.shape, tree, Extent::Whole, &mut faults);
+        (self.rules)(&self.shape, tree, &mut faults);
+        faults.into_vec()
+    }
+
+    /// The same of an object that a person typed: amounts are judged by their text, and messages quote scalars as typed.
+    pub fn validate_typed(&self, tree: &Value, typed: AsTyped<'_>) -> Vec<Fault> {
+        let tree = &with_amounts_as_typed(&self.shape, tree, typed);
+        let mut faults = Faults::default();
+        walk_typed(&self.shape, tree, Extent::Whole, typed, &mut faults);
         (self.rules)(&self.shape, tree, &mut faults);
         faults.into_vec()
     }

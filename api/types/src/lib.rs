@@ -1,6 +1,7 @@
 //! The objects of Berth and the words they are made of: kinds, names, quantities, selectors, conditions,
 //! validation and time. No I/O and no async: everything here is a value or a pure function.
 
+mod amount_slip;
 pub mod app;
 pub mod availability;
 pub mod clock;

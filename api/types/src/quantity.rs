@@ -7,6 +7,8 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+use crate::scalar::short;
+
 /// An amount as written in a manifest; [`Quantity::millis`] reads it. Equal means written alike: `1` is not `1000m`, and
 /// what is more is told by the amounts read.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize)]
@@ -64,7 +66,7 @@ impl Quantity {
     /// The amount in thousandths, rounded up.
     pub fn millis(&self) -> Result<i64, BadQuantity> {
         let text = self.0.as_str();
-        let form = || BadQuantity::Form(text.into());
+        let form = || BadQuantity::Form(short(text));
         let (negative, unsigned) = match text.strip_prefix('-') {
             Some(rest) => (true, rest),
             None => (false, text.strip_prefix('+').unwrap_or(text)),
@@ -77,9 +79,9 @@ impl Quantity {
             return Err(form());
         }
         if negative {
-            return Err(BadQuantity::Negative(text.into()));
+            return Err(BadQuantity::Negative(short(text)));
         }
-        scaled(whole, fraction, factor).ok_or_else(|| BadQuantity::TooLarge(text.into()))
+        scaled(whole, fraction, factor).ok_or_else(|| BadQuantity::TooLarge(short(text)))
     }
 
     /// The amount as CPU.

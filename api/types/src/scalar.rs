@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::amount_slip;
 use crate::clock::Timestamp;
 use crate::fault::Rule;
 use crate::quantity::Quantity;
@@ -11,29 +12,32 @@ use crate::spelling;
 /// What is said of a field with nothing behind its colon.
 pub const NO_VALUE: &str = "has no value: give it one, or take the line out";
 
+/// The text of the scalar if it was typed without quotes.
+type Typed<'a> = &'a dyn Fn() -> Option<String>;
+
 /// Whether `value` may stand where `scalar` is asked for; else the rule, and what to do.
-pub fn judge(scalar: &Scalar, value: &Value) -> Result<(), (Rule, String)> {
+pub fn judge(scalar: &Scalar, value: &Value, typed: Typed<'_>) -> Result<(), (Rule, String)> {
     if value.is_null() {
         return Err((Rule::Type, NO_VALUE.into()));
     }
     match scalar {
-        Scalar::Text => text(value).map(|_| ()),
-        Scalar::Choice(words) => choice(words, text(value)?),
+        Scalar::Text => text(value, typed).map(|_| ()),
+        Scalar::Choice(words) => choice(words, text(value, typed)?),
         Scalar::Time => {
-            let written = text(value)?;
+            let written = text(value, typed)?;
             Timestamp::parse(written).map(|_| ()).map_err(|_| {
                 let message = format!("must be a time as `2026-11-21T07:45:35Z`, got {}", shown(value));
                 (Rule::Invalid, message)
             })
         }
-        Scalar::Quantity => quantity(value),
+        Scalar::Quantity => quantity(value, typed),
         Scalar::IntOrText if value.is_i64() || value.is_string() => Ok(()),
-        Scalar::IntOrText => wrong_type("a whole number or text", value),
+        Scalar::IntOrText => wrong_type("a whole number or text", value, typed),
         Scalar::Truth if value.is_boolean() => Ok(()),
-        Scalar::Truth => wrong_type("true or false", value),
-        Scalar::Whole(least, most) => whole(*least, *most, value),
+        Scalar::Truth => wrong_type("true or false", value, typed),
+        Scalar::Whole(least, most) => whole(*least, *most, value, typed),
         Scalar::Number if value.is_number() => Ok(()),
-        Scalar::Number => wrong_type("a number", value),
+        Scalar::Number => wrong_type("a number", value, typed),
     }
 }
 
@@ -51,10 +55,15 @@ pub fn neutral(scalar: &Scalar) -> Value {
 
 /// A value as a message shows it: its kind, and a short form of it.
 pub fn shown(value: &Value) -> String {
+    shown_as(value, &value.to_string())
+}
+
+/// The same, a number or truth as `typed`.
+fn shown_as(value: &Value, typed: &str) -> String {
     match value {
         Value::Null => "nothing".into(),
-        Value::Bool(_) => format!("`{value}`"),
-        Value::Number(_) => format!("number `{value}`"),
+        Value::Bool(_) => format!("`{}`", short(typed)),
+        Value::Number(_) => format!("number `{}`", short(typed)),
         Value::String(text) => format!("text `{}`", short(text)),
         Value::Array(_) => "a list".into(),
         Value::Object(_) => "a map".into(),
@@ -74,17 +83,24 @@ pub fn short(text: &str) -> String {
     out
 }
 
-fn wrong_type<T>(expected: &str, value: &Value) -> Result<T, (Rule, String)> {
-    Err((Rule::Type, format!("must be {expected}, got {}", shown(value))))
+fn as_typed(value: &Value, typed: Typed<'_>) -> String {
+    typed().unwrap_or_else(|| value.to_string())
 }
 
-fn text(value: &Value) -> Result<&str, (Rule, String)> {
+fn wrong_type<T>(expected: &str, value: &Value, typed: Typed<'_>) -> Result<T, (Rule, String)> {
+    let got = shown_as(value, &as_typed(value, typed));
+    Err((Rule::Type, format!("must be {expected}, got {got}")))
+}
+
+fn text<'a>(value: &'a Value, typed: Typed<'_>) -> Result<&'a str, (Rule, String)> {
     match value {
         Value::String(text) => Ok(text),
         Value::Number(_) | Value::Bool(_) => {
-            Err((Rule::Type, format!("must be text, got {}: quote it, as `\"{value}\"`", shown(value))))
+            let typed = as_typed(value, typed);
+            let (got, quoted) = (shown_as(value, &typed), short(&typed));
+            Err((Rule::Type, format!("must be text, got {got}: quote it, as `\"{quoted}\"`")))
         }
-        Value::Null | Value::Array(_) | Value::Object(_) => wrong_type("text", value),
+        Value::Null | Value::Array(_) | Value::Object(_) => wrong_type("text", value, typed),
     }
 }
 
@@ -103,34 +119,47 @@ pub fn one_of<'a>(words: impl Iterator<Item = &'a str> + Clone, written: &str) -
     format!("must be {choice}{}, got `{}`{hint}", listed.join(", "), short(written))
 }
 
-fn quantity(value: &Value) -> Result<(), (Rule, String)> {
+fn quantity(value: &Value, typed: Typed<'_>) -> Result<(), (Rule, String)> {
     let written = match value {
         Value::String(text) => text.clone(),
-        Value::Number(number) => number.to_string(),
+        Value::Number(_) => as_typed(value, typed),
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
-            return wrong_type("an amount as `500m` or `64Mi`", value);
+            return wrong_type("an amount as `500m` or `64Mi`", value, typed);
         }
     };
-    Quantity::new(written).millis().map(|_| ()).map_err(|fault| (Rule::Invalid, fault.to_string()))
+    let read = Quantity::new(written.as_str()).millis();
+    read.map(|_| ()).map_err(|fault| (Rule::Invalid, format!("{fault}{}", amount_slip::hint(&written))))
 }
 
-fn whole(least: i128, most: i128, value: &Value) -> Result<(), (Rule, String)> {
-    let number = match value.as_i64().map(i128::from).or(value.as_u64().map(i128::from)) {
-        Some(number) => number,
-        None => {
-            let quoted = value.as_str().is_some_and(|text| text.parse::<i64>().is_ok());
-            let remedy = if quoted { ": take the quotes away" } else { "" };
-            let expected = if value.is_number() { "a whole number" } else { "a number" };
-            return Err((Rule::Type, format!("must be {expected}, got {}{remedy}", shown(value))));
-        }
+fn whole(least: i128, most: i128, value: &Value, typed: Typed<'_>) -> Result<(), (Rule, String)> {
+    let exact = value.as_i64().map(i128::from).or(value.as_u64().map(i128::from));
+    // An integer of more than 64 bits is a number only by its text.
+    let Some(number) = exact.or_else(|| value.is_number().then(|| wide(&as_typed(value, typed))).flatten())
+    else {
+        let quoted = value.as_str().is_some_and(|text| text.parse::<i64>().is_ok());
+        let remedy = if quoted { ": take the quotes away" } else { "" };
+        let expected = if value.is_number() { "a whole number" } else { "a number" };
+        let got = shown_as(value, &as_typed(value, typed));
+        return Err((Rule::Type, format!("must be {expected}, got {got}{remedy}")));
     };
     if (least..=most).contains(&number) {
         return Ok(());
     }
+    let got = if exact.is_some() { number.to_string() } else { short(&as_typed(value, typed)) };
     let message = match number < least {
-        true if least == 0 => format!("must not be negative, got {number}"),
-        true => format!("must be at least {least}, got {number}"),
-        false => format!("must be at most {most}, got {number}"),
+        true if least == 0 => format!("must not be negative, got {got}"),
+        true => format!("must be at least {least}, got {got}"),
+        false => format!("must be at most {most}, got {got}"),
     };
     Err((Rule::Invalid, message))
+}
+
+/// An integer of any length that leaves 64 bits, as the nearest one of 128.
+fn wide(text: &str) -> Option<i128> {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let nearest = if text.starts_with('-') { i128::MIN } else { i128::MAX };
+    Some(text.parse().unwrap_or(nearest))
 }

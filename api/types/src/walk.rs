@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::fault::{Faults, Rule};
 use crate::path::At;
 use crate::scalar::{self, shown};
-use crate::shape::{Fields, ListType, Shape};
+use crate::shape::{Fields, ListType, Scalar, Shape};
 use crate::spelling;
 
 /// The deepest nesting of an object.
@@ -29,14 +29,23 @@ pub enum Extent {
     Part,
 }
 
+/// The text of the unquoted scalar at a path of a manifest; `None` where there is none.
+pub type AsTyped<'a> = &'a dyn Fn(&str) -> Option<String>;
+
 /// Adds every fault of `tree` against `shape`.
 pub fn walk(shape: &Shape, tree: &Value, extent: Extent, faults: &mut Faults) {
-    Walk { root: shape, extent, faults }.place(shape, tree, &At::ROOT, 0);
+    walk_typed(shape, tree, extent, &|_| None, faults);
+}
+
+/// Adds every fault of `tree` against `shape`, and shows scalars as they were typed.
+pub fn walk_typed(shape: &Shape, tree: &Value, extent: Extent, typed: AsTyped<'_>, faults: &mut Faults) {
+    Walk { root: shape, extent, typed, faults }.place(shape, tree, &At::ROOT, 0);
 }
 
 struct Walk<'a> {
     root: &'a Shape,
     extent: Extent,
+    typed: AsTyped<'a>,
     faults: &'a mut Faults,
 }
 
@@ -48,7 +57,8 @@ impl Walk<'_> {
         self.size(shape, value, at);
         match (shape, value) {
             (Shape::Scalar(scalar), value) => {
-                if let Err((rule, message)) = scalar::judge(scalar, value) {
+                let typed = || (self.typed)(&at.to_string());
+                if let Err((rule, message)) = scalar::judge(scalar, value, &typed) {
                     self.faults.add(at, rule, message);
                 }
             }
@@ -211,10 +221,15 @@ fn place_of(root: &Shape, name: &str) -> Option<String> {
 pub fn fitting(shape: &Shape, tree: &Value) -> Value {
     match (shape, tree) {
         (Shape::Any, value) => value.clone(),
-        (Shape::Scalar(scalar), value) if scalar::judge(scalar, value).is_ok() => value.clone(),
+        (Shape::Scalar(scalar), value) if fits(scalar, value) => value.clone(),
         (Shape::Scalar(scalar), _) => scalar::neutral(scalar),
         (Shape::Map(inner), value) => {
-            let entries = value.as_object().into_iter().flatten();
+            // A stand-in among entries that fit would be compared with them: what a limit of 0 says is no fault.
+            let good = |entry: &Value| match &**inner {
+                Shape::Scalar(scalar) => fits(scalar, entry),
+                Shape::Any | Shape::Object(_) | Shape::Map(_) | Shape::List(..) => true,
+            };
+            let entries = value.as_object().into_iter().flatten().filter(|(_, entry)| good(entry));
             Value::Object(entries.map(|(key, entry)| (key.clone(), fitting(inner, entry))).collect())
         }
         (Shape::List(inner, _), value) => {
@@ -233,6 +248,44 @@ pub fn fitting(shape: &Shape, tree: &Value) -> Value {
             }
             Value::Object(out)
         }
+    }
+}
+
+fn fits(scalar: &Scalar, value: &Value) -> bool {
+    scalar::judge(scalar, value, &|| None).is_ok()
+}
+
+/// `tree` with each amount that is a number replaced by the text that was typed: `1e9` is judged by that, not by its
+/// value.
+pub fn with_amounts_as_typed(shape: &Shape, tree: &Value, typed: AsTyped<'_>) -> Value {
+    let mut tree = tree.clone();
+    retype(shape, &mut tree, typed, &At::ROOT);
+    tree
+}
+
+fn retype(shape: &Shape, value: &mut Value, typed: AsTyped<'_>, at: &At) {
+    match (shape, value) {
+        (Shape::Scalar(Scalar::Quantity), value @ Value::Number(_)) => {
+            if let Some(text) = typed(&at.to_string()) {
+                *value = text.into();
+            }
+        }
+        (Shape::Object(fields), Value::Object(entries)) => {
+            for (name, entry) in entries {
+                if let Some(shape) = fields.known.get(name) {
+                    retype(shape, entry, typed, &at.field(name));
+                }
+            }
+        }
+        (Shape::Map(inner), Value::Object(entries)) => {
+            entries.iter_mut().for_each(|(key, entry)| retype(inner, entry, typed, &at.entry(key)));
+        }
+        (Shape::List(inner, _), Value::Array(items)) => {
+            for (index, item) in items.iter_mut().enumerate() {
+                retype(inner, item, typed, &at.item(index));
+            }
+        }
+        _ => {}
     }
 }
 

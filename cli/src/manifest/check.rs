@@ -2,16 +2,25 @@
 
 use std::collections::BTreeMap;
 
-use berth_types::Fault;
+use berth_types::fault::Rule;
 use berth_types::kinds::Kind;
+use berth_types::{Fault, short};
 use serde_json::Value;
 
 use super::document::{Document, Reading};
+use super::marks::Mark;
+use super::values;
 
 /// The kind of a faultless object, or its faults.
-pub fn object(value: &Value) -> Result<&'static Kind, Vec<Fault>> {
+pub fn object(value: &Value, mark: &Mark) -> Result<&'static Kind, Vec<Fault>> {
     let kind = Kind::of_manifest(value)?;
-    let faults = kind.validate(value);
+    let mut faults = kind.validate_typed(value, &|path| mark.typed(path));
+    for (path, text) in values::unstorable(mark) {
+        if faults.iter().all(|fault| fault.path != path) {
+            let message = format!("`{}` is not a number that can be stored", short(&text));
+            faults.push(Fault::new(path, Rule::Invalid, message));
+        }
+    }
     if faults.is_empty() { Ok(kind) } else { Err(faults) }
 }
 

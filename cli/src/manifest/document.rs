@@ -1,5 +1,6 @@
 //! The documents of manifests: what they say, and where they say it.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::rc::Rc;
 
@@ -14,7 +15,7 @@ use super::marks::{Found, Mark, Place, Style};
 use super::parse::{Malformed, parse};
 use super::source::{self, Input, Source};
 use super::trouble::Trouble;
-use super::values::{self, NoValue};
+use super::values;
 
 /// Beyond this many mistakes nobody reads on.
 const MOST_SHOWN: usize = 50;
@@ -88,20 +89,8 @@ impl Reading {
         };
         let origin =
             Origin { source: source.clone(), marks: Rc::new(marks), item: None, label: label.into() };
-        match values::read(text) {
-            Ok(value) => self.take_value(value, origin),
-            Err(NoValue::Unknown(path, message)) => self.reject(vec![origin.mistake(&path, message)]),
-            Err(NoValue::Yaml(message, at)) => {
-                let (line, column) = at.unwrap_or((1, 0));
-                let place = Place { line: line + first - 1, column, width: 1 };
-                let message = match message.contains("recursion limit") {
-                    true => "values are nested too deeply".to_owned(),
-                    false => format!("not valid YAML: {message}"),
-                };
-                let trouble = Trouble::new(source.clone(), message);
-                self.reject(vec![trouble.at(place).within(label)]);
-            }
-        }
+        let value = values::value(&origin.marks);
+        self.take_value(value, origin);
     }
 
     fn take_value(&mut self, mut value: Value, origin: Origin) {
@@ -115,11 +104,12 @@ impl Reading {
     }
 
     fn take_object(&mut self, value: Value, origin: Origin) {
-        match check::object(&value) {
+        match check::object(&value, origin.mark()) {
             Ok(kind) => self.documents.push(Document { kind, value, origin }),
             Err(faults) => {
                 let name = check::name_of(&value);
-                self.reject(faults.iter().map(|fault| origin.trouble(fault).within(&name)).collect());
+                let once = origin.told_once(&faults);
+                self.reject(once.into_iter().map(|fault| origin.trouble(fault).within(&name)).collect());
             }
         }
     }
@@ -164,10 +154,21 @@ impl Origin {
         Self { item: Some(n), label, ..self.clone() }
     }
 
+    /// What it says, with places.
     fn mark(&self) -> &Mark {
         let Some(n) = self.item else { return &self.marks };
         let items = self.marks.find("items").mark;
         items.item(n).unwrap_or(items)
+    }
+
+    /// `faults` without those that aliases and merges repeat: what is wrong at one place in one way is one mistake.
+    fn told_once<'f>(&self, faults: &'f [Fault]) -> Vec<&'f Fault> {
+        let mut told = BTreeSet::new();
+        let fresh = |fault: &&'f Fault| {
+            let found = self.mark().find(&fault.path);
+            told.insert((place_of(fault.rule, &found), found.missing, &fault.message))
+        };
+        faults.iter().filter(fresh).collect()
     }
 
     fn trouble(&self, fault: &Fault) -> Trouble {

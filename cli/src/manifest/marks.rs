@@ -1,6 +1,8 @@
-//! Where every value of a document stands: a tree of the document's shape that keeps lines and columns.
+//! What a document says and where: a tree of its shape that keeps the text, line and column of every value. Aliases
+//! and merges are resolved: their parts stand where the anchor has them.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 /// A stretch of one line of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,27 +16,25 @@ pub struct Place {
 }
 
 /// Where one value stands, and its parts.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Mark {
     /// The key that leads to it, for a value of a mapping.
     pub key: Option<Place>,
-    /// The value itself.
+    /// The value itself; of an alias the alias.
     pub value: Place,
     /// What is inside.
     pub parts: Parts,
 }
 
-/// The parts of a value.
-#[derive(Debug)]
+/// The parts of a value; those of an anchor are shared with its aliases.
+#[derive(Debug, Clone)]
 pub enum Parts {
     /// A scalar as written.
-    Scalar(Scalar),
-    /// The same value as the anchor of this place.
-    Alias,
+    Scalar(Rc<Scalar>),
     /// Values by key.
-    Mapping(BTreeMap<String, Mark>),
+    Mapping(Rc<BTreeMap<String, Mark>>),
     /// Values in order.
-    List(Vec<Mark>),
+    List(Rc<Vec<Mark>>),
 }
 
 /// A scalar as written.
@@ -86,6 +86,13 @@ impl Mark {
         self.part(&Step::Item(n))
     }
 
+    /// The text of the scalar at a path if it stands there without quotes.
+    pub fn typed(&self, path: &str) -> Option<String> {
+        let found = self.find(path);
+        let scalar = found.mark.scalar().filter(|scalar| scalar.style == Style::Plain)?;
+        found.missing.is_none().then(|| scalar.text.clone())
+    }
+
     /// The place to point at: the key where there is one, else the value.
     pub fn key_or_value(&self) -> Place {
         self.key.unwrap_or(self.value)
@@ -95,7 +102,7 @@ impl Mark {
     pub fn scalar(&self) -> Option<&Scalar> {
         match &self.parts {
             Parts::Scalar(scalar) => Some(scalar),
-            Parts::Alias | Parts::Mapping(_) | Parts::List(_) => None,
+            Parts::Mapping(_) | Parts::List(_) => None,
         }
     }
 

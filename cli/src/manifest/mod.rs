@@ -10,6 +10,12 @@ mod syntax;
 mod trouble;
 mod values;
 
+#[cfg(test)]
+mod tests;
+
 pub use document::{Document, Reading, read, report};
 pub use source::Input;
 pub use trouble::visible;
+#[cfg(test)]
+pub use values::value_of;
+pub use values::{Meaning, plain};

@@ -1,14 +1,21 @@
-//! Reads the events of one document into its marks, and finds what is wrong with its form.
+//! Reads the events of one document into its marks, and finds what is wrong with its form. The one reader of manifests:
+//! values and positions both come from it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
 use super::marks::{Mark, Parts, Place, Scalar, Style};
 use super::syntax;
+use super::values::{Meaning, meaning};
 
 /// Values that aliases may add to a document: enough for real manifests, too few for a bomb.
 const ALIASED_VALUES: u64 = 1000;
+/// Bytes of text that aliases may add to a document: as many as the server takes in one object.
+const ALIASED_BYTES: u64 = 1 << 20;
+/// The most mappings and lists in each other, as they are written.
+const LEVELS: usize = 128;
 
 /// A fault in the form of a document.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,19 +50,54 @@ struct Tree {
     open: Vec<Open>,
     root: Option<Mark>,
     faults: Vec<Malformed>,
+    /// What was read so far, aliases counted as what they stand for.
+    read: Size,
+    aliased: Size,
+    anchors: HashMap<usize, (Parts, Size)>,
+}
+
+/// How much a value is.
+#[derive(Debug, Clone, Copy, Default)]
+struct Size {
     values: u64,
-    aliased: u64,
-    sizes: HashMap<usize, u64>,
+    bytes: u64,
+}
+
+impl Size {
+    fn add(&mut self, more: Size) {
+        self.values = self.values.saturating_add(more.values);
+        self.bytes = self.bytes.saturating_add(more.bytes);
+    }
+
+    fn since(self, before: Size) -> Size {
+        Size { values: self.values - before.values, bytes: self.bytes - before.bytes }
+    }
 }
 
 /// A mapping or list that has begun.
 struct Open {
-    key: Option<Place>,
     start: Place,
     anchor: usize,
-    values_before: u64,
-    parts: Parts,
-    next_key: Option<(String, Place)>,
+    before: Size,
+    parts: OpenParts,
+}
+
+enum OpenParts {
+    Mapping { entries: BTreeMap<String, Mark>, merged: Option<Merged>, key: Option<(Key, Place)> },
+    List(Vec<Mark>),
+}
+
+/// What the key of an entry says.
+enum Key {
+    Named(String),
+    /// `<<`: the entries of other mappings are taken in.
+    Merge,
+}
+
+/// The mappings that a `<<` names, and where it stands.
+struct Merged {
+    line: usize,
+    mappings: Vec<Rc<BTreeMap<String, Mark>>>,
 }
 
 impl Tree {
@@ -63,16 +105,17 @@ impl Tree {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 self.refuse_tag(tag.is_some(), span)?;
-                let plain = matches!(style, ScalarStyle::Plain);
-                self.scalar(text, if plain { Style::Plain } else { Style::Quoted }, *anchor, span);
+                let style = if matches!(style, ScalarStyle::Plain) { Style::Plain } else { Style::Quoted };
+                self.scalar(Scalar { text: text.to_string(), style }, *anchor, span);
             }
             Event::SequenceStart(anchor, tag) => {
                 self.refuse_tag(tag.is_some(), span)?;
-                self.begin(Parts::List(Vec::new()), *anchor, span)?;
+                self.begin(OpenParts::List(Vec::new()), *anchor, span)?;
             }
             Event::MappingStart(anchor, tag) => {
                 self.refuse_tag(tag.is_some(), span)?;
-                self.begin(Parts::Mapping(BTreeMap::new()), *anchor, span)?;
+                let parts = OpenParts::Mapping { entries: BTreeMap::new(), merged: None, key: None };
+                self.begin(parts, *anchor, span)?;
             }
             Event::Alias(anchor) => self.alias(*anchor, span)?,
             Event::SequenceEnd | Event::MappingEnd => self.end(),
@@ -85,95 +128,134 @@ impl Tree {
         Ok(())
     }
 
-    fn scalar(&mut self, text: &str, style: Style, anchor: usize, span: Span) {
+    fn scalar(&mut self, scalar: Scalar, anchor: usize, span: Span) {
         let place = self.place(span);
+        let size = Size { values: 1, bytes: scalar.text.len() as u64 };
+        self.read.add(size);
+        let scalar = Rc::new(scalar);
+        self.remember(anchor, &Parts::Scalar(scalar.clone()), size);
         if self.wants_key() {
-            return self.key(text, place);
+            return self.key(&scalar, place);
         }
-        self.values += 1;
-        self.sizes.insert(anchor, 1);
-        let key = self.take_key();
-        let scalar = Scalar { text: text.into(), style };
-        self.put(Mark { key: key.1, value: place, parts: Parts::Scalar(scalar) }, key.0);
+        self.put(place, Parts::Scalar(scalar));
     }
 
-    fn begin(&mut self, parts: Parts, anchor: usize, span: Span) -> Result<(), Malformed> {
+    fn begin(&mut self, parts: OpenParts, anchor: usize, span: Span) -> Result<(), Malformed> {
         let start = self.place(span);
+        let refused = |message: &str, note: &str| {
+            Err(Malformed { place: start, message: message.into(), note: note.into() })
+        };
         if self.wants_key() {
-            return Err(Malformed {
-                place: start,
-                message: "a key must be a text, not a mapping or a list".into(),
-                note: "is this a template? `{{ }}` must be filled in before, or quoted".into(),
-            });
+            let note = "is this a template? `{{ }}` must be filled in before, or quoted";
+            return refused("a key must be a text, not a mapping or a list", note);
         }
-        let key = self.open.last().and_then(|open| open.next_key.as_ref()).map(|(_, place)| *place);
-        let values_before = self.values;
-        self.values += 1;
-        self.open.push(Open { key, start, anchor, values_before, parts, next_key: None });
+        if self.open.len() == LEVELS {
+            return refused("values are nested too deeply", "");
+        }
+        let before = self.read;
+        self.read.add(Size { values: 1, bytes: 0 });
+        self.open.push(Open { start, anchor, before, parts });
         Ok(())
     }
 
     fn end(&mut self) {
         let Some(done) = self.open.pop() else { return };
-        self.sizes.insert(done.anchor, self.values - done.values_before);
-        let (name, _) = self.take_key();
-        self.put(Mark { key: done.key, value: done.start, parts: done.parts }, name);
+        let parts = match done.parts {
+            OpenParts::List(items) => Parts::List(Rc::new(items)),
+            OpenParts::Mapping { mut entries, merged, .. } => {
+                // What the mapping has itself wins, then what is named first. An anchor is merged already itself.
+                for mapping in merged.into_iter().flat_map(|merged| merged.mappings) {
+                    for (key, mark) in mapping.iter() {
+                        entries.entry(key.clone()).or_insert_with(|| mark.clone());
+                    }
+                }
+                Parts::Mapping(Rc::new(entries))
+            }
+        };
+        self.remember(done.anchor, &parts, self.read.since(done.before));
+        self.put(done.start, parts);
     }
 
     fn alias(&mut self, anchor: usize, span: Span) -> Result<(), Malformed> {
         let place = self.place(span);
-        let Some(size) = self.sizes.get(&anchor).copied() else {
-            return Err(Malformed {
-                place,
-                message: "this alias refers to the value that it stands in".into(),
-                note: "write the value out".into(),
-            });
-        };
-        self.aliased = self.aliased.saturating_add(size);
-        if self.aliased > ALIASED_VALUES {
-            return Err(Malformed {
-                place,
-                message: format!("aliases make this document grow by more than {ALIASED_VALUES} values"),
-                note: "write the values out".into(),
-            });
+        let refused = |message: String, note: &str| Err(Malformed { place, message, note: note.into() });
+        if self.wants_key() {
+            return refused("a key must be a text, not an alias".into(), "write the key out");
         }
-        self.values = self.values.saturating_add(size);
-        let (name, key) = self.take_key();
-        self.put(Mark { key, value: place, parts: Parts::Alias }, name);
+        let Some((parts, size)) = self.anchors.get(&anchor).cloned() else {
+            return refused("this alias refers to the value that it stands in".into(), "write the value out");
+        };
+        self.aliased.add(size);
+        if self.aliased.values > ALIASED_VALUES {
+            let message = format!("aliases make this document grow by more than {ALIASED_VALUES} values");
+            return refused(message, "write the values out");
+        }
+        if self.aliased.bytes > ALIASED_BYTES {
+            let message = format!("aliases make this document grow by more than {ALIASED_BYTES} bytes");
+            return refused(message, "write the values out");
+        }
+        self.read.add(size);
+        self.put(place, parts);
         Ok(())
     }
 
-    fn wants_key(&self) -> bool {
-        self.open
-            .last()
-            .is_some_and(|open| matches!(open.parts, Parts::Mapping(_)) && open.next_key.is_none())
-    }
-
-    fn key(&mut self, text: &str, place: Place) {
-        let Some(open) = self.open.last_mut() else { return };
-        if let Parts::Mapping(parts) = &open.parts
-            && let Some(earlier) = parts.get(text)
-        {
-            self.faults.push(Malformed {
-                place,
-                message: format!("duplicate key `{text}`"),
-                note: format!("first given in line {}", earlier.key_or_value().line),
-            });
+    /// Keeps the value of an anchor for its aliases; 0 is no anchor.
+    fn remember(&mut self, anchor: usize, parts: &Parts, size: Size) {
+        if anchor > 0 {
+            self.anchors.insert(anchor, (parts.clone(), size));
         }
-        open.next_key = Some((text.into(), place));
     }
 
-    fn take_key(&mut self) -> (Option<String>, Option<Place>) {
-        self.open.last_mut().and_then(|open| open.next_key.take()).unzip()
+    fn wants_key(&self) -> bool {
+        self.open.last().is_some_and(|open| matches!(open.parts, OpenParts::Mapping { key: None, .. }))
     }
 
-    fn put(&mut self, mark: Mark, key: Option<String>) {
-        match (self.open.last_mut().map(|open| &mut open.parts), key) {
-            (Some(Parts::Mapping(parts)), Some(key)) => {
-                parts.entry(key).or_insert(mark);
+    fn key(&mut self, scalar: &Scalar, place: Place) {
+        let Some(Open { parts: OpenParts::Mapping { entries, merged, key }, .. }) = self.open.last_mut()
+        else {
+            return;
+        };
+        let is_merge = scalar.text == "<<" && scalar.style == Style::Plain;
+        *key = Some((if is_merge { Key::Merge } else { Key::Named(scalar.text.clone()) }, place));
+        let fault = match (is_merge, merged, entries.get(&scalar.text)) {
+            (true, Some(first), _) => {
+                let message = "duplicate key `<<`".into();
+                let note = format!("the first is in line {}: write one, as `<<: [*a, *b]`", first.line);
+                Some((message, note))
             }
-            (Some(Parts::List(parts)), _) => parts.push(mark),
-            _ => self.root = Some(mark),
+            (false, _, Some(earlier)) => {
+                let note = format!("first given in line {}", earlier.key_or_value().line);
+                Some((format!("duplicate key `{}`", scalar.text), note))
+            }
+            (false, _, None) => no_text(scalar),
+            (true, None, _) => None,
+        };
+        self.faults.extend(fault.map(|(message, note)| Malformed { place, message, note }));
+    }
+
+    /// Puts a value where it belongs: to its key, into its list, or as the whole document.
+    fn put(&mut self, value: Place, parts: Parts) {
+        match self.open.last_mut().map(|open| &mut open.parts) {
+            None => self.root = Some(Mark { key: None, value, parts }),
+            Some(OpenParts::List(items)) => items.push(Mark { key: None, value, parts }),
+            Some(OpenParts::Mapping { entries, merged, key }) => match key.take() {
+                Some((Key::Named(name), place)) => {
+                    entries.entry(name).or_insert(Mark { key: Some(place), value, parts });
+                }
+                Some((Key::Merge, place)) => {
+                    let mappings = mappings_of(&parts);
+                    if mappings.is_none() {
+                        self.faults.push(Malformed {
+                            place: value,
+                            message: "`<<` must name a mapping, or a list of mappings".into(),
+                            note: "write `<<: *a` or `<<: [*a, *b]`".into(),
+                        });
+                    }
+                    let mappings = mappings.unwrap_or_default();
+                    merged.get_or_insert(Merged { line: place.line, mappings });
+                }
+                None => {}
+            },
         }
     }
 
@@ -199,5 +281,34 @@ impl Tree {
         let mut fault = syntax::explain(text, error.info(), at.line(), at.col());
         fault.place.line += self.first - 1;
         fault
+    }
+}
+
+/// What is wrong with a key that is no text, and what to do.
+fn no_text(key: &Scalar) -> Option<(String, String)> {
+    let text = &key.text;
+    let got = match meaning(key) {
+        Meaning::Text => return None,
+        Meaning::Null if text.is_empty() => "nothing".to_owned(),
+        Meaning::Null | Meaning::Truth(_) => format!("`{text}`"),
+        Meaning::Number(_) | Meaning::Unstorable => format!("number `{text}`"),
+    };
+    let note =
+        if text.is_empty() { "write the key".to_owned() } else { format!("quote it, as `\"{text}\"`") };
+    Some((format!("a key must be text, got {got}"), note))
+}
+
+/// The mappings that the value of a `<<` names; none if it is no mapping and no list of them.
+fn mappings_of(parts: &Parts) -> Option<Vec<Rc<BTreeMap<String, Mark>>>> {
+    match parts {
+        Parts::Mapping(entries) => Some(vec![entries.clone()]),
+        Parts::List(items) => items
+            .iter()
+            .map(|item| match &item.parts {
+                Parts::Mapping(entries) => Some(entries.clone()),
+                Parts::Scalar(_) | Parts::List(_) => None,
+            })
+            .collect(),
+        Parts::Scalar(_) => None,
     }
 }

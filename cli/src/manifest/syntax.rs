@@ -25,6 +25,8 @@ pub fn explain(text: &str, complaint: &str, line: usize, column: usize) -> Malfo
         ("a bracket opened before this is not closed".into(), "expected `,` or the closing bracket", 1)
     } else if said("unexpected character") {
         ("a text cannot begin with this character".into(), "put the text in quotes", 1)
+    } else if said("recursion limit") {
+        ("values are nested too deeply".into(), "", 1)
     } else if said("unknown anchor") {
         ("this alias has no anchor".into(), "a text that begins with `*` needs quotes", 0)
     } else if said("unknown escape") {

@@ -1,5 +1,7 @@
 //! What the requests and limits of a container keep.
 
+use std::collections::BTreeMap;
+
 use crate::fault::{Faults, Rule};
 use crate::path::At;
 use crate::quantity::{Quantity, ResourceList};
@@ -13,13 +15,11 @@ const LIMITS: [&str; 3] = ["cpu", "memory", "pids"];
 const LEAST_MEMORY: i64 = 1 << 20;
 
 pub(super) fn check(resources: &Resources, at: &At, faults: &mut Faults) {
-    check_list(&resources.requests, REQUESTS, &at.field("requests"), faults);
-    check_list(&resources.limits, LIMITS, &at.field("limits"), faults);
-    for (name, request) in &resources.requests {
-        let Some(limit) = resources.limits.get(name) else { continue };
-        if let (Ok(asked), Ok(most)) = (request.millis(), limit.millis())
-            && asked > most
-        {
+    let requests = check_list(&resources.requests, REQUESTS, &at.field("requests"), faults);
+    let limits = check_list(&resources.limits, LIMITS, &at.field("limits"), faults);
+    for (name, (asked, request)) in &requests {
+        let Some((most, limit)) = limits.get(name) else { continue };
+        if asked > most {
             let requests = at.field("requests");
             let message = format!("must be at most the limit, which is {limit}, got {request}");
             faults.add(&requests.entry(name), Rule::Invalid, message);
@@ -27,15 +27,26 @@ pub(super) fn check(resources: &Resources, at: &At, faults: &mut Faults) {
     }
 }
 
-fn check_list(list: &ResourceList, known: [&str; 3], at: &At, faults: &mut Faults) {
+/// Amounts without a fault, in thousandths and as written: only these are compared with others.
+type Good<'a> = BTreeMap<&'a str, (i64, &'a Quantity)>;
+
+fn check_list<'a>(list: &'a ResourceList, known: [&str; 3], at: &At, faults: &mut Faults) -> Good<'a> {
+    let mut good = Good::new();
     for (name, amount) in list {
         let here = at.entry(name);
         if !known.contains(&name.as_str()) {
             faults.add(&here, Rule::Unknown, unknown(name, known));
             continue;
         }
-        check_amount(name, amount, &here, faults);
+        // What is no amount was found by the shape.
+        let Ok(millis) = amount.millis() else { continue };
+        if let Some(message) = fault_of(name, amount, millis) {
+            faults.add(&here, Rule::Invalid, message);
+        } else {
+            good.insert(name, (millis, amount));
+        }
     }
+    good
 }
 
 fn unknown(name: &str, known: [&str; 3]) -> String {
@@ -47,18 +58,26 @@ fn unknown(name: &str, known: [&str; 3]) -> String {
     }
 }
 
-fn check_amount(name: &str, amount: &Quantity, at: &At, faults: &mut Faults) {
-    let Ok(millis) = amount.millis() else { return };
+fn fault_of(name: &str, amount: &Quantity, millis: i64) -> Option<String> {
+    let text = amount.to_string();
     if millis == 0 {
-        faults.add(at, Rule::Invalid, "must be more than 0: take the line out to ask for nothing");
-        return;
+        return Some("must be more than 0: take the line out to ask for nothing".into());
     }
-    if matches!(name, "memory" | "disk") && millis < LEAST_MEMORY * 1000 {
-        let hint =
-            amount.to_string().parse::<u32>().map(|n| format!(", did you mean `{n}Mi`?")).unwrap_or_default();
-        faults.add(at, Rule::Invalid, format!("must be at least 1Mi, got {amount}{hint}"));
+    match name {
+        "cpu" if text.ends_with(|c: char| c.is_ascii_alphabetic() && c != 'm') => {
+            Some(format!("must be cores, as `2`, or thousandths of a core, as `500m`, got {text}"))
+        }
+        "memory" | "disk" if millis < LEAST_MEMORY * 1000 => {
+            Some(format!("must be at least 1Mi, got {text}{}", in_mebibytes(&text)))
+        }
+        "pids" if millis % 1000 != 0 => Some(format!("must be a whole number, got {text}")),
+        _ => None,
     }
-    if name == "pids" && millis % 1000 != 0 {
-        faults.add(at, Rule::Invalid, format!("must be a whole number, got {amount}"));
-    }
+}
+
+/// The proposal for an amount of bytes that is too small: `64`, `64m` and `64Ki` were meant as `64Mi`.
+fn in_mebibytes(text: &str) -> String {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let fits = digits.parse::<f64>().is_ok_and(|number| number >= 1.0) && digits.len() < 7;
+    if fits { format!(", did you mean `{digits}Mi`?") } else { String::new() }
 }

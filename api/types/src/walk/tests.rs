@@ -3,7 +3,6 @@ use serde_json::{Map, json};
 
 use super::*;
 use crate::kinds::KINDS;
-use crate::shape::Scalar;
 
 /// Any small value, for a place that asks for something else.
 fn anything() -> BoxedStrategy<Value> {

@@ -320,8 +320,8 @@ fn amounts_are_positive_and_requests_within_limits() {
                 spec.template.spec.containers[0].resources.limits[cpu]: must be an amount as `500m` or `64Mi`, got a list
                 spec.template.spec.containers[0].resources.limits[pids]: must be a whole number, got 1.5
                 spec.template.spec.containers[0].resources.requests[cpu]: must be more than 0: take the line out to ask for nothing
-                spec.template.spec.containers[0].resources.requests[disk]: must be a number with an optional suffix (m, k, M, G, T, Ki, Mi, Gi, Ti), got `1e3`
-                spec.template.spec.containers[0].resources.requests[memory]: must be a number with an optional suffix (m, k, M, G, T, Ki, Mi, Gi, Ti), got `64MB`
+                spec.template.spec.containers[0].resources.requests[disk]: must be a number with an optional suffix (m, k, M, G, T, Ki, Mi, Gi, Ti), got `1e3`, did you mean `1000`?
+                spec.template.spec.containers[0].resources.requests[memory]: must be a number with an optional suffix (m, k, M, G, T, Ki, Mi, Gi, Ti), got `64MB`, did you mean `64M`?
             "#]],
         ),
         (
