@@ -6,3 +6,4 @@ pub mod escape;
 pub mod print;
 pub mod progress;
 pub mod table;
+pub mod yaml;

@@ -18,6 +18,7 @@ use crate::output::age::age;
 use crate::output::columns;
 use crate::output::print;
 use crate::output::table::Table;
+use crate::output::yaml::yaml;
 use crate::request::Selection;
 
 /// Events shown; the last ones tell the most.
@@ -129,8 +130,7 @@ fn rest(story: &mut Story, object: &Value) {
     for part in ["spec", "status"] {
         if object[part].as_object().is_some_and(|part| !part.is_empty()) {
             story.part(if part == "spec" { "Spec" } else { "Status" });
-            let text = serde_yaml::to_string(&object[part]).expect("JSON is YAML");
-            text.lines().for_each(|line| story.line(line));
+            yaml(&object[part]).lines().for_each(|line| story.line(line));
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::manifest::visible;
 use crate::output::columns;
 use crate::output::print;
 use crate::output::table::Table;
+use crate::output::yaml::yaml;
 use crate::request::{Follow, Form, Get, Look, Scope, Selection, Shown, Target};
 
 /// Shows what is asked for.
@@ -299,7 +300,7 @@ fn tidy(mut object: Value, form: Form) -> Value {
 
 fn whole(object: &Value, form: Form) {
     let text = match form {
-        Form::Yaml(_) => serde_yaml::to_string(object).map_err(|error| error.to_string()),
+        Form::Yaml(_) => Ok(yaml(object)),
         Form::Json(_) | Form::Table(_) | Form::Name => {
             serde_json::to_string_pretty(object).map(|text| text + "\n").map_err(|error| error.to_string())
         }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::api::Api;
 use crate::failure::Failure;
 use crate::output::print;
+use crate::output::yaml::yaml;
 use crate::request::{Form, Version, VersionOf};
 
 /// Shows the versions of ctl and of the server.
@@ -19,7 +20,7 @@ pub async fn run(api: impl FnOnce() -> Result<Api, Failure>, task: Version) -> R
     }
     match task.form {
         Form::Json(_) => print::line(&serde_json::to_string_pretty(&versions).expect("JSON can be written")),
-        Form::Yaml(_) => print::raw(serde_yaml::to_string(&versions).expect("JSON is YAML").as_bytes()),
+        Form::Yaml(_) => print::raw(yaml(&versions).as_bytes()),
         Form::Table(_) | Form::Name => {
             print::line(&format!("ctl     {}", text(&versions["client"]["version"])));
             let server = &versions["server"];
