@@ -145,8 +145,7 @@ fn what_an_alias_or_a_merge_brings_is_found_where_it_is_written() {
 
 fn scalars() -> impl Strategy<Value = Value> {
     prop_oneof![
-        "[-+.:0-9a-zA-Z_ #'\"\\n\\t\\r,{}&*!|>%@`~=<?\u{e9}\u{1f6a2}]{0,10}"
-            .prop_map(Value::from),
+        "[-+.:0-9a-zA-Z_ #'\"\\n\\t\\r,{}&*!|>%@`~=<?\u{e9}\u{1f6a2}]{0,10}".prop_map(Value::from),
         "[ \\n]{0,3}[a-c]{0,3}[ \\n]{0,3}[a-c]{0,3}[ \\n]{0,3}".prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
         any::<u64>().prop_map(Value::from),

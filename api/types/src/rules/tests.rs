@@ -1,6 +1,7 @@
 mod app;
 mod container;
 mod object;
+mod several;
 
 use expect_test::Expect;
 use serde_json::{Value, json};
