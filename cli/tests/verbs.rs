@@ -497,18 +497,18 @@ fn a_namespace_that_is_being_deleted_states_what_it_waits_for() {
     world.run("delete app/web -n shop --wait=false");
     world.shows(
         &[
-            "delete namespace/shop --timeout 2s",
-            "wait namespace/shop --for=delete --timeout 2s",
+            "delete namespace/shop --timeout 2000ms",
+            "wait namespace/shop --for=delete --timeout 2000ms",
             "apply -n shop -f web.yaml",
         ],
         expect![[r#"
-            $ ctl delete namespace/shop --timeout 2s
+            $ ctl delete namespace/shop --timeout 2000ms
             ! waiting for namespace/shop: what is in it is deleted first
             ! error: timed out waiting for the deletion
             !   namespace/shop: what is in it is deleted first
             !     app/web: example.com/hold must agree first
             exit code 3
-            $ ctl wait namespace/shop --for=delete --timeout 2s
+            $ ctl wait namespace/shop --for=delete --timeout 2000ms
             ! waiting for namespace/shop: what is in it is deleted first
             ! error: timed out waiting for deletion
             !   namespace/shop: what is in it is deleted first
