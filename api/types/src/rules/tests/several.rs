@@ -68,7 +68,7 @@ fn ports_are_compared_over_all_containers() {
     let containers = json!([
         container("a", json!([{"name": "http", "hostPort": 80}, {"name": "two", "hostPort": 81}])),
         container("b", json!([{"name": "other", "hostPort": 81}, {"name": "http", "hostPort": 82}])),
-        container("c", json!([{"name": "two", "hostPort": 80}, {"name": "last", "hostPort": 82}])),
+        container("c", json!([{"name": "two", "hostPort": 80}, {"name": "http", "hostPort": 82}])),
     ]);
     broken(
         &[("/spec/template/spec/containers", containers)],
@@ -78,6 +78,7 @@ fn ports_are_compared_over_all_containers() {
         spec.template.spec.containers[2].ports[0].hostPort: 80 is already used by `spec.template.spec.containers[0].ports[0]`
         spec.template.spec.containers[2].ports[0].name: is already used by `spec.template.spec.containers[0].ports[1]`
         spec.template.spec.containers[2].ports[1].hostPort: 82 is already used by `spec.template.spec.containers[1].ports[1]`
+        spec.template.spec.containers[2].ports[1].name: is already used by `spec.template.spec.containers[0].ports[0]`
     "#]],
     );
 }
