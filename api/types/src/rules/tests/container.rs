@@ -390,6 +390,7 @@ fn what_no_process_can_be_started_with_is_refused_in_its_line() {
         (
             vec![("CONTAINER/env", json!(many))],
             expect![[r#"
+                spec.template: must be at most 624840 bytes as JSON beside the rest of this App, got 2101127: an App is stored together with its first Task; put large values into the image or into a file of the node, or take several Apps
                 spec.template.spec.containers[0].env: must be at most 2088960 bytes together with command and args, references replaced, got 2100289
             "#]],
         ),
