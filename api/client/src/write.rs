@@ -149,6 +149,12 @@ impl Write {
         self.expecting_uid(&object.meta().uid).expecting_version(&object.meta().resource_version)
     }
 
+    /// Only if the spec is as it was when the object was read; its status may have changed.
+    pub fn of_the_spec<K: Resource>(mut self, object: &K) -> Self {
+        self.0.generation = object.meta().generation;
+        self.expecting_uid(&object.meta().uid)
+    }
+
     /// Only if this holds of another object in the same revision.
     pub fn requiring(mut self, precondition: Precondition) -> Self {
         self.0.preconditions.push(precondition.0);

@@ -15,9 +15,6 @@ use crate::output::table::Table;
 use crate::request::{RolloutStatus, Selection};
 use crate::waiting::{self, Awaited, Verdict};
 
-/// Writes are tried so often while only the status changes: it does for each Task that becomes ready.
-const TRIES: u32 = 50;
-
 /// Who undoes and restarts.
 const MANAGER: &str = "ctl-rollout";
 
@@ -99,31 +96,18 @@ async fn decided(
     step: &str,
     decide: impl AsyncFn(&App) -> Result<(Option<Value>, String), Failure>,
 ) -> Result<String, Failure> {
-    let mut seen = typed(&get(api, key).await?, key)?;
-    for tries_left in (0..TRIES).rev() {
-        let (patch, said) = decide(&seen).await?;
-        let Some(patch) = patch else { return Ok(said) };
-        let write = Write::patch_json(key, &patch).unchanged(&seen).by(MANAGER);
-        match api.client.write(&write).await {
-            Ok(_) => return Ok(said),
-            Err(error @ Error::Conflict(_)) if tries_left == 0 || seen.metadata.deleting() => {
-                return Err(api.failed(step, &error));
-            }
-            Err(Error::Conflict(_)) => {}
-            Err(error) => return Err(api.failed(step, &error)),
-        }
-        let now = typed(&get(api, key).await?, key)?;
-        if (&now.metadata.uid, now.metadata.generation) != (&seen.metadata.uid, seen.metadata.generation) {
-            return Err(Failure::new(Exit::Conflict, step).detail("its spec was changed meanwhile").hint(
-                format!(
-                    "`{}` shows it; the same command acts on it",
-                    api.command(&format!("get app/{} -o yaml", key.name), &key.namespace)
-                ),
-            ));
-        }
-        seen = now;
+    let seen: App = typed(&get(api, key).await?, key)?;
+    let (patch, said) = decide(&seen).await?;
+    let Some(patch) = patch else { return Ok(said) };
+    let write = Write::patch_json(key, &patch).of_the_spec(&seen).by(MANAGER);
+    match api.client.write(&write).await {
+        Ok(_) => Ok(said),
+        Err(error @ Error::Conflict(_)) => Err(api.failed(step, &error).hint(format!(
+            "`{}` shows it; the same command acts on it",
+            api.command(&format!("get app/{} -o yaml", key.name), &key.namespace)
+        ))),
+        Err(error) => Err(api.failed(step, &error)),
     }
-    unreachable!("the last try returns")
 }
 
 /// Lists the templates that can be gone back to.

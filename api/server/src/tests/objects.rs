@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use berth_proto::v1::ListRequest;
 use berth_proto::v1::write::Verb;
+use berth_proto::v1::{self as wire, ListRequest};
 use berth_store::{EmbeddedStore, Store};
 use berth_types::Reason;
 use serde_json::{Value, json};
@@ -76,6 +76,21 @@ async fn a_stale_version_or_another_uid_is_refused() {
     by_uid.uid = "0".repeat(32);
     assert_eq!(api.send(by_uid).await.unwrap_err().reason, Reason::Conflict);
     assert_eq!(version(&api.get("App", "default/web").await.unwrap()), version(&now));
+}
+
+#[tokio::test]
+async fn a_write_to_the_spec_that_was_seen_is_refused_only_once_there_is_another() {
+    let api = api().await;
+    api.create("App", "web", app(1)).await.unwrap();
+    let scale = |replicas: u32, generation: i64| {
+        let patch = json!({"spec": {"replicas": replicas}});
+        api.send(wire::Write { generation, ..write(Verb::Patch, "App", "web", patch) })
+    };
+    api.patch_status("App", "web", json!({"tasksCreated": 3})).await.unwrap();
+    assert_eq!(scale(2, 1).await.unwrap()["metadata"]["generation"], 2);
+    expect_test::expect!["App `web` has another spec by now; read it again and decide anew"]
+        .assert_eq(&scale(3, 1).await.unwrap_err().message);
+    assert_eq!(scale(4, 0).await.unwrap()["spec"]["replicas"], 4);
 }
 
 #[tokio::test]

@@ -3,11 +3,14 @@
 use berth_failpoint::seeded_bug;
 use berth_store::Condition;
 use berth_types::Reason;
+use serde_json::Value;
 
 use super::plan::{Ask, By, Sight};
 use super::request::{Precondition, Request, Verb, Wanted};
+use crate::cache::Entry;
 use crate::refuse::{self, Answer, about, conflict};
 use crate::table::Row;
+use crate::tree;
 
 /// The decision holds for the object as it was seen; refuses what the caller did not mean.
 pub fn own(request: &Request, seen: &Sight<'_>) -> Answer<Ask> {
@@ -32,7 +35,14 @@ fn be_the_one_meant(request: &Request, seen: &Sight<'_>) -> Answer<()> {
     if request.version.is_some_and(|version| version != entry.version) {
         return Err(conflict(row.name(), &request.name, "has been modified"));
     }
+    if request.generation.is_some_and(|generation| generation != generation_of(entry)) {
+        return Err(conflict(row.name(), &request.name, "has another spec by now"));
+    }
     Ok(())
+}
+
+fn generation_of(entry: &Entry) -> i64 {
+    tree::at(&entry.tree(), "metadata.generation").and_then(Value::as_i64).unwrap_or(0)
 }
 
 /// Conditions on anything but the object itself.

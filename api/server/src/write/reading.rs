@@ -46,6 +46,7 @@ impl Request {
             body,
             uid,
             version,
+            generation: (write.generation != 0).then_some(write.generation),
             fence,
         })
     }

@@ -79,6 +79,8 @@ pub struct Request {
     pub uid: String,
     /// The version that it must have; none is any.
     pub version: Option<Version>,
+    /// The generation that it must have; none is any.
+    pub generation: Option<i64>,
     /// What must hold of other objects.
     pub preconditions: Vec<Precondition>,
     /// The epoch that must not be over.
