@@ -32,6 +32,9 @@ const DEATH: Duration = Duration::from_secs(10);
 /// Between two looks at a shim that lives and does not talk.
 const RECONNECT: Duration = Duration::from_millis(200);
 
+/// How often it is looked whether a shim whose conversation goes on still runs.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// Carries actions out.
 #[derive(Debug)]
 pub struct Executor {
@@ -251,9 +254,10 @@ impl World {
         self.tell(Event::ShimLost { task, ends, begun });
     }
 
-    /// One conversation, from the subscription to its end.
+    /// One conversation, from the subscription to its end. It also ends with the shim's process: a container that the
+    /// shim had only created still holds the socket.
     async fn converse(&self, task: &TaskUid, conversation: Conversation, prepared: &mut Option<Vec<String>>) {
-        let shim = conversation.shim.clone();
+        let (shim, process) = (conversation.shim.clone(), conversation.process);
         let talk = conversation.talk(|record| {
             if !berth_failpoint::seeded_bug("exits-go-unheard") {
                 self.tell(exited(task, &record));
@@ -273,7 +277,10 @@ impl World {
                 }
             }
         };
-        tokio::join!(talk, listen);
+        tokio::select! {
+            _ = futures::future::join(talk, listen) => {}
+                () = death(process) => {}
+        }
         self.shims().talking.remove(task);
     }
 
@@ -510,6 +517,13 @@ impl World {
         let talk = conversation.talk(|_| ());
         let ask = async move { shim.shutdown().await.is_ok() };
         tokio::time::timeout(DEATH, async { tokio::join!(ask, talk).0 }).await.unwrap_or(false)
+    }
+}
+
+/// Returns within `LOOK_AGAIN` of the process' end.
+async fn death(process: ProcessId) {
+    while process.runs() {
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use berth_shim_api::message::{Answer, Call, FromShim, Greeting, Hello, Outcome, Refusal, Request};
+use berth_shim_api::message::{Answer, Call, FromShim, Greeting, Hello, Outcome, Refusal, Request, VERSION};
 use berth_types::Timestamp;
 use berth_types::task::Container;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -140,4 +140,37 @@ async fn a_conversation_that_breaks_during_a_start_loses_nothing_and_starts_noth
         let (_, asked) = tokio::join!(talking.shutdown(), shim);
         assert_eq!(asked.unwrap(), plan.len(), "{plan:?}");
     }
+}
+
+/// A container that was only created holds the socket of its shim until its program runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shim_is_lost_with_its_process_though_its_socket_stays_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let (world, mut events, assignment) = world(dir.path());
+    let listener = UnixListener::bind(world.places.socket(&assignment.uid)).unwrap();
+    let mut process = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    let shim = ProcessId::of(process.id().cast_signed()).unwrap();
+    let serving = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (reader, mut writer) = stream.into_split();
+        let mut lines = BufReader::new(reader).lines();
+        lines.next_line().await.unwrap().unwrap();
+        let welcome = Greeting::Welcome { version: VERSION, task_uid: UID.into(), shim };
+        let mut line = serde_json::to_string(&welcome).unwrap();
+        loop {
+            writer.write_all(format!("{line}\n").as_bytes()).await.unwrap();
+            let Some(next) = lines.next_line().await.unwrap_or_default() else { return };
+            let Call { id, .. } = serde_json::from_str(&next).unwrap();
+            let outcome = Outcome::Ok(Answer::State(vec![]));
+            line = serde_json::to_string(&FromShim::Reply { id, outcome }).unwrap();
+        }
+    });
+    let conversation = shim::connect(&world.places.socket(&assignment.uid), UID).await.unwrap();
+    let mut executor = Executor::new(world.clone());
+    executor.keep(assignment.uid.clone(), conversation, Vec::new());
+    assert!(matches!(next(&mut events).await, Event::Prepared { .. }));
+    process.kill().unwrap();
+    assert!(matches!(next(&mut events).await, Event::ShimLost { .. }));
+    serving.await.unwrap();
+    process.wait().unwrap();
 }
