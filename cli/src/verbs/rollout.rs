@@ -1,6 +1,6 @@
 //! `ctl rollout`: how an App comes to its template, and back.
 
-use berth_client::{Error, ObjectKey, Query, Write, merge_patch};
+use berth_client::{ObjectKey, Query, Write, merge_patch};
 use berth_types::app::App;
 use berth_types::revision::Revision;
 use berth_types::{Clock, Condition, Resource, SystemClock, Timestamp};
@@ -100,14 +100,8 @@ async fn decided(
     let (patch, said) = decide(&seen).await?;
     let Some(patch) = patch else { return Ok(said) };
     let write = Write::patch_json(key, &patch).of_the_spec(&seen).by(MANAGER);
-    match api.client.write(&write).await {
-        Ok(_) => Ok(said),
-        Err(error @ Error::Conflict(_)) => Err(api.failed(step, &error).hint(format!(
-            "`{}` shows it; the same command acts on it",
-            api.command(&format!("get app/{} -o yaml", key.name), &key.namespace)
-        ))),
-        Err(error) => Err(api.failed(step, &error)),
-    }
+    api.client.write(&write).await.map_err(|error| api.failed(step, &error))?;
+    Ok(said)
 }
 
 /// Lists the templates that can be gone back to.
