@@ -7,7 +7,7 @@ use std::time::Duration;
 use berth_client::{Client, Error, Fence, Query, Update, Watch, Write};
 use berth_types::lease::Lease;
 use berth_types::{Clock, SteadyClock};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::lease::{Candidate, Move, Seen, Timing};
 
@@ -52,6 +52,8 @@ pub struct Leader {
     candidate: Candidate,
     lease: Watch<Lease>,
     clock: Arc<dyn Clock>,
+    /// Whether a write of the Lease has no answer yet.
+    in_doubt: bool,
 }
 
 /// Pause after a write of the Lease that did not succeed.
@@ -68,7 +70,7 @@ impl Leader {
         let candidate =
             Candidate::new(&terms.namespace, &terms.name, &terms.process, terms.timing, Instant::now());
         let lease = client.watch_as::<Lease>(&query);
-        Self { client, terms, candidate, lease, clock: Arc::new(SteadyClock) }
+        Self { client, terms, candidate, lease, clock: Arc::new(SteadyClock), in_doubt: false }
     }
 
     /// With another clock for the times that people read; leading itself goes by the monotonic one.
@@ -166,10 +168,12 @@ impl Leader {
     async fn send(&mut self, write: Write) {
         let sent = Instant::now();
         let until = self.candidate.lead_ends().unwrap_or(sent + CALL).min(sent + CALL);
+        self.in_doubt = true;
         berth_failpoint::reach("runtime.lease.before");
         let why = match timeout_at(until, self.client.write_as::<Lease>(&write)).await {
             Ok(Ok(lease)) => {
                 berth_failpoint::reach("runtime.lease.after");
+                self.in_doubt = false;
                 return self.candidate.wrote(lease, sent);
             }
             Ok(Err(why)) => why.to_string(),
@@ -182,29 +186,46 @@ impl Leader {
 
     /// After a failed write the Lease may be somebody else's, or ours after all.
     async fn look_again(&mut self) {
-        let read = self.client.get_as::<Lease>(&self.terms.namespace, &self.terms.name);
         let until = self.candidate.lead_ends().unwrap_or(Instant::now() + CALL);
-        let seen = match timeout_at(until.min(Instant::now() + CALL), read).await {
-            Ok(Ok(lease)) => Some(Seen::Present(Box::new(lease))),
-            Ok(Err(Error::NotFound(_))) => Some(Seen::Absent),
-            Ok(Err(_)) | Err(_) => None,
-        };
-        if let Some(seen) = seen {
-            self.candidate.saw(seen, Instant::now());
-        }
+        self.read(until.min(Instant::now() + CALL)).await;
         if self.candidate.epoch().is_none() {
             tokio::time::sleep(AFTER_FAILURE.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
         }
     }
 
+    /// Reads the Lease; whether a server told it.
+    async fn read(&mut self, until: Instant) -> bool {
+        let read = self.client.get_as::<Lease>(&self.terms.namespace, &self.terms.name);
+        let seen = match timeout_at(until, read).await {
+            Ok(Ok(lease)) => Some(Seen::Present(Box::new(lease))),
+            Ok(Err(Error::NotFound(_))) => Some(Seen::Absent),
+            Ok(Err(_)) | Err(_) => None,
+        };
+        let is_told = seen.is_some();
+        self.in_doubt &= !is_told;
+        if let Some(seen) = seen {
+            self.candidate.saw(seen, Instant::now());
+        }
+        is_told
+    }
+
     async fn give_back(&mut self) {
-        let Some(lease) = self.candidate.release() else { return };
-        let sent = Instant::now();
-        berth_failpoint::reach("runtime.lease.back");
-        match timeout(CALL, self.client.write_as::<Lease>(&Write::update(&lease))).await {
-            Ok(Ok(lease)) => self.candidate.saw(Seen::Present(Box::new(lease)), sent),
-            Ok(Err(why)) => tracing::debug!(lease = self.terms.name, %why, "Lease not given back"),
-            Err(_) => tracing::debug!(lease = self.terms.name, "Lease not given back in time"),
+        let until = Instant::now() + CALL;
+        if self.in_doubt {
+            self.read(until).await;
+        }
+        while let Some(lease) = self.candidate.release() {
+            let sent = Instant::now();
+            berth_failpoint::reach("runtime.lease.back");
+            let why = match timeout_at(until, self.client.write_as::<Lease>(&Write::update(&lease))).await {
+                Ok(Ok(lease)) => return self.candidate.saw(Seen::Present(Box::new(lease)), sent),
+                // The watch is late: it is given back as it is now.
+                Ok(Err(Error::Conflict(_))) if self.read(until).await => continue,
+                Ok(Err(why)) => why.to_string(),
+                Err(_) => "no answer in time".into(),
+            };
+            tracing::debug!(lease = self.terms.name, why, "Lease not given back");
+            return;
         }
     }
 }

@@ -191,9 +191,12 @@ impl Candidate {
         }
     }
 
-    /// The Lease given back, if it is this candidate's.
+    /// The Lease given back, if it was this candidate's when it was seen last.
     pub fn release(&self) -> Option<Lease> {
-        let (Some(_), Some(Seen::Present(lease))) = (&self.leading, &self.seen) else { return None };
+        let Some(Seen::Present(lease)) = &self.seen else { return None };
+        if lease.spec.holder_identity != self.identity() {
+            return None;
+        }
         let mut lease = Lease::clone(lease);
         lease.spec.holder_identity = String::new();
         Some(lease)

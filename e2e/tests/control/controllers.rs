@@ -5,7 +5,7 @@ use std::time::Duration;
 use berth_client::{Client, Error, Fence, Query, Write};
 use berth_e2e::process::Process;
 use berth_runtime::{
-    Cache, Controller, Deed, Indexes, Key, LeaseTerms, Reconciler, ResourceVersion, Timing, Work,
+    Cache, Controller, Deed, Indexes, Key, Leader, LeaseTerms, Reconciler, ResourceVersion, Timing, Work,
 };
 use berth_types::Timestamp;
 use berth_types::app::App;
@@ -222,4 +222,27 @@ async fn what_fails_for_one_object_keeps_no_other_waiting() {
     }
     let refused = client.get_as::<App>("default", "refused").await.unwrap();
     assert!(refused.metadata.labels.is_empty(), "the second wave went out though the first had failed");
+}
+
+/// As when a renewal is under way: the leader is told to end before its watch shows the newest version.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_gives_back_a_lease_that_changed_just_before_it_ends() {
+    let plane = Plane::new();
+    let server = plane.apiserver("one").await;
+    let client = client(&[&server]);
+    for n in 0..20 {
+        let name = format!("changes-{n}");
+        let changed = async || {
+            eventually("the Lease is taken and changed", async || {
+                let patch = json!({ "metadata": { "annotations": { "example.dev/changed": "yes" } } });
+                let write = Write::patch::<Lease>("default", &name, patch);
+                client.write(&write).await.map_err(|why| why.to_string())
+            })
+            .await;
+        };
+        let leader = Leader::new(client.clone(), LeaseTerms::new("default", &name).timing(SHORT));
+        leader.run(changed(), |_| std::future::pending()).await;
+        let left = client.get_as::<Lease>("default", &name).await.unwrap();
+        assert_eq!(left.spec.holder_identity, "", "{name}");
+    }
 }
