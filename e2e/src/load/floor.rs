@@ -6,6 +6,10 @@ use crate::history::answers::{Asked, Operation, Told};
 use crate::history::evidence::Fault;
 use crate::history::watched::{End, Stream};
 
+/// The shortest time without a fault that has a rate: what a machine does in fewer seconds depends on what else starts on
+/// it just then.
+const RATED: Duration = Duration::from_secs(10);
+
 /// Everything that a load noted. Times are nanoseconds of the machine's monotonic clock.
 #[derive(Debug, Clone, Default)]
 pub struct Records {
@@ -22,7 +26,7 @@ pub struct Records {
 /// What a load must reach.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Floor {
-    /// Acknowledged writes per second, outside of faults.
+    /// Acknowledged writes per second outside of faults, if that is 10 s or more.
     pub writes_per_second: f64,
     /// Events that watchers were told, in all.
     pub watch_events: usize,
@@ -112,8 +116,9 @@ impl Measured {
     /// Whether that is enough; else, what was missing.
     pub fn reaches(&self, floor: &Floor) -> Result<(), String> {
         let (writes, quiet) = (self.writes, self.quiet);
-        // Without a quiet second there is no rate; then only what watchers were told counts.
-        let wanted = floor.writes_per_second * quiet.as_secs_f64();
+        // Where there is no rate, only what watchers were told counts.
+        let rated = if quiet < RATED { Duration::ZERO } else { quiet };
+        let wanted = floor.writes_per_second * rated.as_secs_f64();
         #[allow(clippy::cast_precision_loss)]
         if (writes as f64) < wanted {
             return Err(format!(
@@ -207,9 +212,18 @@ mod tests {
             measured.reaches(&floor(5.1, 0)).unwrap_err(),
             "50 writes were acknowledged in 10s outside of faults; the floor is 5.1 per second"
         );
-        assert_eq!(
-            measured.reaches(&floor(5.0, 1)).unwrap_err(),
-            "watchers were told 0 events; the floor is 1"
-        );
+        for measured in [measured, records().measure(&[fault(0, Some(4))])] {
+            assert_eq!(
+                measured.reaches(&floor(5.0, 1)).unwrap_err(),
+                "watchers were told 0 events; the floor is 1"
+            );
+        }
+    }
+
+    #[test]
+    fn a_few_quiet_seconds_have_no_rate() {
+        let floor = Floor { writes_per_second: 5.1, watch_events: 0 };
+        assert_eq!(records().measure(&[fault(0, Some(2))]).reaches(&floor), Ok(()));
+        assert!(records().measure(&[fault(0, Some(1))]).reaches(&floor).is_err());
     }
 }
