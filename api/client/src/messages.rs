@@ -2,7 +2,9 @@
 
 use berth_proto::v1;
 use berth_proto::v1::outcome::Result as WireResult;
+use berth_types::node::Node;
 use berth_types::status::{Reason, Status};
+use berth_types::task::Task;
 
 use crate::error::Error;
 use crate::object::{Object, parse};
@@ -83,6 +85,20 @@ pub struct LogsQuery {
 }
 
 impl BindItem {
+    /// Places a Task that leaves no port open on a Node, as both were seen.
+    pub fn new(task: &Task, node: &Node) -> Self {
+        let (task, node) = (&task.metadata, &node.metadata);
+        Self {
+            namespace: task.namespace.clone(),
+            task: task.name.clone(),
+            task_uid: task.uid.clone(),
+            node: node.name.clone(),
+            node_uid: node.uid.clone(),
+            node_version: node.resource_version.clone(),
+            ports: Vec::new(),
+        }
+    }
+
     pub(crate) fn wire(&self) -> v1::BindItem {
         let ports = self.ports.iter();
         v1::BindItem {

@@ -107,7 +107,7 @@ async fn a_scheduler_that_was_replaced_binds_nothing() {
             "spec": { "containers": [{ "name": "main", "command": ["/bin/true"] }] },
         });
         let task: Task = client.write_as(&Write::create_json(&task)).await.unwrap();
-        items.push(placement(&task, &node));
+        items.push(BindItem::new(&task, &node));
     }
     // The server binds on what its cache has.
     client.list_as::<Task>(&Query::of::<Task>()).await.unwrap();
@@ -138,16 +138,4 @@ async fn ready_node(client: &Client) -> Node {
         }],
     } });
     client.write_as(&Write::patch_status::<Node>("", "n1", status)).await.unwrap()
-}
-
-fn placement(task: &Task, node: &Node) -> BindItem {
-    BindItem {
-        namespace: task.metadata.namespace.clone(),
-        task: task.metadata.name.clone(),
-        task_uid: task.metadata.uid.clone(),
-        node: node.metadata.name.clone(),
-        node_uid: node.metadata.uid.clone(),
-        node_version: node.metadata.resource_version.clone(),
-        ports: Vec::new(),
-    }
 }

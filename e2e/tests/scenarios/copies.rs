@@ -11,21 +11,7 @@ use berth_e2e::world::{SOON, uid};
 use berth_e2e::{Part, StoreForm, World, binary};
 use serde_json::Value;
 
-const STEADY: &str = "apiVersion: berth.dev/v1
-kind: App
-metadata: {name: steady}
-spec:
-  replicas: 2
-  minReadySeconds: 0
-  template:
-    spec:
-      drainDelaySeconds: 0
-      terminationGracePeriodSeconds: 1
-      containers:
-        - name: main
-          command: [sleep, '100000']
-          resources: {requests: {cpu: 10m, memory: 8Mi}, limits: {memory: 32Mi}}
-";
+use crate::census::idle_app;
 
 fn processes(world: &World, tasks: &[Value]) -> Vec<Vec<u32>> {
     tasks.iter().map(|task| processes_of_task(world.dir(), uid(task))).collect()
@@ -47,7 +33,7 @@ fn refused(world: &World, name: &str, data: &Path, run: &Path) -> String {
 /// An agent on a copy of a data folder refuses to start, names the original, and touches nothing that it runs.
 pub fn a_copy_of_a_data_folder_touches_nothing_of_the_original(form: StoreForm) {
     let world = World::start(form);
-    world.apply(STEADY).ok();
+    world.apply(&idle_app("steady", 2, "")).ok();
     let tasks = world.wait_ready("steady", 2);
     let before = processes(&world, &tasks);
     assert!(before.iter().all(|pids| !pids.is_empty()), "{before:?}");
@@ -85,7 +71,7 @@ pub fn a_copy_of_a_data_folder_touches_nothing_of_the_original(form: StoreForm) 
 /// A data folder is refused under another name before anything in it is adopted; the message names both.
 pub fn a_data_folder_of_another_name_is_refused_before_anything_is_adopted(form: StoreForm) {
     let mut world = World::start(form);
-    world.apply(STEADY).ok();
+    world.apply(&idle_app("steady", 2, "")).ok();
     let tasks = world.wait_ready("steady", 2);
     let before = processes(&world, &tasks);
     world.stop(Part::Agent);

@@ -221,16 +221,7 @@ pub async fn bind_fenced(
     node: &Node,
     fence: Option<&Fence>,
 ) -> Result<Task, Error> {
-    let item = BindItem {
-        namespace: task.metadata.namespace.clone(),
-        task: task.metadata.name.clone(),
-        task_uid: task.metadata.uid.clone(),
-        node: node.metadata.name.clone(),
-        node_uid: node.metadata.uid.clone(),
-        node_version: node.metadata.resource_version.clone(),
-        ports: Vec::new(),
-    };
-    let mut outcomes = client.bind(&[item], fence).await?;
+    let mut outcomes = client.bind(&[BindItem::new(task, node)], fence).await?;
     outcomes.remove(0)?.read()
 }
 

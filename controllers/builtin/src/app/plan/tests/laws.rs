@@ -74,6 +74,14 @@ fn holding(tasks: &[Replica]) -> usize {
     tasks.iter().filter(holds).count()
 }
 
+/// The Tasks of an App once it was looked at, its status written and its wave carried out.
+fn carried_out(app: &mut Wanted, tasks: &[Replica], now: Timestamp) -> Vec<Replica> {
+    let revisions = history();
+    let plan = plan(&Observed { app, tasks, revisions: &revisions, held: &|_| false, now });
+    app.status = plan.status;
+    after(app, tasks, &plan.wave, now)
+}
+
 /// The world after `actions` were carried out.
 fn after(app: &mut Wanted, tasks: &[Replica], actions: &[Action], now: Timestamp) -> Vec<Replica> {
     let mut tasks = tasks.to_vec();
@@ -158,12 +166,7 @@ proptest! {
     fn carried_out_and_repeated_it_ends_with_what_was_asked(mut app in apps(), mut tasks in fleets()) {
         let mut now = at(0);
         for _ in 0..60 {
-            let revisions = history();
-            let plan = plan(&Observed {
-                app: &app, tasks: &tasks, revisions: &revisions, held: &|_| false, now,
-            });
-            app.status = plan.status.clone();
-            tasks = after(&mut app, &tasks, &plan.wave, now);
+            tasks = carried_out(&mut app, &tasks, now);
             now = now.plus(Duration::from_secs(20));
             tasks = later(&tasks, now);
         }
@@ -217,12 +220,7 @@ proptest! {
         let mut tasks: Vec<Replica> = (0..u64::from(app.replicas)).map(|n| old(n, ready())).collect();
         let mut now = at(0);
         for round in 0..40 {
-            let revisions = history();
-            let plan = plan(&Observed {
-                app: &app, tasks: &tasks, revisions: &revisions, held: &|_| false, now,
-            });
-            app.status = plan.status.clone();
-            tasks = after(&mut app, &tasks, &plan.wave, now);
+            tasks = carried_out(&mut app, &tasks, now);
             now = now.plus(Duration::from_secs(20));
             let broken = |task: &Replica| task.revision == "web-new" && task.life == Life::Unbound;
             let (stuck, others): (Vec<_>, Vec<_>) = tasks.into_iter().partition(broken);
