@@ -19,6 +19,7 @@ pub mod port;
 pub mod process;
 pub mod record;
 pub mod soak;
+pub mod sockets;
 pub mod wait;
 pub mod world;
 

@@ -54,6 +54,8 @@ struct Shared {
     state: Mutex<State>,
     ends: Mutex<Vec<UnixStream>>,
     held: [AtomicU64; 2],
+    /// What is held, as it came, of all connections.
+    swallowed: [Mutex<Vec<u8>>; 2],
     refused: AtomicU64,
     ended: AtomicBool,
     log: FaultLog,
@@ -79,6 +81,7 @@ impl Relay {
             state: Mutex::new(state),
             ends: Mutex::new(Vec::new()),
             held: [AtomicU64::new(0), AtomicU64::new(0)],
+            swallowed: [Mutex::default(), Mutex::default()],
             refused: AtomicU64::new(0),
             ended: AtomicBool::new(false),
             log,
@@ -131,12 +134,18 @@ impl Relay {
         state.cut = false;
         state.in_force = None;
         self.shared.held.iter().for_each(|held| held.store(0, Ordering::Relaxed));
+        [Way::ToServer, Way::FromServer].iter().for_each(|way| self.shared.swallowed(*way).clear());
         self.shared.refused.store(0, Ordering::Relaxed);
     }
 
     /// Bytes taken in and not delivered since the fault began: the proof that it is in force.
     pub fn held(&self, way: Way) -> u64 {
         self.shared.held[way as usize].load(Ordering::Relaxed)
+    }
+
+    /// Whether these bytes were taken in and not delivered since the fault began.
+    pub fn holds(&self, way: Way, bytes: &[u8]) -> bool {
+        self.shared.swallowed(way).windows(bytes.len()).any(|window| window == bytes)
     }
 
     /// Connections closed since the cut, those that stood then too: the proof that it is in force.
@@ -175,6 +184,10 @@ impl State {
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn swallowed(&self, way: Way) -> MutexGuard<'_, Vec<u8>> {
+        self.swallowed[way as usize].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ends(&self) -> MutexGuard<'_, Vec<UnixStream>> {
@@ -252,6 +265,7 @@ fn pump(shared: &Shared, way: Way, mut from: UnixStream, mut to: UnixStream) {
             Flow::Open => waiting.len(),
             Flow::Held => {
                 shared.held[way as usize].fetch_add(taken as u64, Ordering::Relaxed);
+                shared.swallowed(way).extend(&buffer[..taken]);
                 continue;
             }
             Flow::Slow { .. } if waiting.is_empty() => 0,
@@ -318,6 +332,8 @@ mod tests {
         relay.swallow();
         assert_eq!(echo(&mut stream, "two").unwrap(), "silence");
         assert_eq!((relay.held(Way::ToServer), relay.held(Way::FromServer)), (3, 0));
+        let holds = |word: &str| relay.holds(Way::ToServer, word.as_bytes());
+        assert_eq!((holds("one"), holds("tw"), relay.holds(Way::FromServer, b"tw")), (false, true, false));
         let mut new = connect(&relay);
         assert_eq!(echo(&mut new, "new").unwrap(), "silence");
         assert_eq!(log.all()[0].until, None);

@@ -2,6 +2,8 @@
 //! own is away.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use berth_proto::v1 as wire;
@@ -9,6 +11,7 @@ use berth_proto::v1::write::Verb as WireVerb;
 use serde_json::Value;
 use tokio::time::sleep;
 
+use super::Progress;
 use super::wire::{Failure, Kind, Peer, Sure};
 use crate::history::answers::{Asked, List, Operation, Page, Told, Verb, Write};
 use crate::history::content::{Seen, version};
@@ -30,6 +33,7 @@ pub(super) struct Client {
     asked: u64,
     /// What it was last told of each object.
     pub(super) memory: BTreeMap<String, Value>,
+    progress: Arc<Progress>,
 }
 
 /// A write that is to be asked for.
@@ -64,7 +68,13 @@ pub(super) enum Together {
 
 impl Client {
     /// A client that begins at the server of number `at`.
-    pub(super) fn new(name: &str, peers: Vec<Peer>, at: usize, namespace: &str) -> Self {
+    pub(super) fn new(
+        name: &str,
+        peers: Vec<Peer>,
+        at: usize,
+        namespace: &str,
+        progress: &Arc<Progress>,
+    ) -> Self {
         Self {
             name: name.into(),
             at: at % peers.len(),
@@ -73,6 +83,7 @@ impl Client {
             log: Vec::new(),
             asked: 0,
             memory: BTreeMap::new(),
+            progress: progress.clone(),
         }
     }
 
@@ -230,7 +241,10 @@ impl Client {
 
     /// Goes to the next server, after a while, when this one did not answer.
     async fn rest_after(&mut self, failed: Option<&Failure>) {
-        if failed.is_some_and(Failure::may_pass) {
+        let away = failed.is_some_and(Failure::may_pass);
+        let counted = if away { &self.progress.missed } else { &self.progress.answered };
+        counted.fetch_add(1, Ordering::Relaxed);
+        if away {
             self.at = (self.at + 1) % self.peers.len();
             sleep(PAUSE).await;
         }

@@ -8,6 +8,8 @@ mod watcher;
 mod watchers;
 mod wire;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -24,12 +26,25 @@ pub use wire::{APP, Failure, Kind, NODE, Peer, REVISION, Sure, TASK};
 use crate::World;
 use crate::history::answers::Operation;
 use crate::history::watched::Stream;
+use crate::wait::eventually;
 use crate::{monotonic, soak};
 use client::Client;
 use watcher::Watcher;
 
 /// How long the servers may take to answer at the start and at the end.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a load may take to come as far as a test waits for.
+const PROGRESSES_WITHIN: Duration = Duration::from_secs(60);
+
+/// How far the clients of a load have come.
+#[derive(Debug, Default)]
+struct Progress {
+    /// Calls that a server answered.
+    answered: AtomicU64,
+    /// Calls whose server was away.
+    missed: AtomicU64,
+}
 
 /// How much is asked.
 #[derive(Debug, Clone)]
@@ -79,6 +94,7 @@ enum Phase {
 pub struct Load {
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<Result<Records, String>>>,
+    progress: Arc<Progress>,
     floor: Floor,
 }
 
@@ -99,6 +115,8 @@ impl Load {
         let servers: Vec<String> = world.servers().split(',').map(str::to_string).collect();
         let (stop, stopped) = watch::channel(false);
         let floor = pressure.floor;
+        let progress = Arc::new(Progress::default());
+        let made = progress.clone();
         let (ready, is_ready) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -107,15 +125,25 @@ impl Load {
                 make_namespace(&peers, &pressure.namespace).await?;
                 // Nobody listens any more when the test has failed meanwhile.
                 let _ = ready.send(());
-                run(peers, pressure, stopped).await
+                run(peers, pressure, made, stopped).await
             })
         });
-        let load = Self { stop, thread: Some(thread), floor };
+        let load = Self { stop, thread: Some(thread), progress, floor };
         if is_ready.recv().is_err() {
             let why = load.join().expect_err("what did not begin ended with a reason");
             panic!("the load could not begin: {why}");
         }
         load
+    }
+
+    /// Waits until servers have answered so many more calls.
+    pub fn goes_on(&self, calls: u64) {
+        grows("calls are answered", &self.progress.answered, calls);
+    }
+
+    /// Waits until a client calls a server that is away.
+    pub fn meets_a_fault(&self) {
+        grows("calls meet a server that is away", &self.progress.missed, 1);
     }
 
     /// Ends the load: every watcher is told of everything, and the world gets what was noted, to be judged at its
@@ -150,9 +178,20 @@ impl Drop for Load {
     }
 }
 
+fn grows(what: &str, count: &AtomicU64, more: u64) {
+    let before = count.load(Ordering::Relaxed);
+    eventually(&format!("{more} {what}"), PROGRESSES_WITHIN, || {
+        match count.load(Ordering::Relaxed) - before {
+            grown if grown >= more => Ok(()),
+            grown => Err(grown.to_string()),
+        }
+    });
+}
+
 async fn run(
     peers: Vec<Peer>,
     pressure: Pressure,
+    progress: Arc<Progress>,
     stopped: watch::Receiver<bool>,
 ) -> Result<Records, String> {
     let from = monotonic::now();
@@ -167,10 +206,11 @@ async fn run(
     let mut clients: JoinSet<Vec<Operation>> = JoinSet::new();
     for number in 0..pressure.clients {
         let peers = if number % 2 == 0 { &peers } else { &hasty };
-        let client = Client::new(&format!("load-{number}"), peers.clone(), number, &pressure.namespace);
+        let client =
+            Client::new(&format!("load-{number}"), peers.clone(), number, &pressure.namespace, &progress);
         clients.spawn(work(client, chance.fork(), pressure.every, stopped.clone()));
     }
-    let client = Client::new("load-shuffle", peers.clone(), 0, &pressure.namespace);
+    let client = Client::new("load-shuffle", peers.clone(), 0, &pressure.namespace, &progress);
     let (shuffles, shuffled) = (pressure.shuffles, pressure.shuffled);
     clients.spawn(shuffle(client, chance.fork(), shuffles, shuffled, stopped));
     let answers: Vec<Operation> = clients.join_all().await.into_iter().flatten().collect();

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ const LISTED_WITHIN: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct EtcdCollector {
     ends: Arc<AtomicBool>,
+    broken: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
     urls: Vec<String>,
 }
@@ -63,9 +64,15 @@ impl EtcdCollector {
     /// Follows the etcd with members at `urls`, given as `http://HOST:PORT`.
     pub fn start(urls: &[String], tape: Arc<Tape>) -> Self {
         let ends = Arc::new(AtomicBool::new(false));
-        let (end, members) = (ends.clone(), urls.to_vec());
-        let thread = std::thread::spawn(move || runtime().block_on(follow(&members, &tape, &end)));
-        Self { ends, thread: Some(thread), urls: urls.to_vec() }
+        let broken = Arc::new(AtomicU64::new(0));
+        let (end, members, count) = (ends.clone(), urls.to_vec(), broken.clone());
+        let thread = std::thread::spawn(move || runtime().block_on(follow(&members, &tape, &count, &end)));
+        Self { ends, broken, thread: Some(thread), urls: urls.to_vec() }
+    }
+
+    /// How often its watch broke.
+    pub fn broken(&self) -> u64 {
+        self.broken.load(Ordering::Relaxed)
     }
 
     /// Everything in the store, at its newest revision, linearizable.
@@ -127,10 +134,13 @@ async fn list(url: &str) -> Result<Listing, etcd_client::Error> {
     Ok(Listing { rev, keys: answer.0.kvs.into_iter().map(entry).collect() })
 }
 
-async fn follow(urls: &[String], tape: &Tape, ends: &AtomicBool) {
+async fn follow(urls: &[String], tape: &Tape, broken: &AtomicU64, ends: &AtomicBool) {
     for url in urls.iter().cycle() {
         match watch(url, tape, ends).await {
-            Err(Cut::Broken) => tokio::time::sleep(PAUSE).await,
+            Err(Cut::Broken) => {
+                broken.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(PAUSE).await;
+            }
             Err(Cut::Ended) => return,
             Err(Cut::Compacted(oldest)) => {
                 let held = tape.next() - 1;

@@ -89,6 +89,19 @@ impl Recorder {
         self.nodes.values().cloned().collect()
     }
 
+    /// When the last look at what runs began that is over, by the monotonic clock.
+    pub fn looked(&self) -> u64 {
+        self.probe.looked()
+    }
+
+    /// How often the watch of an etcd broke, and another was opened; of another store 0.
+    pub fn broken_watches(&self) -> u64 {
+        match &self.collector {
+            Collector::Etcd(collector) => collector.broken(),
+            Collector::Socket(..) => 0,
+        }
+    }
+
     /// What ran up to now.
     pub fn sightings(&self) -> Vec<crate::history::Sighting> {
         self.probe.sightings(&self.nodes)

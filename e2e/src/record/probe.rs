@@ -11,7 +11,7 @@ mod process;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -34,6 +34,7 @@ const FRESH: Duration = Duration::from_millis(500);
 pub struct Probe {
     ends: Arc<AtomicBool>,
     seen: Arc<Mutex<Seen>>,
+    looked: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -51,10 +52,16 @@ impl Probe {
     pub fn start(dir: &Path, tape: Arc<Tape>) -> Self {
         let ends = Arc::new(AtomicBool::new(false));
         let seen = Arc::new(Mutex::new(Seen::default()));
-        let (end, into, dir) = (ends.clone(), seen.clone(), dir.to_path_buf());
-        let look = move || look(&dir, &tape, &into, &end);
+        let looked = Arc::new(AtomicU64::new(0));
+        let (end, into, dir, began) = (ends.clone(), seen.clone(), dir.to_path_buf(), looked.clone());
+        let look = move || look(&dir, &tape, &into, &began, &end);
         let thread = std::thread::Builder::new().name("probe".into()).spawn(look).expect("a thread starts");
-        Self { ends, seen, thread: Some(thread) }
+        Self { ends, seen, looked, thread: Some(thread) }
+    }
+
+    /// When the last look at everything began that is over, by the monotonic clock; 0 before the first.
+    pub fn looked(&self) -> u64 {
+        self.looked.load(Ordering::Acquire)
     }
 
     /// What was seen up to now. `nodes` tells the name of the node whose agent has a folder, as `node`, below the
@@ -87,7 +94,7 @@ fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
     seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn look(dir: &Path, tape: &Tape, seen: &Mutex<Seen>, ends: &AtomicBool) {
+fn look(dir: &Path, tape: &Tape, seen: &Mutex<Seen>, looked: &AtomicU64, ends: &AtomicBool) {
     let uid = loop {
         if ends.load(Ordering::Relaxed) {
             return;
@@ -101,9 +108,11 @@ fn look(dir: &Path, tape: &Tape, seen: &Mutex<Seen>, ends: &AtomicBool) {
     let own = process::pid_namespace("self");
     let mut fresh: Vec<(Container, Instant)> = Vec::new();
     while !ends.load(Ordering::Relaxed) {
+        let began = monotonic::now();
         for container in cgroups.containers() {
             visit(dir, &container, own, seen);
         }
+        looked.store(began, Ordering::Release);
         let end = Instant::now() + PERIOD;
         while Instant::now() < end && !ends.load(Ordering::Relaxed) {
             let period = if fresh.is_empty() { end - Instant::now().min(end) } else { FRESH_PERIOD };

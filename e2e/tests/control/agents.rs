@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 use berth_client::{
     Client, FromServer, Hello, LogsQuery, ObjectKey, Presence, PresenceState, PresenceStream, Session, Write,
 };
+use berth_server::Timing;
 use berth_types::node::Node;
 use berth_types::task::Task;
 use bytes::Bytes;
@@ -52,8 +53,24 @@ async fn an_agent_whose_server_is_killed_is_present_again_at_the_other_on_etcd_t
     its_server_is_killed(Plane::on_etcd("3.5.1").await).await;
 }
 
+/// A fifth of the usual times.
+fn soon() -> Timing {
+    Timing {
+        server_ttl: Duration::from_secs(2),
+        renew_every: Duration::from_millis(400),
+        answer_margin: Duration::from_millis(600),
+        heartbeat: Duration::from_millis(400),
+        silence: Duration::from_millis(1200),
+        tick: Duration::from_millis(100),
+        late: Duration::from_millis(400),
+        server_lost_grace: Duration::from_secs(2),
+        judge_after: Duration::from_secs(3),
+        ..Timing::default()
+    }
+}
+
 async fn its_server_is_killed(plane: Plane) {
-    let (one, two) = (plane.apiserver("one").await, plane.apiserver("two").await);
+    let (one, two) = (plane.apiserver_timed("one", soon()).await, plane.apiserver_timed("two", soon()).await);
     let (agent, observer) = (client(&[&one, &two]), client(&[&two]));
     let node = agent.write_as::<Node>(&Write::create(&node("n1"))).await.unwrap();
     let mut presence = observer.presence();
@@ -71,15 +88,17 @@ async fn its_server_is_killed(plane: Plane) {
             sequence += 1;
             moved.heartbeat(sequence).await.unwrap();
             moved.next().await.unwrap();
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::time::sleep(soon().heartbeat).await;
         }
     };
-    // The killed server's key runs out after at most 10 s, its nodes have 10 s more: by then the session is elsewhere.
+    // The killed server's key runs out, a little late on etcd, and its nodes have some time more: whoever is missed is
+    // called absent by then.
+    let judged = soon().server_ttl + soon().server_lost_grace + Duration::from_secs(1);
     let absent = sees(&mut presence, "n1", |state| state != PresenceState::Present);
     tokio::select! {
         () = beats => {}
         () = absent => panic!("a node with a session was called absent"),
-        () = tokio::time::sleep(Duration::from_secs(22)) => {}
+        () = tokio::time::sleep(judged) => {}
     }
     let silent = Instant::now();
     sees(&mut presence, "n1", |state| matches!(state, PresenceState::Absent(_))).await;

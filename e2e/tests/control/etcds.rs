@@ -35,6 +35,15 @@ async fn write(etcd: &Etcd, key: &str, times: usize) -> i64 {
     etcd.revision()
 }
 
+/// Waits until the recorder has given a watch up.
+fn watch_breaks(recorder: &Recorder) {
+    let before = recorder.broken_watches();
+    eventually("the recorder's watch breaks", LIMIT, || match recorder.broken_watches() {
+        now if now > before => Ok(()),
+        now => Err(format!("{now} broke so far")),
+    });
+}
+
 /// On a thread that is none of the test's runtime.
 fn finish(recorder: Recorder) -> (usize, Vec<String>) {
     let recording = std::thread::spawn(|| recorder.finish()).join().unwrap();
@@ -47,11 +56,11 @@ async fn an_etcd_that_dies_and_hangs_is_followed_to_its_end() {
     let recorder = record(&mut etcd, folder.path());
     write(&etcd, "a", 20).await;
     etcd.kill(0);
-    std::thread::sleep(Duration::from_millis(300));
+    watch_breaks(&recorder);
     etcd.begin(0);
     recorder.tape().wait_for(write(&etcd, "b", 20).await, LIMIT).unwrap();
     etcd.signal(0, Signal::SIGSTOP);
-    std::thread::sleep(Duration::from_secs(9));
+    watch_breaks(&recorder);
     etcd.signal(0, Signal::SIGCONT);
     let newest = write(&etcd, "c", 20).await;
     // What was told already may be forgotten.

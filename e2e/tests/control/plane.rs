@@ -70,7 +70,12 @@ impl Plane {
 
     /// Starts an apiserver and waits until it serves.
     pub async fn apiserver(&self, name: &str) -> Apiserver {
-        self.apiserver_over(name, self.store(), berth_server::Options::default()).await
+        self.apiserver_timed(name, Timing::default()).await
+    }
+
+    /// The same with another timing of its agents.
+    pub async fn apiserver_timed(&self, name: &str, timing: Timing) -> Apiserver {
+        self.serve(name, self.store(), berth_server::Options::default(), timing).await
     }
 
     /// The same with options of its own, over what a test has put before the store.
@@ -79,6 +84,16 @@ impl Plane {
         name: &str,
         store: Arc<dyn Store>,
         options: berth_server::Options,
+    ) -> Apiserver {
+        self.serve(name, store, options, Timing::default()).await
+    }
+
+    async fn serve(
+        &self,
+        name: &str,
+        store: Arc<dyn Store>,
+        options: berth_server::Options,
+        timing: Timing,
     ) -> Apiserver {
         let path = self.folder.path().join(name);
         let runtime =
@@ -91,7 +106,7 @@ impl Plane {
                 Server::start(store.clone(), Arc::new(SystemClock), options, &mut tasks).await.unwrap();
             let address = format!("unix:{}", socket.display());
             let committer = server.writer.committer.clone();
-            let nodes = Nodes::start(store, committer, &server.cluster_uid, vec![address], Timing::default());
+            let nodes = Nodes::start(store, committer, &server.cluster_uid, vec![address], timing);
             let listener = UnixListener::bind(&socket).unwrap();
             ready.send(()).unwrap();
             let serving = tonic::transport::Server::builder()

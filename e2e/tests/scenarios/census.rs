@@ -35,6 +35,13 @@ impl Census {
         });
     }
 
+    /// Whether the same processes are there; the API is not asked.
+    pub fn runs_on(&self, world: &World) -> Result<(), String> {
+        let pids = |uid: &String| (uid.clone(), processes_of_task(world.dir(), uid));
+        let now: BTreeMap<_, _> = self.0.keys().map(pids).collect();
+        if now == self.0 { Ok(()) } else { Err(format!("were {:?}, are {now:?}", self.0)) }
+    }
+
     /// Whether what is there is the same.
     pub fn is_untouched(&self, world: &World, app: &str) -> Result<(), String> {
         let now = Self::of(world, app)?;

@@ -6,7 +6,7 @@ use berth_e2e::faults::Way;
 use berth_e2e::pace::Pace;
 use berth_e2e::wait::eventually;
 use berth_e2e::world::{SOON, condition, summary};
-use berth_e2e::{Part, StoreForm, World, hits, soak};
+use berth_e2e::{Part, StoreForm, World, soak};
 use serde_json::Value;
 
 use crate::census::{Census, idle_app};
@@ -48,20 +48,18 @@ fn one_pause(world: &mut World) -> bool {
     world.begin(standby);
     world.wait_ready("pair", 2);
     let census = Census::of(world, "pair").expect("the API answers");
-    let (link, pid) = (world.link(leader), world.part(leader).pid());
-    let waves = || hits::of_process(&world.hits(), pid, "runtime.wave.before");
-    let before = waves();
+    let link = world.link(leader);
     link.swallow_one_way(Way::ToServer);
     world.ctl(&["scale", "app/pair", "--replicas", "1"]).ok();
+    // Only the write that stops a Task names one.
     let is_sent = (0..50).any(|_| {
         std::thread::sleep(Duration::from_millis(20));
-        waves() > before
+        link.holds(Way::ToServer, b"pair-")
     });
-    std::thread::sleep(Duration::from_millis(50));
     let paused = world.pause(leader);
     // Before anybody else leads, the user thinks better of it.
     world.ctl(&["scale", "app/pair", "--replicas", "2"]).ok();
-    let in_time = is_sent && link.held(Way::ToServer) > 0 && holder(world) == Ok(held.clone());
+    let in_time = is_sent && holder(world) == Ok(held.clone());
     if in_time {
         eventually("another leads", SOON, || match holder(world)? {
             now if now != held && !now.is_empty() => Ok(()),

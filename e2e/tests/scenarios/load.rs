@@ -1,20 +1,15 @@
 //! Clients and watchers at work while apiservers die: what they were told is held against what happened.
 
-use std::time::{Duration, Instant};
-
 use berth_e2e::etcd::Setup;
 use berth_e2e::load::Load;
 use berth_e2e::pace::Pace;
+use berth_e2e::sockets::established_to;
 use berth_e2e::wait::eventually;
 use berth_e2e::world::SOON;
 use berth_e2e::{Part, StoreForm, World, soak};
 
-/// How long an apiserver serves before it is killed.
-const SERVES: Duration = Duration::from_millis(1200);
-/// How long it is away.
-const AWAY: Duration = Duration::from_millis(400);
-/// Longer than etcd, as it is set up here, takes to hang up on a client that is silent.
-const HUNG_UP: Duration = Duration::from_millis(2500);
+/// How many calls the apiservers answer before one of them is killed.
+const SERVES: u64 = 60;
 
 /// Every answer and every event is true, whichever apiserver dies: over etcd either of two, else the only one. Over
 /// etcd one of them also stands still, and the history that it has not seen is compacted meanwhile.
@@ -32,14 +27,13 @@ pub fn answers_and_watches_stay_true_while_apiservers_die(form: StoreForm) {
     let mut world = plan.start();
     let load = Load::start(&world);
     for kill in 0..soak::counts(3, 40) {
-        std::thread::sleep(SERVES);
-        kill_for_a_while(&mut world, servers[kill % servers.len()]);
+        load.goes_on(SERVES);
+        kill_for_a_while(&mut world, &load, servers[kill % servers.len()]);
     }
     if let StoreForm::Etcd(_) = form {
-        let compacted = (0..4).any(|_| compact_behind(&mut world, Part::SecondApiserver));
-        assert!(compacted, "INVALID: the server missed nothing of what was compacted");
+        compact_behind(&mut world, &load, Part::SecondApiserver);
     }
-    std::thread::sleep(SERVES);
+    load.goes_on(SERVES);
     let measured = load.end(&mut world);
     assert!(measured.in_faults > 0, "INVALID: nobody asked anything during a fault: {measured:?}");
     let lost_events = form == StoreForm::Embedded || measured.expired > 0;
@@ -47,9 +41,8 @@ pub fn answers_and_watches_stay_true_while_apiservers_die(form: StoreForm) {
     world.end();
 }
 
-/// A server stands still until etcd hangs up on it, and all that it has not seen is compacted. Whether it noticed:
-/// on a busy machine etcd may not have hung up in time.
-fn compact_behind(world: &mut World, part: Part) -> bool {
+/// A server stands still until etcd hangs up on it, and all that it has not seen is compacted.
+fn compact_behind(world: &mut World, load: &Load, part: Part) {
     // One that stands still while it starts gives up: etcd did not answer it in time.
     let server = world.address(part);
     eventually("the server answers", SOON, || {
@@ -57,24 +50,27 @@ fn compact_behind(world: &mut World, part: Part) -> bool {
         if run.code == 0 { Ok(()) } else { Err(run.stderr) }
     });
     let paused = world.pause(part);
-    std::thread::sleep(HUNG_UP);
+    let (pid, url) = (world.part(part).pid(), world.etcd_url().expect("a world on etcd"));
+    let port = url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a URL with a port");
+    eventually("etcd hangs up on the server", SOON, || match established_to(pid, port) {
+        0 => Ok(()),
+        connections => Err(format!("{connections} connections")),
+    });
+    // Of this it is told nothing.
+    load.goes_on(20);
     world.etcd_mut().compact();
     paused.resume();
-    let end = Instant::now() + Duration::from_secs(5);
-    let noticed = || world.part(part).output().contains("events were compacted");
-    let mut has_noticed = noticed();
-    while !has_noticed && Instant::now() < end {
-        std::thread::sleep(Duration::from_millis(50));
-        has_noticed = noticed();
-    }
+    eventually("the server notices that it missed something", SOON, || {
+        let said = world.part(part).output();
+        if said.contains("events were compacted") { Ok(()) } else { Err(said) }
+    });
     world.wait_for_node();
-    has_noticed
 }
 
-fn kill_for_a_while(world: &mut World, part: Part) {
+fn kill_for_a_while(world: &mut World, load: &Load, part: Part) {
     let away = world.faults().begin(format!("{} away", part.name()));
     world.kill(part);
-    std::thread::sleep(AWAY);
+    load.meets_a_fault();
     world.begin(part);
     world.wait_for_node();
     drop(away);

@@ -48,7 +48,7 @@ fn during_an_outage(form: StoreForm, begin: impl Fn(&World) -> Paused) {
     let census = Census::of(&world, "calm").expect("the API answers");
     let readiness = Readiness::of(&world).expect("the API answers");
     let paused = begin(&world);
-    std::thread::sleep(outage());
+    always("the containers run on", outage(), || census.runs_on(&world));
     let links = [Part::Agent, Part::Simulated].map(|part| world.link(part));
     links.iter().for_each(|link| link.cut());
     paused.resume();

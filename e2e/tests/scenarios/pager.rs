@@ -9,10 +9,10 @@ use berth_e2e::world::{Part, SOON};
 use berth_e2e::{StoreForm, World, binary};
 
 const LINES: usize = 40_000;
-/// The server cuts off who has not answered a ping for 1.5 s.
-const PINGS: &str = "keepalive: {everyMillis: 500, answerMillis: 1000}";
-/// How long the reader pauses: as long as several pings.
-const PAUSE: Duration = Duration::from_secs(5);
+/// The server cuts off who has not answered a ping for 1 s.
+const PINGS: &str = "keepalive: {everyMillis: 250, answerMillis: 750}";
+/// How long the reader pauses: three times as long.
+const PAUSE: Duration = Duration::from_secs(3);
 
 /// While nobody reads what `ctl logs` printed, its connection lives on: every line comes in the end.
 pub fn a_reader_that_pauses_gets_every_line(form: StoreForm) {

@@ -134,6 +134,10 @@ impl World {
         self.eventually("the App is as asked", async || {
             let app = self.app(name).await;
             let mut tasks = self.all::<Task>().await;
+            let version = self.app(name).await.metadata.resource_version;
+            if version != app.metadata.resource_version {
+                return Err("the App changes while its Tasks are read".to_owned());
+            }
             tasks.retain(|task| !matches!(task.status.phase.as_str(), "Succeeded" | "Failed"));
             let status = &app.status;
             let counts = [status.replicas, status.updated_replicas, status.available_replicas];

@@ -7,17 +7,12 @@ use berth_e2e::load::Load;
 use berth_e2e::pace::Pace;
 use berth_e2e::wait::{always, eventually};
 use berth_e2e::world::{SOON, condition, summary};
-use berth_e2e::{Part, StoreForm, World, soak};
+use berth_e2e::{Part, StoreForm, World};
 use berth_types::Reason;
 use nix::sys::signal::Signal;
 
 use super::witness::{Api, Containers, Writer, present};
 use super::{STEADY, judgement};
-
-/// Far longer than a node may be silent.
-fn outage() -> Duration {
-    soak::paced(Duration::from_secs(60))
-}
 
 /// The member that is cut off while it leads.
 const CUT_OFF: usize = 0;
@@ -122,7 +117,7 @@ fn most_members_are_gone(world: &mut World, containers: &Containers) {
     assert_eq!(api.list("").expect_err("nobody knows the newest state").reason, Reason::Unavailable);
     let cached = api.list("0").expect("the cache answers").len();
     assert!(cached > 0);
-    always("containers and cache stay", outage(), || {
+    always("containers and cache stay", judgement(), || {
         containers.untouched(world)?;
         let now = api.list("0").map_err(|status| status.to_string())?.len();
         if now == cached { Ok(()) } else { Err(format!("{now} objects in the cache, {cached} before")) }
