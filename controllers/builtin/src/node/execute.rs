@@ -78,3 +78,80 @@ fn with(
     condition.set(&mut conditions);
     conditions
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(type_: &str) -> Condition {
+        Condition {
+            type_: type_.into(),
+            status: ConditionStatus::True,
+            observed_generation: 1,
+            last_transition_time: Timestamp::from_millis(0),
+            reason: "Said".into(),
+            message: String::new(),
+        }
+    }
+
+    /// A Task of which its agent and this controller have said something before.
+    fn task(namespace: &str, name: &str) -> Arc<Task> {
+        let mut task = Task::default();
+        (task.metadata.namespace, task.metadata.name) = (namespace.into(), name.into());
+        task.metadata.uid = format!("{namespace}-{name}");
+        task.status.conditions = vec![said(READY), said(REACHABLE), said("Other")];
+        Arc::new(task)
+    }
+
+    fn verdict(reason: &'static str) -> Verdict {
+        Verdict { status: ConditionStatus::False, reason, message: format!("because of {reason}") }
+    }
+
+    #[test]
+    fn each_action_is_written_to_its_own_object_and_leaves_what_others_say() {
+        let now = Timestamp::from_millis(60_000);
+        let mut node = Node::default();
+        node.metadata.name = "n1".into();
+        node.status.conditions = vec![said("Other"), said(READY), said("DiskPressure")];
+        let tasks = [task("bank", "web-0"), task("shop", "web-1"), task("shop", "web-0")];
+        let reach = |namespace: &str, task: &str, reason| Action::SetReachable {
+            namespace: namespace.into(),
+            task: task.into(),
+            verdict: verdict(reason),
+        };
+        let wave = vec![
+            Action::SetReady(verdict("AgentAway")),
+            reach("shop", "web-0", "First"),
+            reach("shop", "gone", "Nobody"),
+            reach("bank", "web-0", "Second"),
+        ];
+        let judged = |type_: &str, reason| {
+            let verdict = verdict(reason);
+            let (message, reason) = (verdict.message, verdict.reason.to_owned());
+            let (status, last_transition_time) = (verdict.status, now);
+            json!(Condition {
+                status,
+                last_transition_time,
+                reason,
+                message,
+                observed_generation: 0,
+                ..said(type_)
+            })
+        };
+        let about = |task: &Task, reason| {
+            let conditions = json!([said(READY), judged(REACHABLE, reason), said("Other")]);
+            let (meta, patch) = (&task.metadata, json!({"status": {"conditions": conditions}}));
+            Write::patch_status::<Task>(&meta.namespace, &meta.name, patch).unchanged(task)
+        };
+        let conditions = json!([said("Other"), judged(READY, "AgentAway"), said("DiskPressure")]);
+        let patch = json!({"status": {"conditions": conditions}});
+        let expected = [
+            Write::patch_status::<Node>("", "n1", patch).unchanged(&node),
+            about(&tasks[2], "First"),
+            about(&tasks[0], "Second"),
+        ];
+        let work = work(&node, &tasks, Plan { wave, wake: Some(now) }, now);
+        let written: Vec<Write> = work.waves.concat().into_iter().flat_map(|deed| deed.writes).collect();
+        assert_eq!((written.as_slice(), work.wake_at), (&expected[..], Some(now)));
+    }
+}

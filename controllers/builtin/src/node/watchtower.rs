@@ -142,4 +142,30 @@ mod tests {
         tower.hear(Presence::Lost, now);
         assert_eq!(tower.sight("n1", "u1"), Sight::Unseen);
     }
+
+    #[test]
+    fn every_node_of_a_report_is_taken_in_and_all_that_are_away_are_looked_at_again() {
+        let (tower, now) = (Watchtower::default(), Timestamp::from_millis(60_000));
+        let away = |seconds| PresenceState::Absent(Duration::from_secs(seconds));
+        let hear = |whole: bool, states: &[(&str, PresenceState)]| {
+            let nodes = states.iter().flat_map(|(node, state)| report(node, *state)).collect();
+            let report = match whole {
+                true => Presence::All { believed: true, nodes },
+                false => Presence::Changes { believed: true, nodes },
+            };
+            tower.hear(report, now).iter().map(|key| key.name.clone()).collect::<Vec<_>>()
+        };
+        let sights = || ["n1", "n2", "n3", "n4"].map(|node| tower.sight(node, "u1"));
+        let (since, present) =
+            (|seconds: i64| Sight::Away(Timestamp::from_millis(seconds * 1000)), Sight::Present);
+        let all = [("n1", away(6)), ("n2", PresenceState::Present), ("n3", away(7)), ("n4", away(8))];
+        assert_eq!(hear(true, &all), ["n1", "n2", "n3", "n4"]);
+        assert_eq!(sights(), [since(54), present, since(53), since(52)]);
+        let changes = [("n1", PresenceState::Removed), ("n3", PresenceState::Present), ("n2", away(1))];
+        assert_eq!(hear(false, &changes), ["n1", "n2", "n3", "n4"]);
+        assert_eq!(sights(), [Sight::Unseen, since(59), present, since(52)]);
+        assert_eq!(hear(false, &[]), ["n2", "n4"]);
+        assert_eq!(hear(true, &all[1..3]), ["n2", "n3"]);
+        assert_eq!(sights(), [Sight::Unseen, present, since(53), Sight::Unseen]);
+    }
 }

@@ -126,18 +126,70 @@ fn tasks_of_a_node_that_is_away_are_out_of_reach_and_given_up_exactly_when_their
 }
 
 #[test]
+fn each_of_several_tasks_is_judged_by_its_own_time_and_the_earliest_wakes() {
+    let waiting =
+        |name: &str, seconds| Guest { replace_after: Duration::from_secs(seconds), ..guest(name, None) };
+    let tasks = [
+        guest("old-1", Some((False, GIVEN_UP))),
+        waiting("slow-1", 60),
+        waiting("quick-1", 10),
+        waiting("slow-2", 30),
+        waiting("quick-2", 15),
+        waiting("slow-3", 45),
+    ];
+    plans(
+        machine(Some((False, 0)), Sight::Away(at(-6))),
+        &tasks,
+        15,
+        expect![[r#"
+            slow-1 reachable False NodeNotReady: node n1 is away since 1970-01-12T13:46:40Z: given up from 1970-01-12T13:47:40Z
+            quick-1 reachable False GivenUp: node n1 is away since 1970-01-12T13:46:40Z: given up
+            slow-2 reachable False NodeNotReady: node n1 is away since 1970-01-12T13:46:40Z: given up from 1970-01-12T13:47:10Z
+            quick-2 reachable False GivenUp: node n1 is away since 1970-01-12T13:46:40Z: given up
+            slow-3 reachable False NodeNotReady: node n1 is away since 1970-01-12T13:46:40Z: given up from 1970-01-12T13:47:25Z
+            wake at 1970-01-12T13:47:10Z"#]],
+    );
+    let node = machine(Some((False, 0)), Sight::Away(at(-6)));
+    let neighbours = [Neighbour::Away(at(0)); 4];
+    let (mass_vanish, now) = (MassVanish::default(), at(99));
+    let plan = plan(&Observed { node: &node, tasks: &tasks, neighbours: &neighbours, mass_vanish, now });
+    assert_eq!((plan.wave.len(), plan.wake), (5, Some(at(109))));
+}
+
+#[test]
+fn the_last_of_several_that_came_back_counts_wherever_it_stands() {
+    let (node, tasks) = (machine(Some((False, 0)), Sight::Away(at(0))), [guest("web-1", None)]);
+    for back in [[60, 61, 62], [62, 60, 61], [61, 62, 60]] {
+        let mut neighbours = vec![Neighbour::Away(at(0))];
+        neighbours.extend(back.map(|at_| Neighbour::There(at(at_))));
+        let (mass_vanish, now) = (MassVanish::default(), at(63));
+        let seen = Observed { node: &node, tasks: &tasks, neighbours: &neighbours, mass_vanish, now };
+        assert_eq!(plan(&seen).wake, Some(at(77)), "{back:?}");
+    }
+}
+
+#[test]
 fn tasks_of_a_node_that_is_back_are_in_reach_unless_given_up() {
     let tasks = [
         guest("web-1", Some((False, NODE_NOT_READY))),
         guest("web-2", Some((False, GIVEN_UP))),
         guest("web-3", Some((True, "NodeReady"))),
         guest("web-4", None),
+        guest("web-5", Some((False, NODE_NOT_READY))),
     ];
+    let back = expect![[r#"
+        web-1 reachable True NodeReady: node n1 is back
+        web-5 reachable True NodeReady: node n1 is back"#]];
+    plans(machine(Some((True, 0)), Sight::Present), &tasks, 5, back);
+    let mut reversed = tasks;
+    reversed.reverse();
     plans(
         machine(Some((True, 0)), Sight::Present),
-        &tasks,
+        &reversed,
         5,
-        expect!["web-1 reachable True NodeReady: node n1 is back"],
+        expect![[r#"
+        web-5 reachable True NodeReady: node n1 is back
+        web-1 reachable True NodeReady: node n1 is back"#]],
     );
 }
 
