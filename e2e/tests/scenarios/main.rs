@@ -82,6 +82,7 @@ fn all() -> Vec<Scenario> {
         on!(leaders::two_of_every_controller_end_right, ETCD),
         on!(clocks::a_clock_set_by_an_hour_changes_nothing, ETCD),
         on!(up::up_stopped_and_started_again_adopts_its_containers, Embedded, ETCD),
+        on!(up::a_failed_up_takes_back_the_node_that_it_registered, ETCD),
         on!(up::down_of_a_copy_leaves_the_original_alone, Embedded),
         on!(pager::a_reader_that_pauses_gets_every_line, Embedded),
         on!(copies::a_copy_of_a_data_folder_touches_nothing_of_the_original, Embedded),

@@ -6,7 +6,7 @@ use std::process::Command;
 use berth_e2e::leftovers::{self, processes_of_task};
 use berth_e2e::process::Process;
 use berth_e2e::wait::{eventually, output};
-use berth_e2e::world::{SOON, uid};
+use berth_e2e::world::{Part, SOON, uid};
 use berth_e2e::{StoreForm, World, binary};
 use serde_json::Value;
 
@@ -85,5 +85,28 @@ pub fn down_of_a_copy_leaves_the_original_alone(form: StoreForm) {
     assert!(said.contains("left 3 tasks of this cluster alone"), "{said}");
     assert_eq!(first_processes(&world, &tasks), before, "{said}");
     world.ctl(&["get", "apps"]).ok();
+    world.end();
+}
+
+/// A `ctl up` that fails after its agent registered takes the Node back, as nothing of its data stays.
+pub fn a_failed_up_takes_back_the_node_that_it_registered(form: StoreForm) {
+    let world = World::plan(form).without(Part::Controllers).without(Part::Agent).start();
+    // While another holds this Lease, no controller reports the node as ready.
+    let lease = "apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata:\n  name: node-controller\n  \
+                 namespace: berth-system\nspec: {holderIdentity: other, leaseDurationSeconds: 3600}\n";
+    world.apply(lease).ok();
+    for place in [&[][..], &["--detach"]] {
+        let (data, run) = (world.dir().join("new/data"), world.dir().join("new-run"));
+        let mut up = Command::new(binary("ctl"));
+        up.args(["up", "--node-name", "new", "--timeout", "10s", "--allow-unsupported-etcd"]).args(place);
+        up.arg("--etcd").arg(world.etcd_url().expect("a world on etcd"));
+        up.arg("--data").arg(&data).arg("--run").arg(&run);
+        let ended = output(&mut up, SOON).expect("it gives up");
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(3), "{said}");
+        assert!(said.contains("its state is not known yet"), "the node is registered: {said}");
+        assert_eq!(world.list("nodes"), Ok(Vec::new()), "{said}");
+        assert!(!world.dir().join("new").exists() && !run.exists(), "{said}");
+    }
     world.end();
 }
