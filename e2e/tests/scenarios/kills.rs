@@ -4,6 +4,7 @@ mod agent;
 mod bounds;
 mod culprit;
 mod fleet;
+mod halted;
 mod reboot;
 mod rollout;
 mod shim;
@@ -11,6 +12,7 @@ mod story;
 
 pub use agent::an_agent_killed_anywhere_restarts_nothing;
 pub use culprit::a_task_that_ends_its_agent_is_refused_and_one_that_is_hit_by_kills_is_not;
+pub use halted::a_template_that_took_down_the_agents_of_two_nodes_goes_to_no_third;
 pub use reboot::a_rebooted_node_believes_nothing_and_signals_no_stranger;
 pub use rollout::a_rollout_ends_the_same_wherever_servers_and_controllers_are_killed;
 pub use shim::a_killed_shim_is_noticed_and_nothing_runs_twice;

@@ -68,6 +68,7 @@ fn all() -> Vec<Scenario> {
         on!(kills::an_exit_while_the_agent_is_away_is_reported, Embedded, ETCD),
         on!(kills::an_agent_killed_anywhere_restarts_nothing, Embedded, ETCD),
         on!(kills::a_task_that_ends_its_agent_is_refused_and_one_that_is_hit_by_kills_is_not, Embedded, ETCD),
+        on!(kills::a_template_that_took_down_the_agents_of_two_nodes_goes_to_no_third, Embedded),
         on!(kills::a_killed_shim_is_noticed_and_nothing_runs_twice, Embedded, ETCD),
         on!(kills::a_rollout_ends_the_same_wherever_servers_and_controllers_are_killed, Embedded, ETCD),
         on!(kills::a_rebooted_node_believes_nothing_and_signals_no_stranger, Embedded, ETCD),
