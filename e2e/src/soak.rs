@@ -2,7 +2,7 @@
 //!
 //! `BERTH_SOAK` (its round) raises the counts and takes every duration in full, `BERTH_SEED` is where chance begins,
 //! `BERTH_TALLY` names the file that the soak's table is made from: JSON lines, appended while the tests run, so that
-//! a soak that is cut short still has its table.
+//! a soak that is cut short still has its table. `BERTH_SOAK_UNTIL` is when it is over: what runs then is cut short.
 
 use std::fs::File;
 use std::io::Write;
@@ -58,6 +58,19 @@ pub fn counts(ci: usize, soak: usize) -> usize {
 /// How long: a fifth of `full`, all of it in a soak.
 pub fn paced(full: Duration) -> Duration {
     if soaking() { full } else { full / PACE }
+}
+
+/// What is said of a test that is cut short; `.ci/soak` reads it.
+pub const CUT: &str = "cut short: the soak is over";
+
+/// How long the soak that this run is of goes on; `None` when it has no end.
+///
+/// # Panics
+/// When `BERTH_SOAK_UNTIL` is not a number of seconds since 1970.
+pub fn time_left() -> Option<Duration> {
+    let text = std::env::var("BERTH_SOAK_UNTIL").ok()?;
+    let until = text.parse().unwrap_or_else(|_| panic!("BERTH_SOAK_UNTIL is no number of seconds: {text}"));
+    Some(Duration::from_secs(until).saturating_sub(since_1970()))
 }
 
 /// Where chance begins.
@@ -116,7 +129,11 @@ pub fn scenario(name: &str, run: impl FnOnce()) {
 
 /// Seconds since 1970, for the table's reader.
 fn unix_time() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+    since_1970().as_secs()
+}
+
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Several processes write one file: a line is one write.

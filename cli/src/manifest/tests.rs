@@ -166,7 +166,7 @@ fn documents() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..berth_cases::cases(1000) })]
 
     #[test]
     fn a_document_of_any_form_reads_as_it_was_written(value in documents()) {

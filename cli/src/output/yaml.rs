@@ -357,7 +357,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..berth_cases::cases(2000) })]
 
         #[test]
         fn any_text_survives_a_dump(keys in prop::collection::vec(texts(), 1..4), text in texts()) {

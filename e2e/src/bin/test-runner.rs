@@ -1,5 +1,5 @@
 //! Runs a test program for cargo (`CARGO_TARGET_<TRIPLE>_RUNNER`), and ends it when one of its tests takes longer than
-//! it may: `BERTH_TEST_MINUTES`, 10 when that is not set.
+//! it may: `BERTH_TEST_MINUTES`, 10 when that is not set; or when the soak that it is of is over.
 
 use std::env;
 use std::io::{BufRead, BufReader, Write};
@@ -9,6 +9,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use berth_e2e::overdue::{Overdue, descendants, state};
+use berth_e2e::soak;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -37,6 +38,11 @@ fn main() {
             // Whoever it left behind may hold its output open.
             Err(RecvTimeoutError::Timeout) if matches!(child.try_wait(), Ok(Some(_))) => break,
             Err(RecvTimeoutError::Timeout) => {}
+        }
+        if soak::time_left().is_some_and(|left| left.is_zero()) {
+            eprintln!("{}", soak::CUT);
+            end(child.id());
+            exit(FAILED);
         }
         let over = overdue.at(Instant::now(), limit);
         if !over.is_empty() {

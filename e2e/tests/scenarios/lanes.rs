@@ -114,7 +114,10 @@ impl Scenario {
 fn in_own_process(name: &str, tally: &Path) -> Result<(), Failed> {
     let program = env::current_exe()?;
     let mut command = Command::new(program);
-    let ran = limited::run(command.env(OWN, name).env(soak::TALLY, tally), limit() + ENDS_WITHIN)?;
+    let own = limit() + ENDS_WITHIN;
+    let cut = soak::time_left().filter(|left| *left < own);
+    let ran = limited::run(command.env(OWN, name).env(soak::TALLY, tally), cut.unwrap_or(own));
+    let ran = ran.map_err(|why| if cut.is_some() { format!("{}\n{why}", soak::CUT) } else { why })?;
     if ran.status.success() { Ok(()) } else { Err(format!("{}\n{}", ran.status, ran.said).into()) }
 }
 

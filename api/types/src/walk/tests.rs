@@ -86,7 +86,7 @@ fn trees() -> impl Strategy<Value = (usize, Value)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..berth_cases::cases(500) })]
 
     #[test]
     fn what_the_shape_lets_pass_reads_as_the_kind((kind, tree) in trees()) {

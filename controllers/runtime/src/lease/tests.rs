@@ -195,7 +195,7 @@ fn happens() -> impl Strategy<Value = (usize, u64, Happens)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1_000) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..berth_cases::cases(1_000) })]
 
     #[test]
     fn each_epoch_belongs_to_one_term_and_no_older_epoch_writes_after_a_newer(

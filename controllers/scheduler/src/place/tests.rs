@@ -267,7 +267,7 @@ fn clusters() -> impl Strategy<Value = Vec<(u8, i64)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
+    #![proptest_config(berth_cases::cases(500))]
 
     #[test]
     fn it_decides_as_the_rule_does_in_whatever_order_things_are_seen(

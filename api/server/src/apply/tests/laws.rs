@@ -98,7 +98,7 @@ fn values(world: &World, fields: &Value) -> Vec<(Place, Value)> {
 }
 
 fn law() -> ProptestConfig {
-    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) }
+    ProptestConfig { failure_persistence: None, ..berth_cases::cases(256) }
 }
 
 proptest! {

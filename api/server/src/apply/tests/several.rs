@@ -95,7 +95,7 @@ fn sent() -> impl Strategy<Value = Sent> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..berth_cases::cases(256) })]
 
     #[test]
     fn a_field_is_there_as_long_as_any_manager_sends_it(

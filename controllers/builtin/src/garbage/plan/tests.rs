@@ -343,7 +343,7 @@ fn settle(world: &mut BTreeMap<String, Item>, actions: Vec<Action>) -> Vec<Event
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
+    #![proptest_config(berth_cases::cases(500))]
 
     #[test]
     fn what_is_left_in_the_end_has_an_owner_a_node_and_a_namespace(items in worlds()) {

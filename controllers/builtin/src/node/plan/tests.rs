@@ -256,7 +256,7 @@ fn neighbours() -> impl Strategy<Value = Vec<Neighbour>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
+    #![proptest_config(berth_cases::cases(500))]
 
     #[test]
     fn only_tasks_of_a_node_that_is_away_for_their_time_are_given_up(

@@ -181,7 +181,7 @@ fn probed() -> Assignment {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2_000) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..berth_cases::cases(2_000) })]
 
     #[test]
     fn no_two_attempts_run_at_once_nothing_starts_after_the_end_and_every_deletion_settles(

@@ -126,7 +126,7 @@ fn later(tasks: &[Replica], now: Timestamp) -> Vec<Replica> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(berth_cases::cases(2000))]
 
     #[test]
     fn whatever_part_of_a_wave_happens_the_promise_holds(
@@ -208,7 +208,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(berth_cases::cases(300))]
 
     #[test]
     fn a_revision_that_never_gets_ready_costs_no_more_than_the_bounds(
