@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::settle::Line;
 use super::{Ended, IN_FLIGHT, MOST_TOLD, settle};
@@ -54,9 +54,12 @@ pub(super) async fn work(
             in_flight.spawn(settle::settle(line.clone(), next_call(&mut queue)));
             continue;
         }
+        let late_at = queue.front().map(|waiting: &Waiting| waiting.since + wait_at_most);
         tokio::select! {
             Some(waiting) = arriving.recv() => queue.push_back(waiting),
             Some(_) = in_flight.join_next() => {}
+            // A store that never answers wakes nobody.
+            () = sleep_until(late_at.unwrap_or_else(Instant::now)), if late_at.is_some() => {}
             else => return,
         }
     }
@@ -64,7 +67,7 @@ pub(super) async fn work(
 
 /// Tells those at the head of the queue who waited too long that the store does not keep up.
 fn give_up_on(queue: &mut VecDeque<Waiting>, now: Instant, wait_at_most: Duration) {
-    let late = queue.iter().take_while(|waiting| now.duration_since(waiting.since) > wait_at_most).count();
+    let late = queue.iter().take_while(|waiting| now.duration_since(waiting.since) >= wait_at_most).count();
     for waiting in queue.drain(..late) {
         let why = "too many writes wait for it".to_owned();
         // A submitter that went away does not want its answer.

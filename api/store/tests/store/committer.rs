@@ -11,6 +11,7 @@ use berth_store::{
 };
 use bytes::Bytes;
 use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 
 use crate::etcd::Etcd;
 use crate::faults::{Fate, Faulty};
@@ -306,6 +307,21 @@ async fn groups_of_one_key_all_happen_and_a_group_over_the_limits_is_refused() {
     let writes = (0..LIMITS.operations).map(|n| Write::put(format!("k{n}"), "{}")).collect();
     let refused = committer.submit(Group { conditions: vec![], writes }, &author).await;
     assert!(matches!(refused, Err(StoreError::BadCall(_))), "{refused:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_behind_calls_that_are_never_answered_is_told_so() {
+    let store = Arc::new(Faulty::new(|| Fate::Silent));
+    let committer = committer(store);
+    let author = author();
+    // Groups of one key go in calls of their own. Nobody submits anything after them, and no call ends.
+    let put = || Group { conditions: vec![], writes: vec![Write::put("a", "{}")] };
+    let mut submitted: FuturesUnordered<_> = (0..6).map(|_| committer.submit(put(), &author)).collect();
+    for _ in 0..2 {
+        let told = tokio::time::timeout(Duration::from_secs(60), submitted.next()).await;
+        let told = told.expect("those who wait hear nothing");
+        assert!(matches!(told, Some(Err(StoreError::Unavailable(_)))), "{told:?}");
+    }
 }
 
 /// Many submitters over a line that loses every third answer: what each was told is what the history shows.

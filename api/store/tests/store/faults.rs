@@ -24,6 +24,8 @@ pub enum Fate {
     Undone,
     /// Carried out when `release` says so.
     Held,
+    /// Never answered.
+    Silent,
 }
 
 /// A store behind a bad line.
@@ -122,6 +124,7 @@ impl Store for Faulty {
                 self.held.lock().unwrap().push(groups);
                 Err(lost())
             }
+            Fate::Silent => std::future::pending().await,
         }
     }
 
