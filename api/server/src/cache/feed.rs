@@ -3,8 +3,9 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use berth_store::{At, Author, Ended, Group, Rev, Store, StoreError, Write};
-use futures::StreamExt;
+use berth_store::{At, Author, Committer, Ended, Group, Rev, Store, StoreError, Write};
+use futures::future::{BoxFuture, Shared};
+use futures::{FutureExt, StreamExt};
 use tokio::sync::watch;
 
 use crate::cache::state::{Prepared, State, prepare};
@@ -227,16 +228,44 @@ impl Cache {
 
     /// Writes the sync key, unless it was written after `rev` and only has to arrive.
     async fn touch(&self, rev: Rev) -> Result<(), StoreError> {
-        let mut touched = self.touched.lock().await;
-        if *touched >= rev {
-            return Ok(());
+        let write = self.touches.lock().unwrap_or_else(PoisonError::into_inner).after(rev, &self.committer);
+        match write {
+            Some(write) => write.await.map(drop),
+            None => Ok(()),
         }
-        let group = Group { conditions: Vec::new(), writes: vec![Write::put(keys::SYNC, "{}")] };
-        match self.committer.submit(group, &Author::default()).await? {
-            Ended::Applied { rev, .. } | Ended::Conflict { rev, .. } | Ended::Unclear { rev, .. } => {
-                *touched = rev
-            }
+    }
+}
+
+/// A write of the sync key; it ends with its revision. It goes on when those who wait for it leave.
+type Touch = Shared<BoxFuture<'static, Result<Rev, StoreError>>>;
+
+/// The writes of the sync key by this server. One is on its way at a time, however many wait: a store that is slow or
+/// silent must not get one from each reader, for they would take the places of all other writes.
+#[derive(Default)]
+pub(super) struct Touches {
+    /// The revision in which it was last written.
+    written: Rev,
+    on_its_way: Option<Touch>,
+}
+
+impl Touches {
+    /// The write that is on its way, or a new one; `None` when the key was written in `rev` or later.
+    fn after(&mut self, rev: Rev, committer: &Committer) -> Option<Touch> {
+        if let Some(ended) = self.on_its_way.as_ref().and_then(Shared::peek) {
+            self.written = ended.as_ref().map_or(self.written, |rev| self.written.max(*rev));
+            self.on_its_way = None;
         }
-        Ok(())
+        if self.written >= rev {
+            return None;
+        }
+        let begin = || write_sync_key(committer.clone()).boxed().shared();
+        Some(self.on_its_way.get_or_insert_with(begin).clone())
+    }
+}
+
+async fn write_sync_key(committer: Committer) -> Result<Rev, StoreError> {
+    let group = Group { conditions: Vec::new(), writes: vec![Write::put(keys::SYNC, "{}")] };
+    match committer.submit(group, &Author::default()).await? {
+        Ended::Applied { rev, .. } | Ended::Conflict { rev, .. } | Ended::Unclear { rev, .. } => Ok(rev),
     }
 }

@@ -20,7 +20,7 @@ mod watcher;
 mod window;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use berth_store::{Committer, Rev, Store, StoreError, WriteId};
@@ -58,8 +58,7 @@ pub struct Cache {
     /// The number of loads of the state in which the last audit found a difference.
     doubted: watch::Sender<u64>,
     freshness: freshness::Freshness,
-    /// The revision in which this server last wrote the sync key.
-    touched: tokio::sync::Mutex<Rev>,
+    touches: Mutex<feed::Touches>,
     window: usize,
 }
 
@@ -98,7 +97,7 @@ impl Cache {
             doubted: watch::Sender::new(u64::MAX),
             state: RwLock::new(state),
             freshness: freshness::Freshness::default(),
-            touched: tokio::sync::Mutex::default(),
+            touches: Mutex::default(),
             table,
             store,
             committer,

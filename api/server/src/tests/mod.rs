@@ -3,6 +3,7 @@
 mod answers;
 mod batches;
 mod binding;
+mod deletes;
 mod faulty;
 mod healing;
 mod histories;

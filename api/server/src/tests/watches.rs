@@ -331,6 +331,21 @@ async fn a_read_waits_for_a_slow_cache_and_for_no_write() {
     assert_eq!(slow.get("App", "default/a").await.unwrap(), first);
 }
 
+/// Each reader waits for a slow cache, and the store never ends a write of the sync key. They take no places of others.
+#[tokio::test]
+async fn readers_of_a_slow_cache_keep_nobody_from_writing() {
+    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::memory());
+    let slow = beside(Faulty::slow(store.clone())).await;
+    let api = beside(store).await;
+    for n in 0..6 {
+        let name = format!("a-{n}");
+        let made = api.create("App", &name, app(1)).await.unwrap();
+        assert_eq!(slow.get("App", &format!("default/{name}")).await.unwrap(), made);
+    }
+    let writing = tokio::time::timeout(Duration::from_secs(30), slow.create("App", "b", app(1)));
+    writing.await.expect("the write waits for those of readers").unwrap();
+}
+
 #[tokio::test]
 async fn what_another_program_wrote_among_the_objects_is_as_if_it_were_not_there() {
     let store: Arc<dyn Store> = Arc::new(EmbeddedStore::memory());
