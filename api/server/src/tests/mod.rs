@@ -7,6 +7,7 @@ mod deletes;
 mod faulty;
 mod healing;
 mod histories;
+mod large;
 mod objects;
 mod watches;
 
