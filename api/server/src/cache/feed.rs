@@ -199,7 +199,8 @@ impl Cache {
                     _ = self.wait(rev, LONG) => Ok(()),
                 };
                 match touched {
-                    Ok(()) => {}
+                    // Nothing depends on whether it happened: it is written again if it did not.
+                    Ok(()) | Err(StoreError::Unknown(_)) => {}
                     Err(StoreError::Full(_)) => self.compare_at(rev).await?,
                     Err(error) => return Err(error),
                 }

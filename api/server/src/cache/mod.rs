@@ -139,10 +139,22 @@ impl Cache {
         self.look(|state| state.kind(kind).get(path).cloned())
     }
 
-    /// An object as a group wrote it, as far as the window goes back.
-    pub fn written_by(&self, kind: KindId, path: &str, write_id: WriteId) -> Option<Bytes> {
+    /// An object as a group wrote it after `since`; `None` if the group did not happen. Fails when the window does not go
+    /// back that far.
+    pub fn written_by(
+        &self,
+        kind: KindId,
+        path: &str,
+        write_id: WriteId,
+        since: Rev,
+    ) -> Result<Option<Bytes>, StoreError> {
         self.look(|state| {
-            state.kind(kind).window.written_by(path, write_id).map(|entry| entry.served.json().clone())
+            let window = &state.kind(kind).window;
+            match window.written_by(path, write_id) {
+                Some(entry) => Ok(Some(entry.served.json().clone())),
+                None if window.shows_after(since) => Ok(None),
+                None => Err(StoreError::Unknown("too much happened since it was sent".into())),
+            }
         })
     }
 

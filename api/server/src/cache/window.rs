@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use berth_failpoint::seeded_bug;
-use berth_store::WriteId;
+use berth_store::{Rev, WriteId};
 use bytes::Bytes;
 use tokio::time::Instant;
 
@@ -103,6 +103,11 @@ impl Window {
         }
         let first = self.events.partition_point(|(_, event)| event.version <= version);
         Some(self.from(first))
+    }
+
+    /// Whether the window shows everything that happened after `rev`.
+    pub fn shows_after(&self, rev: Rev) -> bool {
+        self.complete_after <= Version::all_of(rev)
     }
 
     fn from(&self, first: usize) -> impl Iterator<Item = &Arc<Event>> {

@@ -18,6 +18,8 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use deaf::Deaf;
 
+use crate::tests::lost::Form;
+
 use super::logs::{self, From};
 use super::*;
 
@@ -131,6 +133,34 @@ impl Agent {
             self.beat().await?;
         }
         Ok(())
+    }
+}
+
+/// Servers and sessions put keys that must be absent, too.
+#[tokio::test]
+async fn the_key_of_a_server_or_a_session_that_was_put_and_removed_is_not_put_again() {
+    for form in Form::each().await {
+        let world = World::over(form.store.clone());
+        let committer = world.committer.clone();
+        form.lose(keys::SERVERS);
+        let lost = Nodes::start(world.store.clone(), committer, "cluster", Vec::new(), Timing::default());
+        eventually("the server's key was put", async || form.has_lost() && lost.server_id().is_some()).await;
+        let key = format!("{}{}", keys::SERVERS, lost.server_id().unwrap());
+        assert_eq!(form.puts(keys::SERVERS).await, [(key, 1)].into(), "{}", form.name);
+
+        world.node("n", "uid").await;
+        let nodes = world.server(&[]).await;
+        for (number, is_lost) in [(1, true), (2, false), (3, true)] {
+            if is_lost {
+                form.lose(keys::SESSIONS);
+            }
+            let mut agent = Agent::ask(&nodes, "n", "uid", number).await.unwrap();
+            // The session's key is put with the first beat. The session may be over before the beat is answered.
+            let beaten = agent.beat().await;
+            assert!(form.has_lost(), "{}, {number}: {beaten:?}", form.name);
+            let put = usize::try_from(number).unwrap();
+            assert_eq!(form.puts(keys::SESSIONS).await, [(keys::SESSIONS.to_owned() + "n", put)].into());
+        }
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use berth_store::{
-    At, Changes, Committed, Group, Health, Kv, LeaseId, Page, Rev, Store, StoreError, WatchStream,
+    At, Changes, Committed, Group, Health, Kv, LeaseId, Outcome, Page, Rev, Store, StoreError, WatchStream,
+    Write,
 };
 use futures::StreamExt;
 use tokio::task::JoinSet;
@@ -40,6 +41,9 @@ enum Fault {
     Ponderous,
     /// It takes no writes while this is true.
     Full(tokio::sync::watch::Receiver<bool>),
+    /// Once: a call that writes a key which begins with this is carried out, another removes what it put, and the
+    /// answer is lost.
+    Undoes(Arc<Mutex<Option<String>>>),
     /// Wholly, while this is true.
     Away(tokio::sync::watch::Receiver<bool>),
 }
@@ -80,6 +84,27 @@ impl Faulty {
         (Self::with(inner, 0, Fault::Full(is_full)), switch)
     }
 
+    /// A store that undoes the next call that writes a key which begins with what is in the mutex.
+    pub fn undoing(inner: Arc<dyn Store>) -> (Arc<dyn Store>, Arc<Mutex<Option<String>>>) {
+        let next = Arc::default();
+        (Self::with(inner, 0, Fault::Undoes(Arc::clone(&next))), next)
+    }
+
+    /// Carries the call out, and removes what it put.
+    async fn undo(&self, groups: Vec<Group>) -> Result<Committed, StoreError> {
+        let puts = groups.iter().flat_map(|group| &group.writes).filter_map(|write| match write {
+            Write::Put { key, .. } => Some(Write::delete(key.clone())),
+            Write::Delete { .. } => None,
+        });
+        let removing = Group { conditions: vec![], writes: puts.collect() };
+        let committed = self.inner.commit(groups).await?;
+        assert!(committed.outcomes.iter().all(|outcome| *outcome == Outcome::Applied), "{committed:?}");
+        if !removing.writes.is_empty() {
+            self.inner.commit(vec![removing]).await?;
+        }
+        Err(StoreError::Unknown("the answer was lost".into()))
+    }
+
     /// Fails while it is away.
     fn answers(&self) -> Result<(), StoreError> {
         match &self.fault {
@@ -89,7 +114,8 @@ impl Faulty {
             | Fault::Honest
             | Fault::Lies
             | Fault::Slow
-            | Fault::Ponderous => Ok(()),
+            | Fault::Ponderous
+            | Fault::Undoes(_) => Ok(()),
         }
     }
 
@@ -101,6 +127,10 @@ impl Faulty {
     fn chance(&self, one_in: u32) -> bool {
         self.random.lock().unwrap().u32(0..one_in) == 0
     }
+}
+
+fn writes(group: &Group, prefix: &str) -> bool {
+    group.writes.iter().any(|write| write.key().starts_with(prefix.as_bytes()))
 }
 
 #[async_trait]
@@ -117,6 +147,11 @@ impl Store for Faulty {
         let to_sync = |group: &Group| group.writes.iter().any(|write| *write.key() == keys::SYNC);
         if matches!(self.fault, Fault::Slow) && groups.iter().any(to_sync) {
             return std::future::pending().await;
+        }
+        if let Fault::Undoes(next) = &self.fault {
+            let is_meant = |prefix: &mut String| groups.iter().any(|group| writes(group, prefix));
+            let undone = next.lock().unwrap().take_if(is_meant);
+            return if undone.is_some() { self.undo(groups).await } else { self.inner.commit(groups).await };
         }
         if !matches!(self.fault, Fault::Honest) {
             return self.inner.commit(groups).await;
@@ -152,7 +187,7 @@ impl Store for Faulty {
             let broken = futures::stream::once(async { Err(away()) });
             return Ok(self.inner.watch(start, end, from).await?.take_until(until).chain(broken).boxed());
         }
-        if matches!(self.fault, Fault::Full(_) | Fault::Ponderous) {
+        if matches!(self.fault, Fault::Full(_) | Fault::Ponderous | Fault::Undoes(_)) {
             return self.inner.watch(start, end, from).await;
         }
         if matches!(self.fault, Fault::Lies) {

@@ -4,10 +4,14 @@ mod answers;
 mod batches;
 mod binding;
 mod deletes;
-mod faulty;
+#[path = "../../../store/tests/store/etcd.rs"]
+#[allow(dead_code, reason = "the tests of the store use more of it")]
+mod etcd;
+pub mod faulty;
 mod healing;
 mod histories;
 mod large;
+pub mod lost;
 mod objects;
 mod watches;
 

@@ -43,7 +43,10 @@ impl Writer {
         self.cache.await_rev(rev).await?;
         let found = requests.iter().zip(&joint.plans).map(|(request, plan)| {
             let json = match &plan.after {
-                After::Stored(_) => self.cache.written_by(request.kind, &request.path, write_id),
+                After::Stored(_) => self
+                    .cache
+                    .written_by(request.kind, &request.path, write_id, joint.seen)
+                    .map_err(|error| refuse::store(&error))?,
                 After::Gone(entry) => self.found_gone(request, entry, rev)?,
                 After::Unchanged(entry) => Some(entry.served.json().clone()),
             };

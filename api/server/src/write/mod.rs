@@ -73,6 +73,8 @@ struct Asked {
 
 /// The plans of some writes as one group of the store.
 struct Joint {
+    /// The revision of the cache before the decision: the group happens after it.
+    seen: Rev,
     plans: Vec<Plan>,
     asked: Vec<Asked>,
     group: Group,
@@ -141,6 +143,7 @@ impl Writer {
     /// Decides on every write, and joins them into one group.
     fn join(&self, requests: &[Request], known: &[Known]) -> Result<Joint, Refused> {
         let now = self.clock.now();
+        let seen = self.cache.rev();
         let mut plans = Vec::with_capacity(requests.len());
         for (at, (request, known)) in requests.iter().zip(known).enumerate() {
             let planned = self.cache.look(|state| {
@@ -153,7 +156,7 @@ impl Writer {
             });
             plans.push(planned.map_err(|why| Refused { at, why })?);
         }
-        joined(plans)
+        joined(seen, plans)
     }
 
     /// Finds out which conditions did not hold: refuses what cannot be decided anew, remembers what the store told,
@@ -213,7 +216,7 @@ impl Joint {
 }
 
 /// One group of all plans: a condition that several ask for is asked once.
-fn joined(plans: Vec<Plan>) -> Result<Joint, Refused> {
+fn joined(seen: Rev, plans: Vec<Plan>) -> Result<Joint, Refused> {
     let mut group = Group::default();
     let mut asked: Vec<Asked> = Vec::new();
     let mut places: HashMap<Bytes, usize> = HashMap::new();
@@ -238,7 +241,7 @@ fn joined(plans: Vec<Plan>) -> Result<Joint, Refused> {
         return Err(Refused { at: 0, why: bad_request(message) });
     }
     group.conditions = asked.iter().map(|asked| asked.condition.clone()).collect();
-    Ok(Joint { plans, asked, group })
+    Ok(Joint { seen, plans, asked, group })
 }
 
 /// The refusal of a write to a key whose value is not an object.
