@@ -8,6 +8,8 @@ mod differential;
 mod etcd;
 mod failover;
 mod faults;
+mod late;
+mod relay;
 mod reopened;
 mod soak;
 mod suite;
