@@ -143,6 +143,23 @@ fn what_an_alias_or_a_merge_brings_is_found_where_it_is_written() {
     }
 }
 
+#[test]
+fn an_item_is_found_by_all_of_its_keys() {
+    let text = "taints:\n- {key: a, effect: x, value: one}\n- {key: a, effect: y, value: two}\n- {key: b, effect: y, value: three}\n";
+    let marks = parse(text, 1).0.unwrap();
+    for (item, value) in [
+        ("key=a,effect=x", Some("one")),
+        ("key=a,effect=y", Some("two")),
+        ("effect=y,key=a", Some("two")),
+        ("key=b,effect=y", Some("three")),
+        ("key=b,effect=x", None),
+        ("key=c,effect=y", None),
+        ("key=b", Some("three")),
+    ] {
+        assert_eq!(marks.typed(&format!("taints[{item}].value")).as_deref(), value, "{item}");
+    }
+}
+
 fn scalars() -> impl Strategy<Value = Value> {
     prop_oneof![
         "[-+.:0-9a-zA-Z_ #'\"\\n\\t\\r,{}&*!|>%@`~=<?\u{e9}\u{1f6a2}]{0,10}".prop_map(Value::from),

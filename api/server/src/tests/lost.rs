@@ -115,7 +115,7 @@ fn task_key(name: &str) -> String {
 }
 
 /// An object of every kind, and each key that its creation puts.
-fn creations() -> Vec<(&'static str, Value, &'static [&'static str])> {
+pub fn creations() -> Vec<(&'static str, Value, &'static [&'static str])> {
     let template = || app(1)["spec"]["template"].clone();
     let about = json!({"apiVersion": "v1", "kind": "Namespace", "name": "default", "uid": "u"});
     let event =

@@ -13,6 +13,7 @@ mod histories;
 mod large;
 pub mod lost;
 mod objects;
+mod several;
 mod watches;
 
 use std::sync::Arc;

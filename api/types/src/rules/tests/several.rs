@@ -106,13 +106,23 @@ fn the_second_of_two_mistakes_is_found_in_every_list() {
             ),
             ("/metadata/labels", json!({"ok": "yes", "a b": "x", "c": "d e", "f": "g", "h i": "j"})),
             ("/metadata/finalizers", json!(["a b", "ok/ok", "c d"])),
+            ("/metadata/annotations", json!({"A/fine": "any thing", "b c": "x", "d": "e f", "g h": "i"})),
+            ("/spec/template/metadata/labels", json!({"a": "fine", "b": "c d", "e": "f g"})),
+            ("/spec/template/metadata/annotations", json!({"a": "fine", "b c": "x", "d e": "x"})),
+            ("/spec/template/spec/nodeSelector", json!({"a": "fine", "b": "c d", "e f": "g"})),
         ],
         expect![[r#"
+            metadata.annotations[b c]: the key must be `name` or `prefix/name`, the name of letters, digits, `-`, `_` and `.`, with a letter or digit at both ends, got `b c`
+            metadata.annotations[g h]: the key must be `name` or `prefix/name`, the name of letters, digits, `-`, `_` and `.`, with a letter or digit at both ends, got `g h`
             metadata.finalizers[0]: must be `name` or `prefix/name`, the name of letters, digits, `-`, `_` and `.`, with a letter or digit at both ends, got `a b`
             metadata.finalizers[2]: must be `name` or `prefix/name`, the name of letters, digits, `-`, `_` and `.`, with a letter or digit at both ends, got `c d`
             metadata.labels[a b]: the key must be `name` or `prefix/name`, the name of letters, digits, `-`, `_` and `.`, with a letter or digit at both ends, got `a b`
             metadata.labels[c]: must be letters, digits, `-`, `_` and `.`, with a letter or digit at both ends, got `d e`; an annotation may hold anything
             metadata.labels[h i]: the key must be `name` or `prefix/name`, the name of letters, digits, `-`, `_` and `.`, with a letter or digit at both ends, got `h i`
+            spec.template.metadata.annotations[b c]: the key must be `name` or `prefix/name`, the name of letters, digits, `-`, `_` and `.`, with a letter or digit at both ends, got `b c`
+            spec.template.metadata.annotations[d e]: the key must be `name` or `prefix/name`, the name of letters, digits, `-`, `_` and `.`, with a letter or digit at both ends, got `d e`
+            spec.template.metadata.labels[b]: must be letters, digits, `-`, `_` and `.`, with a letter or digit at both ends, got `c d`; an annotation may hold anything
+            spec.template.metadata.labels[e]: must be letters, digits, `-`, `_` and `.`, with a letter or digit at both ends, got `f g`; an annotation may hold anything
             spec.template.spec.containers[0].env[0].name: must be letters, digits and `_`, not beginning with a digit, got `1A`
             spec.template.spec.containers[0].env[2].name: must be letters, digits and `_`, not beginning with a digit, got `2A`
             spec.template.spec.containers[1].args[0]: must not have a NUL character in it
@@ -121,6 +131,8 @@ fn the_second_of_two_mistakes_is_found_in_every_list() {
             spec.template.spec.containers[2].workingDir: must be an absolute path without `..`, got `x`
             spec.template.spec.containers[3].livenessProbe.tcpSocket.port: must be the name of a port of this Task, got `no`
             spec.template.spec.containers[4].readinessProbe.tcpSocket.port: must be the name of a port of this Task, got `nope`
+            spec.template.spec.nodeSelector[b]: must be letters, digits, `-`, `_` and `.`, with a letter or digit at both ends, got `c d`
+            spec.template.spec.nodeSelector[e f]: the key must be `name` or `prefix/name`, the name of letters, digits, `-`, `_` and `.`, with a letter or digit at both ends, got `e f`
             spec.template.spec.tolerations[1].effect: must be `NoSchedule`, got `x`
             spec.template.spec.tolerations[1].key: is needed, unless the operator is `Exists`, which then tolerates all taints
             spec.template.spec.tolerations[2].operator: must be one of `Equal`, `Exists`, got `y`
