@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use berth_e2e::leftovers::processes_of_task;
 use berth_e2e::load::Load;
+use berth_e2e::pace::Pace;
 use berth_e2e::wait::{always, eventually};
 use berth_e2e::world::{SOON, condition, name, port, summary, uid};
 use berth_e2e::{Part, StoreForm, World, http};
@@ -67,9 +68,14 @@ fn stay_ready(world: &World) {
     });
 }
 
+/// A world whose controllers, killed, are followed by others soon.
+fn world_with_short_leases(form: StoreForm) -> World {
+    World::plan(form).config(Part::Controllers, &Pace::of_run().controllers()).start()
+}
+
 /// Each part dies and comes back; the containers notice nothing, and the cluster works on.
 pub fn containers_outlive_every_part(form: StoreForm) {
-    let mut world = World::start(form);
+    let mut world = world_with_short_leases(form);
     let load = Load::start(&world);
     world.apply(STEADY).ok();
     let tasks = world.wait_ready("steady", 3);
@@ -99,7 +105,7 @@ pub fn containers_outlive_every_part(form: StoreForm) {
 
 /// All parts at once: the same.
 pub fn containers_outlive_all_parts_at_once(form: StoreForm) {
-    let mut world = World::start(form);
+    let mut world = world_with_short_leases(form);
     world.apply(STEADY).ok();
     let tasks = world.wait_ready("steady", 3);
     let before = processes(&world, &tasks);
