@@ -19,8 +19,11 @@ const TOGETHER: usize = 256;
 /// Versions dropped from the journal at a time: few enough that nobody waits long behind it.
 const DROPPED_AT_ONCE: usize = 2000;
 
-/// The journal is shrunk when nothing was asked for so long.
+/// The journal is shrunk when nothing was asked for so long,
 const QUIET: Duration = Duration::from_millis(300);
+
+/// or when it has waited so long for that: then as soon as nobody waits. A busy cluster is never quiet.
+const OVERDUE: Duration = Duration::from_secs(5);
 
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -92,13 +95,13 @@ pub(super) struct Desk {
     /// The versions of a key are in their order, its tombstone last.
     garbage: VecDeque<Place>,
     fault: Option<StoreError>,
-    /// Much was dropped, or the journal was just opened: its file may be larger than it must be.
-    loose: bool,
+    /// Since when its file may be larger than it must be: much was dropped, or the journal was just opened.
+    loose: Option<Instant>,
 }
 
 impl Desk {
     pub(super) fn new(engine: Arc<Engine>, journal: Box<dyn Journal>, garbage: Vec<Place>) -> Self {
-        Self { engine, journal, garbage: garbage.into(), fault: None, loose: true }
+        Self { engine, journal, garbage: garbage.into(), fault: None, loose: Some(Instant::now()) }
     }
 
     /// Does the jobs in their order; commits that follow each other become durable together.
@@ -206,16 +209,22 @@ impl Desk {
         let places = self.garbage.drain(..most.min(self.garbage.len())).collect();
         if self.garbage.is_empty() {
             self.garbage.shrink_to_fit();
-            self.loose = true;
+            self.loose.get_or_insert_with(Instant::now);
         }
         self.keep(&[Entry::Dropped { places }]).is_ok()
     }
 }
 
 impl Desk {
+    /// How long nothing may be asked for before disk space is given back.
+    fn quiet(&self) -> Duration {
+        let is_overdue = self.loose.is_some_and(|since| since.elapsed() > OVERDUE);
+        if is_overdue { Duration::ZERO } else { QUIET }
+    }
+
     /// Gives back disk space, once nothing has been asked for a while.
     fn shrink(&mut self) {
-        self.loose = false;
+        self.loose = None;
         if self.fault.is_none() {
             self.journal.shrink();
         }
@@ -284,7 +293,7 @@ fn write(mut desk: Desk, waiting: &mpsc::Receiver<Job>) {
         let first = match waiting.try_recv() {
             Ok(job) => job,
             Err(_) if desk.sweep(DROPPED_AT_ONCE) => continue,
-            Err(_) if desk.loose => match waiting.recv_timeout(QUIET) {
+            Err(_) if desk.loose.is_some() => match waiting.recv_timeout(desk.quiet()) {
                 Ok(job) => job,
                 Err(mpsc::RecvTimeoutError::Timeout) => {
                     desk.shrink();

@@ -24,7 +24,9 @@ const META: TableDefinition<'_, &str, i64> = TableDefinition::new("meta");
 
 const FORMAT: i64 = 1;
 const FILE: &str = "journal.redb";
-const CACHE_BYTES: usize = 32 << 20;
+/// Everything that is read is in memory already: the cache holds the pages that the next transactions touch, and is never
+/// emptied.
+const CACHE_BYTES: usize = 4 << 20;
 /// A smaller file is not shrunk.
 const SHRUNK_FROM: u64 = 4 << 20;
 /// A file that holds more is not shrunk: all of that may have to be moved, and a writer that comes meanwhile waits.
