@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::alone::{self, Outcome, Step, Suspects, panicked};
 use crate::assignment::{Assignment, TaskUid};
+use crate::death::death;
 use crate::homes::{Homes, chain};
 use crate::journal::{Journal, JournalError, Record};
 use crate::logs::begun;
@@ -31,9 +32,6 @@ use crate::shim::{self, Conversation, Shim, ShimError};
 const DEATH: Duration = Duration::from_secs(10);
 /// Between two looks at a shim that lives and does not talk.
 const RECONNECT: Duration = Duration::from_millis(200);
-
-/// How often it is looked whether a shim whose conversation goes on still runs.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Carries actions out.
 #[derive(Debug)]
@@ -517,13 +515,6 @@ impl World {
         let talk = conversation.talk(|_| ());
         let ask = async move { shim.shutdown().await.is_ok() };
         tokio::time::timeout(DEATH, async { tokio::join!(ask, talk).0 }).await.unwrap_or(false)
-    }
-}
-
-/// Returns within `LOOK_AGAIN` of the process' end.
-async fn death(process: ProcessId) {
-    while process.runs() {
-        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 

@@ -6,6 +6,7 @@ pub mod agent;
 pub mod alone;
 pub mod assignment;
 pub mod conditions;
+mod death;
 pub mod disk;
 mod ended_logs;
 pub mod execute;

@@ -30,6 +30,7 @@ use berth_shim_api::cgroup::Hierarchies;
 use berth_types::{Clock, SteadyClock};
 use clap::Parser;
 use rustix::fs::FlockOperation;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::mpsc;
 
 use crate::config::{Config, Flags, Form, Pace};
@@ -97,6 +98,15 @@ async fn run(config: Config) -> Result<(), AnyError> {
     }
 }
 
+/// Each Task takes two open files, and some hundred would reach the usual soft limit of 1024. Containers have limits of
+/// their own.
+fn allow_open_files() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
 /// What an agent of a machine is made of.
 struct Setup {
     servers: Vec<String>,
@@ -115,6 +125,7 @@ struct Setup {
 impl Setup {
     async fn start(self, client: Client, stop: impl Future<Output = ()>) -> Result<(), AnyError> {
         tokio::pin!(stop);
+        allow_open_files();
         for folder in [&self.data, &self.run] {
             close_to_others(folder)?;
         }
