@@ -29,6 +29,7 @@ mod rules;
 mod scalar;
 pub mod selector;
 pub mod shape;
+pub mod slack;
 mod spelling;
 mod stand_in;
 pub mod status;

@@ -20,7 +20,8 @@ pub(crate) use progress::{Progress, catch_up};
 use crate::key::{Key, ResourceVersion};
 use index::Indexed;
 
-/// All objects of a query as the API last showed them. Clones share one state; the last one dropped ends it.
+/// All objects of a query as the API last showed them, without `managedFields`: only the server reads these, and they are
+/// larger than most objects. Clones share one state; the last one dropped ends it.
 pub struct Cache<K> {
     shared: Arc<Shared<K>>,
 }
@@ -229,7 +230,8 @@ impl<K: Resource> State<K> {
         }
     }
 
-    fn put(&mut self, object: K) -> Option<Delta<K>> {
+    fn put(&mut self, mut object: K) -> Option<Delta<K>> {
+        object.meta_mut().managed_fields = Vec::new();
         let key = Arc::new(Key::of(&object));
         let new = Arc::new(object);
         let Some(old) = self.objects.get(&key).cloned() else {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_client::Client;
+use berth_types::slack::Slack;
 use berth_types::{Clock, Resource, SteadyClock, Timestamp};
 use futures::stream::{BoxStream, Stream, StreamExt, select_all};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -220,6 +221,7 @@ impl Jobs {
             Err(error) => (error.id(), Ended::Panicked(error.to_string())),
         };
         let key = self.keys.remove(&id).expect("every job has a key");
+        self.keys.give_back();
         Some((key, ended))
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use berth_types::Timestamp;
+use berth_types::slack::Slack;
 use tokio::time::Instant;
 
 use crate::key::Key;
@@ -86,6 +87,7 @@ impl Queue {
     pub fn take(&mut self, now: Instant, wall: Timestamp) -> Option<Key> {
         self.wake_due(now, wall);
         let key = self.ready.pop_front()?;
+        self.ready.give_back();
         let entry = self.keys.get_mut(&key).expect("a ready key has an entry");
         entry.place = Place::Busy;
         if let Some(alarm) = entry.alarm.take() {
@@ -107,6 +109,7 @@ impl Queue {
             (Place::Busy | Place::Idle, Some(_)) => {}
             (Place::Busy | Place::Idle, None) => {
                 self.keys.remove(key);
+                self.keys.give_back();
             }
         }
     }

@@ -16,6 +16,7 @@ use berth_client::Client;
 use berth_runtime::{Cache, Delta, StepController, Stepper};
 use berth_types::Timestamp;
 use berth_types::node::Node;
+use berth_types::slack::Slack;
 use berth_types::task::Task;
 
 use bind::{Action, Hands};
@@ -114,6 +115,7 @@ impl Stepper for Shell {
         let mut actions = Vec::new();
         while self.unanswered < CALLS && !self.outbox.is_empty() {
             let batch = self.outbox.drain(..self.outbox.len().min(BATCH)).collect();
+            self.outbox.give_back();
             self.unanswered += 1;
             actions.push(Action::Bind(batch));
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use berth_failpoint::seeded_bug;
 use berth_types::availability::SCHEDULED;
 use berth_types::demand::{PortAsk, ports_asked};
+use berth_types::slack::Slack;
 use berth_types::task::Task;
 use berth_types::{Condition, ConditionStatus, Phase, Timestamp};
 
@@ -328,6 +329,7 @@ impl Scheduler {
 
     fn forget(&mut self, uid: &str) {
         let Some((uid, entry)) = self.tasks.remove_entry(uid) else { return };
+        self.tasks.give_back();
         match entry {
             Entry::Waiting(waiting) => self.leave_class(&waiting, &uid),
             Entry::Assumed { waiting, charge } => {
@@ -344,6 +346,7 @@ impl Scheduler {
         class.members -= 1;
         if class.members == 0 {
             self.by_ask.remove(&class.ask);
+            self.by_ask.give_back();
             self.classes.remove(&waiting.class);
         }
     }

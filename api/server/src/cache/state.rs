@@ -5,6 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use berth_store::{Changes, Kv, Rev, StoreError, Value, positions};
+use berth_types::slack::Slack;
 use bytes::Bytes;
 use tokio::time::Instant;
 
@@ -124,6 +125,7 @@ impl Kind {
             set.remove(path);
             if set.is_empty() {
                 self.by_hot.remove(&before.fields[hot]);
+                self.by_hot.give_back();
             }
         }
         Some(before)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use berth_failpoint::seeded_bug;
 use berth_store::{Rev, WriteId};
+use berth_types::slack::Slack;
 use bytes::Bytes;
 use tokio::time::Instant;
 
@@ -79,9 +80,7 @@ impl Window {
         for _ in 0..old {
             self.drop_oldest();
         }
-        if self.events.len() < self.events.capacity() / 4 {
-            self.events.shrink_to_fit();
-        }
+        self.events.give_back();
         old == most
     }
 

@@ -5,6 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
+use berth_types::slack::Slack;
 use bytes::Bytes;
 use tokio::time::Instant;
 
@@ -155,6 +156,7 @@ impl State {
     pub(super) fn compact(&mut self, rev: Rev) -> Vec<Place> {
         self.compacted = rev;
         self.log.retain(|changes| changes.rev > rev);
+        self.log.give_back();
         let mut gone = Vec::new();
         self.keys.retain(|_, versions| {
             let older = versions.partition_point(|version| version.rev <= rev);

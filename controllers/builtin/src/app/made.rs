@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use berth_runtime::{Key, ResourceVersion};
+use berth_types::slack::Slack;
 
 use super::observed::Wanted;
 
@@ -41,6 +42,8 @@ impl Made {
 
     /// The App is gone.
     pub fn forget(&self, key: &Key) {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.remove(key);
+        seen.give_back();
     }
 }

@@ -5,6 +5,7 @@
 //! Leaves alone: old Revisions of an App that is there (app), and what stops a Task (node agent).
 
 mod ages;
+mod due;
 mod execute;
 mod observed;
 mod plan;

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use berth_failpoint::seeded_bug;
+use berth_types::slack::Slack;
 use berth_types::{NAMESPACE_FINALIZER, NODE_FINALIZER, Timestamp};
 
 use super::ages::Ages;
+use super::due::Due;
 use super::observed::{Concern, Identity, Item, Kind, Owner};
 
 /// How long things are kept.
@@ -114,8 +116,8 @@ pub struct State {
     finished: BTreeMap<String, BTreeSet<(Timestamp, String)>>,
     /// Events.
     events: Ages,
-    /// When to look at an item again.
-    due: BTreeSet<(Timestamp, String)>,
+    /// When to look at an item again: once for each, and no more once it is gone.
+    due: Due,
     /// Items on which an action was taken.
     asked: HashMap<String, Asked>,
     /// Items whose owners were missing when they were first seen, until one shows up.
@@ -160,7 +162,7 @@ impl State {
 
     /// When time alone leads to an action.
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.due.first().map(|(at, _)| *at)
+        self.due.next()
     }
 
     /// Takes an item in; of one that is known, only what changed moves in the indexes: most changes move nothing.
@@ -192,12 +194,14 @@ impl State {
 
     fn remove(&mut self, uid: &str) -> Option<Item> {
         let item = self.items.remove(uid)?;
+        self.items.give_back();
         for other in hangs_on(&item) {
             drop_from(&mut self.hanging, other, uid);
         }
         drop_from(&mut self.within, &item.place.namespace, uid);
         self.leave_ages(&item);
-        self.strays.remove(uid);
+        self.take_for_known(uid);
+        self.due.forget(uid);
         Some(item)
     }
 
@@ -344,17 +348,17 @@ impl State {
         };
         match self.judge(item, sight, now) {
             Judgement::Fine => {
-                self.strays.remove(uid);
+                self.take_for_known(uid);
                 None
             }
             Judgement::LookAgain(at) => {
-                self.strays.remove(uid);
-                self.due.insert((at, uid.to_owned()));
+                self.take_for_known(uid);
+                self.due.set(uid, at);
                 None
             }
             Judgement::Stray(at) => {
                 self.strays.insert(uid.to_owned());
-                self.due.insert((at, uid.to_owned()));
+                self.due.set(uid, at);
                 None
             }
             Judgement::Act(deed) => {
@@ -382,7 +386,7 @@ impl State {
         let Some(Asked::UnderWay { failures, .. }) = self.asked.remove(&uid) else { return };
         let pause = Duration::from_millis(100 << failures.min(9));
         self.asked.insert(uid.clone(), Asked::Failed { failures: failures.saturating_add(1) });
-        self.due.insert((now.plus(pause), uid));
+        self.due.set(&uid, now.plus(pause));
     }
 
     /// The server knows more than was seen: whatever shows next of the item is judged anew.
@@ -394,12 +398,10 @@ impl State {
         }
     }
 
-    fn due_by(&mut self, now: Timestamp) -> Vec<String> {
-        let mut due = Vec::new();
-        while self.due.first().is_some_and(|(at, _)| *at <= now) {
-            due.extend(self.due.pop_first().map(|(_, uid)| uid));
-        }
-        due
+    /// Its owners showed up, or it is gone.
+    fn take_for_known(&mut self, uid: &str) {
+        self.strays.remove(uid);
+        self.strays.give_back();
     }
 
     fn seen(&mut self, item: Item, now: Timestamp) -> Vec<Action> {
@@ -425,6 +427,7 @@ impl State {
 
     fn gone(&mut self, uid: &str, now: Timestamp) -> Vec<Action> {
         self.asked.remove(uid);
+        self.asked.give_back();
         let Some(item) = self.remove(uid) else { return Vec::new() };
         let concerned = self.concerned(&item);
         self.look_at(concerned, Sight::Again, now)
@@ -459,7 +462,7 @@ pub fn step(state: &mut State, event: Event, now: Timestamp) -> Vec<Action> {
         }
         Event::Synced => state.synced(now),
         Event::Tick => {
-            let due = state.due_by(now);
+            let due = state.due.take_by(now);
             state.look_at(due, Sight::Again, now)
         }
         Event::Done(identity) => state.done(&identity.uid, now).into_iter().collect(),
@@ -510,8 +513,10 @@ fn dying(namespace: &str) -> String {
 fn drop_from(sets: &mut HashMap<String, HashSet<String>>, key: impl AsRef<str>, uid: &str) {
     let Some(set) = sets.get_mut(key.as_ref()) else { return };
     set.remove(uid);
+    set.give_back();
     if set.is_empty() {
         sets.remove(key.as_ref());
+        sets.give_back();
     }
 }
 

@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use berth_types::Resource;
+use berth_types::slack::Slack;
 
 use crate::key::Key;
 
@@ -84,6 +85,7 @@ impl<K> Indexed<K> {
                 objects.remove(key);
                 if objects.is_empty() {
                     found.remove(&value);
+                    found.give_back();
                 }
             }
         }

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use berth_types::meta::OwnerReference;
+use berth_types::meta::{ManagedFields, OwnerReference};
 use berth_types::{ObjectMeta, app::App};
 
 use super::*;
@@ -59,6 +59,15 @@ fn what_vanished_while_the_watch_was_broken_is_told_as_deleted() {
     "#]]
     .assert_eq(&told(&mut receiver));
     assert_eq!(names(&cache.all()), "b c d");
+}
+
+#[test]
+fn the_entries_of_managers_are_not_kept() {
+    let cache = Cache::empty(Indexes::new());
+    let mut managed = app("a", 1, "", "");
+    managed.metadata.managed_fields = vec![ManagedFields::default()];
+    cache.apply(whole(vec![managed], 1023));
+    assert_eq!(*cache.all()[0], app("a", 1, "", ""));
 }
 
 #[test]

@@ -152,10 +152,19 @@ impl Book {
         }
     }
 
-    /// When there may be something to write.
+    /// When there may be something to write, or to forget.
     pub fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
-        let due = self.entries.values().filter_map(Entry::due).min()?;
-        if self.allowed > 0 { Some(due) } else { Some(due.max(now.plus(REFILL))) }
+        let due = self.entries.values().filter_map(Entry::due).min();
+        let due = if self.allowed > 0 { due } else { due.map(|at| at.max(now.plus(REFILL))) };
+        let said = self.entries.values().filter(|entry| entry.unsaid == 0);
+        let forgotten = said.filter_map(|entry| Some(entry.written?.plus(FORGOTTEN))).min();
+        due.into_iter().chain(forgotten).min()
+    }
+
+    /// How many notes are kept in mind.
+    #[cfg(test)]
+    pub fn kept(&self) -> usize {
+        self.entries.len()
     }
 
     fn refill(&mut self, now: Timestamp) {

@@ -142,6 +142,18 @@ async fn ten_thousand_objects_at_once_are_written_at_a_bounded_rate() {
 }
 
 #[tokio::test]
+async fn a_note_that_does_not_repeat_is_forgotten_though_no_other_comes() {
+    let (mut book, paper) = (book(), Paper::default());
+    for task in 0..20 {
+        book.note(note(&format!("web-{task}"), "why"), at(0));
+    }
+    settle(&mut book, &paper, at(0)).await;
+    let then = book.next_due(at(0)).expect("a time to forget");
+    assert!(book.take_due(then).is_none());
+    assert_eq!((book.kept(), book.next_due(then)), (0, None));
+}
+
+#[tokio::test]
 async fn long_names_and_messages_are_cut_at_a_character() {
     let (mut book, paper) = (book(), Paper::default());
     book.note(note(&"w".repeat(253), &"ö".repeat(600)), at(0));

@@ -107,6 +107,25 @@ fn what_belongs_to_nobody_any_more_is_deleted() {
 }
 
 #[test]
+fn nothing_is_kept_of_what_is_gone() {
+    let (mut state, _) = collector(vec![]);
+    let names: Vec<String> = (0..2000).map(|number| format!("web-{number}")).collect();
+    for name in &names {
+        step(&mut state, seen(of_app(name, finished(0, item(Kind::Task, name)))), at(0));
+        let expired = Item { concern: Concern::Seen(at(0)), ..item(Kind::Event, &format!("told of {name}")) };
+        step(&mut state, seen(expired), at(0));
+    }
+    for name in &names {
+        step(&mut state, Event::Gone(identity(Kind::Task, name)), at(0));
+        step(&mut state, Event::Gone(identity(Kind::Event, &format!("told of {name}"))), at(0));
+    }
+    assert_eq!(state.next_due(), None);
+    let kept = [state.items.capacity(), state.hanging.capacity(), state.within.capacity()];
+    let kept = [&kept[..], &[state.asked.capacity(), state.strays.capacity()]].concat();
+    assert!(kept.iter().all(|room| *room < 500), "{kept:?}");
+}
+
+#[test]
 fn one_owner_that_is_there_is_enough_and_a_foreign_one_is_taken_as_there() {
     let owners = |owners: Vec<Owner>| Item { owners, ..item(Kind::Task, "t") };
     let known = |name| Owner::Known(identity(Kind::App, name));
