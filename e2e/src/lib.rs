@@ -1,6 +1,7 @@
 //! The harness of the end-to-end tests: a world of real processes, real containers and a real store, what can be
 //! done to it, and how to see that nothing of it is left.
 
+pub mod crowd;
 pub mod etcd;
 pub mod faults;
 pub mod history;

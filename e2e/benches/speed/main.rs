@@ -4,7 +4,8 @@
 //! the file beside it that ends in `.md`. All of it takes some 12 minutes, most of it waiting in `recovery`. Nothing
 //! here fails for being slow: machines differ, so figures mean something only beside those of the same run.
 //! Words on the command line choose: `store`, `many`, `apply`, `watchers`, `recovery`, `idle`, `containers`; `embedded`
-//! or `etcd` among the forms; `nodes=5000` how many nodes `many` simulates.
+//! or `etcd` among the forms; `nodes=5000` how many nodes `many` simulates. `released` waits ten minutes, and is measured
+//! only where it is named.
 
 use std::path::PathBuf;
 
@@ -21,6 +22,7 @@ mod idle;
 mod many;
 mod measure;
 mod recovery;
+mod released;
 mod report;
 mod scene;
 mod shim;
@@ -31,7 +33,7 @@ mod writes;
 use report::{Figure, Report};
 
 const FORMS: [(&str, StoreForm); 2] = [("embedded", Embedded), ("etcd", Etcd("3.5.1"))];
-const PARTS: [&str; 7] = ["store", "many", "apply", "watchers", "recovery", "idle", "containers"];
+const PARTS: [&str; 8] = ["store", "many", "apply", "watchers", "recovery", "idle", "containers", "released"];
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
@@ -69,6 +71,9 @@ fn main() {
     }
     if part("containers") {
         containers::measure(&mut report);
+    }
+    if words.iter().any(|word| word == "released") {
+        released::measure(&mut report);
     }
     report.end();
 }

@@ -23,6 +23,7 @@ mod overload;
 mod pager;
 mod partitions;
 mod recorder;
+mod released;
 mod replicas;
 mod rollout;
 mod simulated;
@@ -94,6 +95,7 @@ fn all() -> Vec<Scenario> {
         on!(recorder::every_attempt_of_a_container_is_seen, Embedded, ETCD),
         on!(recorder::a_journal_that_differs_from_what_was_told_is_noticed, Embedded),
         on!(tutorial::the_tutorial_is_true, Embedded),
+        on!(released::what_many_apps_took_is_released, Embedded),
         on!(members::three_members_lose_one_and_most, ETCD),
         on!(restored::an_older_snapshot_is_restored, Embedded, ETCD),
         on!(disks::the_agents_disk_is_full, Embedded, ETCD),
