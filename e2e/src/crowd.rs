@@ -120,7 +120,7 @@ pub fn sizes(world: &World) -> Sizes {
     BTreeMap::from([
         ("apiserver", resident(Part::Apiserver)),
         ("controllers", resident(Part::Controllers)),
-        ("journal", mebibytes(journal.len().max(SMALL))),
+        ("journal", mebibytes(journal.len().saturating_sub(crate::record::TABLES).max(SMALL))),
     ])
 }
 

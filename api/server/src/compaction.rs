@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use berth_store::{At, Author, Committer, Condition, Ended, Group, Rev, Store, StoreError, Value, Write};
+use berth_store::{
+    At, Author, Committer, Condition, Ended, Group, Rev, Store, StoreError, Submission, Urgency, Value, Write,
+};
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -43,7 +45,9 @@ pub async fn step(store: &dyn Store, committer: &Committer, seen: Option<Rev>) -
     let put = Write::put(keys::COMPACTION, json!({ "rev": newest }).to_string());
     let group = Group { conditions: vec![condition], writes: vec![put] };
     let author = Author { name: "compaction".into(), epoch: 0 };
-    match committer.submit(group, &author).await? {
+    // A full store needs it most: its reserve gives up what is compacted.
+    let submission = Submission { group, urgency: Urgency::Compaction, ..Submission::default() };
+    match committer.carry_out(submission, &author).await? {
         Ended::Applied { rev, .. } => {
             if let Some(until) = until {
                 forget(store, until).await?;

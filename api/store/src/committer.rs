@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::value::{Header, WriteId};
-use crate::{Group, Kv, Rev, Store, StoreError, Write, rules};
+use crate::{Group, Kv, Rev, Store, StoreError, Urgency, Write, rules};
 pub use fence::FENCES;
 use queue::Waiting;
 use settle::Line;
@@ -45,6 +45,8 @@ pub struct Submission {
     /// Bytes that watchers are told of it: for each object its states before and after. A delete carries the last state
     /// of its object, which the group does not.
     pub told: usize,
+    /// What it may use of a store that is full.
+    pub urgency: Urgency,
 }
 
 /// How a submitted group ended.
@@ -124,12 +126,13 @@ impl Committer {
     /// After an unknown outcome the group is sent again only if a condition names a key that it writes.
     /// Dropping the future does not take the group back.
     pub async fn submit(&self, group: Group, author: &Author) -> Result<Ended, StoreError> {
-        self.carry_out(Submission { group, told: 0 }, author).await
+        self.carry_out(Submission { group, ..Submission::default() }, author).await
     }
 
     /// As `submit`, for a group of which more is known.
     pub async fn carry_out(&self, submission: Submission, author: &Author) -> Result<Ended, StoreError> {
-        let Submission { group, told } = submission;
+        let Submission { group, told, urgency } = submission;
+        let urgency = if group.only_deletes() { Urgency::Removal } else { urgency };
         let number = self.shared.groups.fetch_add(1, Ordering::Relaxed);
         let write_id = WriteId(u128::from(self.shared.origin) << 64 | u128::from(number));
         let mut group = with_headers(group, write_id, author);
@@ -142,7 +145,7 @@ impl Committer {
         let (answer, answered) = oneshot::channel();
         let stopped = || StoreError::Unknown("the committer was stopped".into());
         self.waiting
-            .send(Waiting { group, fenced, told, write_id, answer, since: Instant::now() })
+            .send(Waiting { group, fenced, told, urgency, write_id, answer, since: Instant::now() })
             .map_err(|_| stopped())?;
         answered.await.map_err(|_| stopped())?
     }

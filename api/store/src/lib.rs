@@ -120,6 +120,13 @@ pub enum Write {
     },
 }
 
+impl Group {
+    /// Whether it removes keys and writes none.
+    pub fn only_deletes(&self) -> bool {
+        !self.writes.is_empty() && self.writes.iter().all(|write| matches!(write, Write::Delete { .. }))
+    }
+}
+
 impl Write {
     /// Sets `key`, bound to no lease.
     pub fn put(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
@@ -137,6 +144,22 @@ impl Write {
             Self::Put { key, .. } | Self::Delete { key } => key,
         }
     }
+}
+
+/// What a write may use of a store that is full: a store may keep a reserve for what makes room, and for what keeps
+/// servers and leaders in their place meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Urgency {
+    /// Nothing.
+    #[default]
+    Ordinary,
+    /// Half of the reserve: leases, epochs, keys of servers.
+    Upkeep,
+    /// The reserve but for a small part: removals, and what ends something. Groups that only delete are always that
+    /// urgent.
+    Removal,
+    /// All of the reserve: compactions, which make room in it.
+    Compaction,
 }
 
 /// How one group ended.
@@ -224,7 +247,7 @@ pub enum StoreError {
     /// The call breaks a rule of `commit`: nothing was sent.
     #[error("call breaks a rule of the store: {0}")]
     BadCall(String),
-    /// The store is full: reads and deletes only.
+    /// The store is full: nothing was written, and only what is urgent is.
     #[error("store is full: {0}")]
     Full(String),
     /// The call was not carried out; it may be sent again.
@@ -301,6 +324,13 @@ pub trait Store: Send + Sync + 'static {
 
     /// Tries all groups in one revision, each on its own, as the state was before the call.
     async fn commit(&self, groups: Vec<Group>) -> Result<Committed, StoreError>;
+
+    /// As `commit`, for groups that are all at least that urgent. Only a store that keeps a reserve tells them from
+    /// others.
+    async fn commit_urgent(&self, groups: Vec<Group>, urgency: Urgency) -> Result<Committed, StoreError> {
+        let _ = urgency;
+        self.commit(groups).await
+    }
 
     /// One key, with the revision that was read.
     async fn get(&self, key: &[u8], at: At) -> Result<(Rev, Option<Kv>), StoreError>;

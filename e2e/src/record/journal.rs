@@ -2,9 +2,12 @@
 //! what the apiserver had told: a server that tells another history than it keeps is found out.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 
 use super::tape::{RawChange, RawValue, replayed};
 use crate::history::Event;
@@ -12,6 +15,8 @@ use crate::history::Event;
 const LOG: TableDefinition<'_, (i64, u32), &[u8]> = TableDefinition::new("log");
 const META: TableDefinition<'_, &str, i64> = TableDefinition::new("meta");
 const FILE: &str = "journal.redb";
+/// Where the tables begin in the file. Before them is a reserve, which is empty unless the disk is full.
+pub const TABLES: u64 = 16 << 20;
 /// The form of the journal that is known here.
 const FORMAT: i64 = 1;
 /// Differences that are told; after so many the rest says nothing new.
@@ -30,12 +35,8 @@ pub struct Journal {
 
 /// Reads the journal in a data folder.
 pub fn read(folder: &Path) -> Result<Journal, String> {
-    let path = folder.join(FILE);
-    if !path.exists() {
-        return Err(format!("there is no journal {}", path.display()));
-    }
-    let failed = |why: redb::Error| format!("the journal {} cannot be read: {why}", path.display());
-    let database = Database::open(&path).map_err(|why| failed(why.into()))?;
+    let failed = |why: redb::Error| format!("the journal in {} cannot be read: {why}", folder.display());
+    let database = open_journal(folder).map_err(failed)?;
     let (meta, records) = tables(&database).map_err(failed)?;
     let number = |name: &str| meta.get(name).copied().unwrap_or(0);
     if number("format") != FORMAT {
@@ -52,9 +53,40 @@ pub fn read(folder: &Path) -> Result<Journal, String> {
     })
 }
 
-type Tables = (BTreeMap<String, i64>, Vec<(i64, Vec<u8>)>);
+/// The tables of a journal that nobody has open.
+pub fn open_journal(folder: &Path) -> Result<Database, redb::Error> {
+    let file = File::options().read(true).write(true).open(folder.join(FILE))?;
+    Ok(Database::builder().create_with_backend(Tables(file))?)
+}
 
-fn tables(database: &Database) -> Result<Tables, redb::Error> {
+#[derive(Debug)]
+struct Tables(File);
+
+impl StorageBackend for Tables {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len().saturating_sub(TABLES))
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact_at(out, TABLES + offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(TABLES + len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(data, TABLES + offset)
+    }
+}
+
+type Rows = (BTreeMap<String, i64>, Vec<(i64, Vec<u8>)>);
+
+fn tables(database: &Database) -> Result<Rows, redb::Error> {
     let read = database.begin_read()?;
     let mut meta = BTreeMap::new();
     for row in read.open_table(META)?.iter()? {

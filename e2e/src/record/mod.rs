@@ -19,6 +19,7 @@ use std::time::Duration;
 
 pub use etcd::Listing;
 pub use follower::Follower;
+pub use journal::{TABLES, open_journal};
 pub use listing::differences;
 pub use probe::Probe;
 pub use recording::{Recording, Verdict};

@@ -5,10 +5,11 @@ use std::fs;
 use std::path::Path;
 
 use berth_e2e::history::Sighting;
+use berth_e2e::record::open_journal;
 use berth_e2e::wait::eventually;
 use berth_e2e::world::{SOON, name, uid};
 use berth_e2e::{Part, StoreForm, World};
-use redb::{Database, ReadableTable, TableDefinition};
+use redb::{ReadableTable, TableDefinition};
 use serde_json::Value;
 
 const BUSY: &str = "apiVersion: berth.dev/v1
@@ -93,7 +94,7 @@ pub fn a_journal_that_differs_from_what_was_told_is_noticed(form: StoreForm) {
 /// Takes one record out of the journal, changes a second, puts a third in.
 fn forge(world: &World) {
     const LOG: TableDefinition<'_, (i64, u32), &[u8]> = TableDefinition::new("log");
-    let database = Database::open(world.data().join("store/journal.redb")).expect("nobody has it open");
+    let database = open_journal(&world.data().join("store")).expect("nobody has it open");
     let written = database.begin_write().expect("a transaction");
     {
         let mut log = written.open_table(LOG).expect("the log");

@@ -1,8 +1,8 @@
 //! Lease: whatever changes its holder writes its epoch in the same revision. The epoch is that revision; whoever led
-//! before is refused from there on.
+//! before is refused from there on. Leaders stay in their place while the store is full.
 
 use berth_failpoint::seeded_bug;
-use berth_store::Write;
+use berth_store::{Urgency, Write};
 use serde_json::{Value, json};
 
 use super::{Beside, Change, Hooks, World};
@@ -19,10 +19,10 @@ impl Hooks for LeaseHooks {
     fn admit(&self, change: Change<'_>, _world: &World<'_>) -> Answer<Beside> {
         let holder = tree::text(change.new, HOLDER);
         if seeded_bug("holder-without-epoch") && change.old.is_some() {
-            return Ok(Beside::default());
+            return Ok(Beside { urgency: Urgency::Upkeep, ..Beside::default() });
         }
         if change.old.is_some_and(|old| tree::text(old, HOLDER) == holder) {
-            return Ok(Beside::default());
+            return Ok(Beside { urgency: Urgency::Upkeep, ..Beside::default() });
         }
         Ok(new_epoch(change.namespace, change.name, holder))
     }
@@ -35,5 +35,5 @@ impl Hooks for LeaseHooks {
 fn new_epoch(namespace: &str, name: &str, holder: &str) -> Beside {
     let value = json!({"holder": holder}).to_string();
     let put = Write::put(keys::epoch(namespace, name), value);
-    Beside { writes: vec![put], ..Beside::default() }
+    Beside { writes: vec![put], urgency: Urgency::Upkeep, ..Beside::default() }
 }

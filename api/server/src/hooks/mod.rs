@@ -9,7 +9,7 @@ mod task;
 
 use std::sync::Arc;
 
-use berth_store::{Condition, Write};
+use berth_store::{Condition, Urgency, Write};
 use berth_types::{Fault, Resource, Timestamp};
 use bytes::Bytes;
 use serde_json::Value;
@@ -63,6 +63,8 @@ pub struct Beside {
     pub conditions: Vec<Condition>,
     /// What is written with the object.
     pub writes: Vec<Write>,
+    /// What the change may use of a store that is full.
+    pub urgency: Urgency,
 }
 
 impl Beside {

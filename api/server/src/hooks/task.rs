@@ -2,7 +2,7 @@
 //! only with its agent's acknowledgement (a final phase) or with its Node.
 
 use berth_failpoint::seeded_bug;
-use berth_store::Condition;
+use berth_store::{Condition, Urgency};
 use berth_types::node::Node;
 use berth_types::{Fault, NODE_FINALIZER, Phase};
 use serde_json::{Value, json};
@@ -23,7 +23,10 @@ impl Hooks for TaskHooks {
         Ok(match change.act {
             Act::Create => Beside::faults(create(&mut change)),
             Act::Update => update(&change, world),
-            Act::UpdateStatus => Beside::faults(update_status(&mut change)),
+            Act::UpdateStatus => {
+                let faults = update_status(&mut change);
+                Beside { urgency: urgency(&change), ..Beside::faults(faults) }
+            }
             Act::MarkDeleted => {
                 give_grace(change.new);
                 Beside::default()
@@ -123,6 +126,13 @@ fn update_status(change: &mut Change<'_>) -> Vec<Fault> {
         tree::remove_finalizer(change.new, NODE_FINALIZER);
     }
     faults
+}
+
+/// The end of a Task frees its node, also where the store is full.
+fn urgency(change: &Change<'_>) -> Urgency {
+    let is_over = |task: &Value| is_final(tree::text(task, "status.phase"));
+    let ends = is_over(change.new) && !change.old.is_some_and(is_over);
+    if ends { Urgency::Removal } else { Urgency::Ordinary }
 }
 
 /// The time that it is left to stop, unless the call said one: its own, or 30 s.

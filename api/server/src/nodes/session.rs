@@ -9,7 +9,7 @@ use berth_proto::v1;
 use berth_proto::v1::agent_message::Message as FromAgent;
 use berth_proto::v1::server_message::Message;
 use berth_store::committer::Ended;
-use berth_store::{Condition, Group, Kv, Must, Rev, Write};
+use berth_store::{Condition, Group, Kv, Must, Rev, Submission, Urgency, Write};
 use berth_types::{Reason, Status};
 use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
@@ -234,7 +234,12 @@ async fn put(shared: &Shared, hello: &v1::Hello, standing: &Standing) -> Result<
         ],
         writes: vec![Write::Put { key, value: value.into(), lease: 0 }],
     };
-    match shared.committer.submit(group, &author()).await.map_err(|error| failure(&error))? {
+    match shared
+        .committer
+        .carry_out(Submission { group, urgency: Urgency::Upkeep, ..Submission::default() }, &author())
+        .await
+        .map_err(|error| failure(&error))?
+    {
         Ended::Applied { rev, .. } => Ok(rev),
         Ended::Conflict { .. } | Ended::Unclear { .. } => {
             let message = format!("the session of node `{}` changed meanwhile; try again", hello.node);

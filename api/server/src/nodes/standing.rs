@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_store::committer::{Author, Ended};
-use berth_store::{Condition, Group, LeaseId, Must, Rev, StoreError, Write};
+use berth_store::{Condition, Group, LeaseId, Must, Rev, StoreError, Submission, Urgency, Write};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::Shared;
@@ -60,7 +60,11 @@ async fn begin(shared: &Shared) -> Result<Standing, StoreError> {
         writes: vec![Write::Put { key, value: value.into(), lease }],
     };
     berth_failpoint::reach("server.key.before");
-    match shared.committer.submit(group, &author()).await? {
+    match shared
+        .committer
+        .carry_out(Submission { group, urgency: Urgency::Upkeep, ..Submission::default() }, &author())
+        .await?
+    {
         Ended::Applied { rev, .. } => {
             berth_failpoint::reach("server.key.put");
             Ok(Standing { id, lease, rev, valid_until: sent + shared.timing.server_ttl })

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use berth_store::{
-    At, Changes, Committed, Group, Health, Kv, LeaseId, Outcome, Page, Rev, Store, StoreError, WatchStream,
-    Write,
+    At, Changes, Committed, Group, Health, Kv, LeaseId, Outcome, Page, Rev, Store, StoreError, Urgency,
+    WatchStream, Write,
 };
 use futures::StreamExt;
 use tokio::task::JoinSet;
@@ -44,6 +44,8 @@ enum Fault {
     /// Once: a call that writes a key which begins with this is carried out, another removes what it put, and the
     /// answer is lost.
     Undoes(Arc<Mutex<Option<String>>>),
+    /// It takes only urgent writes while this is true.
+    OnReserve(tokio::sync::watch::Receiver<bool>),
     /// Wholly, while this is true.
     Away(tokio::sync::watch::Receiver<bool>),
 }
@@ -105,12 +107,19 @@ impl Faulty {
         Err(StoreError::Unknown("the answer was lost".into()))
     }
 
+    /// A store that takes only urgent writes while the switch is on.
+    pub fn on_reserve(inner: Arc<dyn Store>) -> (Arc<dyn Store>, tokio::sync::watch::Sender<bool>) {
+        let (switch, is_full) = tokio::sync::watch::channel(false);
+        (Self::with(inner, 0, Fault::OnReserve(is_full)), switch)
+    }
+
     /// Fails while it is away.
     fn answers(&self) -> Result<(), StoreError> {
         match &self.fault {
             Fault::Away(is_away) if *is_away.borrow() => Err(away()),
             Fault::Away(_)
             | Fault::Full(_)
+            | Fault::OnReserve(_)
             | Fault::Honest
             | Fault::Lies
             | Fault::Slow
@@ -141,7 +150,7 @@ impl Store for Faulty {
 
     async fn commit(&self, groups: Vec<Group>) -> Result<Committed, StoreError> {
         self.answers()?;
-        if matches!(&self.fault, Fault::Full(is_full) if *is_full.borrow()) {
+        if matches!(&self.fault, Fault::Full(is_full) | Fault::OnReserve(is_full) if *is_full.borrow()) {
             return Err(StoreError::Full("no space".into()));
         }
         let to_sync = |group: &Group| group.writes.iter().any(|write| *write.key() == keys::SYNC);
@@ -177,6 +186,13 @@ impl Store for Faulty {
         }
     }
 
+    async fn commit_urgent(&self, groups: Vec<Group>, urgency: Urgency) -> Result<Committed, StoreError> {
+        match &self.fault {
+            Fault::OnReserve(_) if urgency > Urgency::Ordinary => self.inner.commit(groups).await,
+            _ => self.commit(groups).await,
+        }
+    }
+
     async fn watch(&self, start: &[u8], end: &[u8], from: Rev) -> Result<WatchStream, StoreError> {
         self.answers()?;
         if let Fault::Away(is_away) = &self.fault {
@@ -187,7 +203,7 @@ impl Store for Faulty {
             let broken = futures::stream::once(async { Err(away()) });
             return Ok(self.inner.watch(start, end, from).await?.take_until(until).chain(broken).boxed());
         }
-        if matches!(self.fault, Fault::Full(_) | Fault::Ponderous | Fault::Undoes(_)) {
+        if matches!(self.fault, Fault::Full(_) | Fault::OnReserve(_) | Fault::Ponderous | Fault::Undoes(_)) {
             return self.inner.watch(start, end, from).await;
         }
         if matches!(self.fault, Fault::Lies) {

@@ -8,6 +8,7 @@ mod deletes;
 #[allow(dead_code, reason = "the tests of the store use more of it")]
 mod etcd;
 pub mod faulty;
+mod full;
 mod healing;
 mod histories;
 mod large;

@@ -16,7 +16,7 @@ mod warnings;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use berth_store::{Committer, Condition, Ended, Group, Kv, Rev, Store, Submission};
+use berth_store::{Committer, Condition, Ended, Group, Kv, Rev, Store, Submission, Urgency};
 use berth_types::{Clock, Reason, Status};
 use bytes::Bytes;
 
@@ -116,7 +116,7 @@ impl Writer {
             let whole = |why| Refused { at: 0, why };
             berth_failpoint::reach("server.write.decided");
             let told = joint.plans.iter().map(|plan| plan.weight).sum();
-            let submission = Submission { group: joint.sent(requests), told };
+            let submission = Submission { group: joint.sent(requests), told, urgency: joint.urgency() };
             let ended = self.committer.carry_out(submission, &requests[0].author).await;
             match ended.map_err(|error| whole(refuse::store(&error)))? {
                 Ended::Applied { rev, positions } => {
@@ -203,6 +203,11 @@ impl Joint {
     /// Whether an answer warns of an object that the cache does not have.
     fn misses_an_object(&self) -> bool {
         self.plans.iter().any(|plan| !plan.told.missing.is_empty())
+    }
+
+    /// A group is as urgent as the least urgent of its writes.
+    fn urgency(&self) -> Urgency {
+        self.plans.iter().map(|plan| plan.urgency).min().unwrap_or_default()
     }
 
     /// What is sent: without its writes when the caller only wants to know.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use berth_failpoint::seeded_bug;
-use berth_store::{Condition, Write};
+use berth_store::{Condition, Urgency, Write};
 use berth_types::{Reason, Timestamp};
 use bytes::Bytes;
 use serde_json::Value;
@@ -33,6 +33,8 @@ pub struct Plan {
     pub told: Told,
     /// Bytes that watchers are told of it.
     pub weight: usize,
+    /// What it may use of a store that is full.
+    pub urgency: Urgency,
 }
 
 /// A condition, and for whose sake.
@@ -92,6 +94,7 @@ pub fn plan(request: &Request, seen: &Sight<'_>) -> Answer<Plan> {
     asks.push(asks::own(request, seen)?);
     let old = seen.current.as_ref().map(|entry| without_version(entry));
     let mut draft = draft::draft(request, old.as_ref(), seen)?;
+    let urgency = urgency(request, old.as_ref(), &draft);
     let (own_write, after) = outcome(request, seen, old.as_ref(), &mut draft)?;
     // What happens beside a change does not happen without one.
     let mut writes: Vec<Write> = match own_write {
@@ -112,7 +115,7 @@ pub fn plan(request: &Request, seen: &Sight<'_>) -> Answer<Plan> {
         (After::Gone(_), _) => Effect::Deleted,
     };
     let weight = weight(seen.current.as_deref(), &writes);
-    Ok(Plan { asks, writes, after, effect, told: draft.told, weight })
+    Ok(Plan { asks, writes, after, effect, told: draft.told, weight, urgency })
 }
 
 /// What is put, and what is told of the object as it was: to whoever sees it go, or leave a selection.
@@ -123,6 +126,14 @@ fn weight(current: Option<&Entry>, writes: &[Write]) -> usize {
     };
     let before = if writes.is_empty() { 0 } else { current.map_or(0, |entry| entry.served.json().len()) };
     before + writes.iter().map(put).sum::<usize>()
+}
+
+/// Writes that bring the end of an object nearer are carried out also where the store is full: they make room.
+fn urgency(request: &Request, old: Option<&Value>, draft: &Draft) -> Urgency {
+    let finalizers = |tree: &Value| tree::texts(tree, "metadata.finalizers").count();
+    let had = old.map_or(0, finalizers);
+    let lets_go = draft.tree.as_ref().is_none_or(|tree| finalizers(tree) < had);
+    if request.verb == Verb::Delete || lets_go { Urgency::Removal } else { draft.beside.urgency }
 }
 
 /// The write of the object itself, if it changes, and the object then.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use bytes::Bytes;
 
 use crate::value::{Header, WriteId};
-use crate::{Condition, Group, Kv, Must, Outcome, Rev, Store, StoreError, Write};
+use crate::{Condition, Group, Kv, Must, Outcome, Rev, Store, StoreError, Urgency, Write};
 
 /// The folder of the fence keys.
 pub const FENCES: &str = "/berth/-/fence/";
@@ -63,7 +63,7 @@ impl Fence {
             conditions: vec![condition(self.key.clone(), was)],
             writes: vec![Write::put(self.key.clone(), header.before(b"{}").freeze())],
         };
-        let mut committed = super::settle::commit(store, vec![group]).await?;
+        let mut committed = super::settle::commit(store, vec![group], Urgency::Upkeep).await?;
         match committed.outcomes.pop() {
             Some(Outcome::Applied) => {
                 self.rev.fetch_max(committed.rev, Ordering::SeqCst);

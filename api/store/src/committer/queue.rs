@@ -14,7 +14,7 @@ use super::settle::Line;
 use super::{Ended, IN_FLIGHT, MOST_TOLD, settle};
 use crate::rules::Call;
 use crate::value::{WriteId, stamp};
-use crate::{Group, StoreError, Write};
+use crate::{Group, StoreError, Urgency, Write};
 
 /// How far the queue is searched for groups that can join a call.
 const SEARCHED: usize = 1024;
@@ -26,6 +26,7 @@ pub(super) struct Waiting {
     pub(super) fenced: bool,
     /// Bytes that watchers are told of it.
     pub(super) told: usize,
+    pub(super) urgency: Urgency,
     pub(super) write_id: WriteId,
     pub(super) since: Instant,
     pub(super) answer: oneshot::Sender<Result<Ended, StoreError>>,
@@ -132,7 +133,16 @@ mod tests {
         let group =
             Group { conditions: asks.iter().map(ask).collect(), writes: puts.iter().map(put).collect() };
         let answer = oneshot::channel().0;
-        Waiting { group, fenced: false, told: 0, write_id: WriteId(1), since: Instant::now(), answer }
+        let urgency = Urgency::Ordinary;
+        Waiting {
+            group,
+            fenced: false,
+            told: 0,
+            urgency,
+            write_id: WriteId(1),
+            since: Instant::now(),
+            answer,
+        }
     }
 
     fn shown(call: &[Sent]) -> Vec<String> {

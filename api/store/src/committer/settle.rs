@@ -18,7 +18,7 @@ use super::past::{self, Part};
 use super::queue::Sent;
 use super::{CommitterOptions, Ended};
 use crate::value::{Value, WriteId};
-use crate::{At, Committed, Condition, Group, Kv, Must, Outcome, Rev, Store, StoreError, Write};
+use crate::{At, Committed, Condition, Group, Kv, Must, Outcome, Rev, Store, StoreError, Urgency, Write};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -59,6 +59,7 @@ pub(super) async fn settle(line: Arc<Line>, mut call: Vec<Sent>) {
                 let outcomes = call.iter().map(|_| Outcome::Applied).collect();
                 call = line.answer_first(call, fence, Committed { rev, outcomes });
             }
+            Err(full @ StoreError::Full(_)) => call = without_the_least_urgent(call, &full),
             Err(other) => return fail(call, &other),
         }
         if Instant::now() >= give_up {
@@ -86,7 +87,8 @@ impl Line {
             let group = sent.waiting.group.clone();
             if sent.waiting.fenced { fence::at(group, fence) } else { group }
         };
-        let committed = commit(&*self.store, call.iter().map(group).collect()).await?;
+        let least = call.iter().map(|sent| sent.waiting.urgency).min().unwrap_or_default();
+        let committed = commit(&*self.store, call.iter().map(group).collect(), least).await?;
         self.told.fetch_max(committed.rev, Ordering::SeqCst);
         Ok(committed)
     }
@@ -209,15 +211,27 @@ enum Answer {
 }
 
 /// One call to the store.
-pub(super) async fn commit(store: &dyn Store, groups: Vec<Group>) -> Result<Committed, StoreError> {
+pub(super) async fn commit(
+    store: &dyn Store,
+    groups: Vec<Group>,
+    urgency: Urgency,
+) -> Result<Committed, StoreError> {
     if berth_failpoint::fails("store.commit.send") {
         return Err(StoreError::Unavailable("the call was not sent, as a test asked for".into()));
     }
-    let committed = store.commit(groups).await;
+    let committed = store.commit_urgent(groups, urgency).await;
     if berth_failpoint::fails("store.commit.answer") {
         return Err(StoreError::Unknown("the answer was lost, as a test asked for".into()));
     }
     committed
+}
+
+/// A full store refuses a call for the least urgent of its groups; the others go again.
+fn without_the_least_urgent(call: Vec<Sent>, full: &StoreError) -> Vec<Sent> {
+    let least = call.iter().map(|sent| sent.waiting.urgency).min();
+    let (again, refused) = call.into_iter().partition(|sent| Some(sent.waiting.urgency) > least);
+    fail(refused, full);
+    again
 }
 
 /// Whether the group's own success makes one of its conditions fail.

@@ -9,9 +9,10 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::draft::Draft;
-use super::journal::{Entry, Journal};
+use super::journal::{Entry, Failure, Journal};
+use super::rows;
 use super::state::{Place, State};
-use crate::{Committed, Group, LeaseId, Rev, StoreError};
+use crate::{Committed, Group, LeaseId, Rev, StoreError, Urgency, Write};
 
 /// Jobs that become durable together.
 const TOGETHER: usize = 256;
@@ -27,9 +28,16 @@ const OVERDUE: Duration = Duration::from_secs(5);
 
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
+/// A call of `commit` that waits.
+pub(super) struct Call {
+    pub(super) groups: Vec<Group>,
+    pub(super) urgency: Urgency,
+    pub(super) answer: Answer<Committed>,
+}
+
 /// What the writer is asked.
 pub(super) enum Job {
-    Commit { groups: Vec<Group>, answer: Answer<Committed> },
+    Commit(Call),
     Compact { rev: Rev, answer: Answer<()> },
     Grant { ttl: Duration, answer: Answer<LeaseId> },
     Renew { lease: LeaseId, answer: Answer<()> },
@@ -109,7 +117,7 @@ impl Desk {
         let mut commits = Vec::new();
         for job in jobs {
             match job {
-                Job::Commit { groups, answer } => commits.push((groups, answer)),
+                Job::Commit(call) => commits.push(call),
                 other => {
                     self.commit(std::mem::take(&mut commits));
                     self.carry_out_alone(other);
@@ -121,7 +129,7 @@ impl Desk {
 
     fn carry_out_alone(&mut self, job: Job) {
         match job {
-            Job::Commit { groups, answer } => self.commit(vec![(groups, answer)]),
+            Job::Commit(call) => self.commit(vec![call]),
             Job::Compact { rev, answer } => reply(answer, self.compact(rev)),
             Job::Grant { ttl, answer } => reply(answer, self.grant(ttl)),
             Job::Renew { lease, answer } => {
@@ -129,35 +137,68 @@ impl Desk {
             }
             Job::Revoke { lease, answer } => reply(answer, self.revoke(lease)),
             Job::Expire { now, answer } => reply(answer, self.expire(now)),
-            Job::Stop => {}
+            // What is in the reserve is moved to where a reader looks first, if there is room.
+            Job::Stop => drop(self.look(0)),
         }
     }
 
-    fn commit(&mut self, calls: Vec<(Vec<Group>, Answer<Committed>)>) {
+    fn commit(&mut self, calls: Vec<Call>) {
+        let calls = self.admitted(calls);
         if calls.is_empty() {
             return;
         }
         let state = self.engine.state();
         let mut draft = Draft::on(&state);
         let ended: Vec<_> =
-            calls.into_iter().map(|(groups, answer)| (answer, draft.commit(groups))).collect();
+            calls.into_iter().map(|call| (call.answer, call.urgency, draft.commit(call.groups))).collect();
         let changes = draft.into_changes();
         drop(state);
         let entries: Vec<Entry> = changes.into_iter().map(Entry::Changed).collect();
-        let kept = self.keep(&entries);
-        for (answer, outcome) in ended {
-            reply(answer, kept.clone().and(outcome));
+        let kept = self.add(&entries);
+        for (answer, urgency, outcome) in ended {
+            reply(answer, kept.clone().map_err(|error| self.told(error, urgency)).and(outcome));
         }
+    }
+
+    /// The error of a call of this urgency. If others took the space after the look at it, the reserve is there still: a
+    /// call that may use it is to be sent again.
+    fn told(&self, error: StoreError, urgency: Urgency) -> StoreError {
+        match error {
+            StoreError::Full(why) if self.fault.is_none() && urgency > Urgency::Ordinary => {
+                StoreError::Unavailable(why)
+            }
+            other => other,
+        }
+    }
+
+    /// The calls for which there is room; the others are refused. After a fault, `add` reports it to all.
+    fn admitted(&mut self, calls: Vec<Call>) -> Vec<Call> {
+        if self.fault.is_some() || self.look(calls.iter().map(bytes).sum()).is_err() {
+            return calls;
+        }
+        let mut admitted_bytes = 0;
+        let (admitted, refused): (Vec<Call>, Vec<Call>) = calls.into_iter().partition(|call| {
+            let with_it = admitted_bytes + bytes(call);
+            let is_admitted = bytes(call) == 0 || self.journal.admits(call.urgency, with_it);
+            if is_admitted {
+                admitted_bytes = with_it;
+            }
+            is_admitted
+        });
+        for call in refused {
+            reply(call.answer, Err(self.journal.shortage(call.urgency)));
+        }
+        admitted
     }
 
     fn compact(&mut self, rev: Rev) -> Result<(), StoreError> {
         self.engine.state().check_compact(rev)?;
-        self.keep(&[Entry::Compacted { rev }])
+        self.keep(&[Entry::Compacted { rev }], Urgency::Compaction)
     }
 
     fn grant(&mut self, ttl: Duration) -> Result<LeaseId, StoreError> {
         let lease = self.engine.state().next_lease();
-        self.keep(&[Entry::Granted { lease, ttl }])?;
+        self.keep(&[Entry::Granted { lease, ttl }], Urgency::Upkeep)?;
         Ok(lease)
     }
 
@@ -169,7 +210,7 @@ impl Desk {
         drop(state);
         let mut entries: Vec<Entry> = changes.into_iter().map(Entry::Changed).collect();
         entries.push(Entry::Ended { lease });
-        self.keep(&entries)
+        self.keep(&entries, Urgency::Removal)
     }
 
     fn expire(&mut self, now: Instant) -> Result<(), StoreError> {
@@ -177,9 +218,21 @@ impl Desk {
         ended.into_iter().try_for_each(|lease| self.revoke(lease))
     }
 
-    /// Makes the entries durable, then visible. After a failure nothing is written any more: what reached the disk
-    /// is known only when the store is opened again.
-    fn keep(&mut self, entries: &[Entry]) -> Result<(), StoreError> {
+    /// Adds the entries if there is room for entries of this urgency.
+    fn keep(&mut self, entries: &[Entry], urgency: Urgency) -> Result<(), StoreError> {
+        let bytes = rows::bytes_of(entries);
+        if self.fault.is_none() {
+            self.look(bytes)?;
+            if !self.journal.admits(urgency, bytes) {
+                return Err(self.journal.shortage(urgency));
+            }
+        }
+        self.add(entries)
+    }
+
+    /// Makes the entries durable, then visible. After a failure that leaves it open what reached the disk nothing is
+    /// written any more: it is known only when the store is opened again.
+    fn add(&mut self, entries: &[Entry]) -> Result<(), StoreError> {
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
         }
@@ -187,11 +240,14 @@ impl Desk {
             return Ok(());
         }
         berth_failpoint::reach("store.journal.before");
-        if let Err(fault) = self.journal.append(entries) {
-            let why = fault.to_string();
-            *locked(&self.engine.fault) = Some(fault.clone());
-            self.fault = Some(fault);
-            return Err(StoreError::Unknown(why));
+        match self.journal.append(entries) {
+            Ok(()) => {}
+            Err(Failure::Refused(error)) => return Err(error),
+            Err(Failure::Broken(fault)) => {
+                let why = fault.to_string();
+                self.give_up(fault);
+                return Err(StoreError::Unknown(why));
+            }
         }
         berth_failpoint::reach("store.journal.after");
         let gone = self.engine.change(|state| entries.iter().flat_map(|entry| show(state, entry)).collect());
@@ -199,19 +255,36 @@ impl Desk {
         Ok(())
     }
 
+    fn look(&mut self, bytes: u64) -> Result<(), StoreError> {
+        self.journal.look(bytes).inspect_err(|fault| self.give_up(fault.clone()))
+    }
+
+    fn give_up(&mut self, fault: StoreError) {
+        *locked(&self.engine.fault) = Some(fault.clone());
+        self.fault = Some(fault);
+    }
+
     /// Drops at most `most` of the versions that nobody can read; whether there may be more. A fault is left for the
     /// next writer to be told. The oldest go first: a version must not outlive the tombstone that ended it, or its
     /// object exists again when the journal is opened after only a part was dropped.
     pub(super) fn sweep(&mut self, most: usize) -> bool {
-        if self.garbage.is_empty() || self.fault.is_some() {
+        if self.garbage.is_empty() || self.fault.is_some() || self.look(0).is_err() {
             return false;
         }
-        let places = self.garbage.drain(..most.min(self.garbage.len())).collect();
+        if !self.journal.admits(Urgency::Ordinary, 0) {
+            return false;
+        }
+        let places: Vec<Place> = self.garbage.iter().take(most).copied().collect();
+        let count = places.len();
+        if self.add(&[Entry::Dropped { places }]).is_err() {
+            return false;
+        }
+        self.garbage.drain(..count);
         if self.garbage.is_empty() {
             self.garbage.shrink_to_fit();
             self.loose.get_or_insert_with(Instant::now);
         }
-        self.keep(&[Entry::Dropped { places }]).is_ok()
+        true
     }
 }
 
@@ -229,6 +302,18 @@ impl Desk {
             self.journal.shrink();
         }
     }
+}
+
+/// The most that a call may add to the journal.
+fn bytes(call: &Call) -> u64 {
+    /// Of a write, beside its key and value: its frame, and its share of the call's.
+    const FRAME: usize = 128;
+    let writes = call.groups.iter().flat_map(|group| &group.writes);
+    let each = writes.map(|write| match write {
+        Write::Put { key, value, .. } => FRAME + key.len() + value.len(),
+        Write::Delete { key } => FRAME + key.len(),
+    });
+    each.sum::<usize>() as u64
 }
 
 /// Makes one entry visible; the places of versions that nobody can read any more.

@@ -1,7 +1,8 @@
 //! A data folder belongs to one process at a time.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Write};
+use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::StoreError;
@@ -33,7 +34,11 @@ impl Folder {
             Err(TryLockError::WouldBlock) => return Err(held_by_another(&mut lock, dir)),
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
-        lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(failed)?;
+        match name_holder(&lock) {
+            // The lock is what counts: on a full disk the store must open.
+            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {}
+            named => named.map_err(failed)?,
+        }
         Ok(Self { path: dir.into(), _lock: lock })
     }
 
@@ -42,10 +47,25 @@ impl Folder {
         &self.path
     }
 
-    /// What may still be written there; 0 when nobody tells.
+    /// What may still be written there.
     pub(super) fn free_bytes(&self) -> u64 {
-        rustix::fs::statvfs(&self.path).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+        free_bytes(&self.path)
     }
+}
+
+/// What may still be written to the disk of a folder; without a bound where the file system does not report it.
+pub(super) fn free_bytes(path: &Path) -> u64 {
+    match rustix::fs::statvfs(path) {
+        Ok(disk) if disk.f_blocks > 0 => disk.f_bavail.saturating_mul(disk.f_frsize),
+        Ok(_) | Err(_) => u64::MAX,
+    }
+}
+
+/// Writes over the name of the holder before: that needs no space.
+fn name_holder(lock: &File) -> std::io::Result<()> {
+    let pid = format!("{}\n", std::process::id());
+    lock.write_all_at(pid.as_bytes(), 0)?;
+    lock.set_len(pid.len() as u64)
 }
 
 fn held_by_another(lock: &mut File, dir: &Path) -> StoreError {

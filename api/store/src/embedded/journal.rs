@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::state::Place;
-use crate::{Changes, LeaseId, Rev, StoreError};
+use crate::{Changes, LeaseId, Rev, StoreError, Urgency};
 
 /// One step of the store's history.
 #[derive(Debug, Clone)]
@@ -35,11 +35,29 @@ pub(super) enum Entry {
     },
 }
 
+/// Why entries were not added.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Nothing of them is kept; the journal can still be written.
+    Refused(StoreError),
+    /// Nobody knows what of them is kept: the journal must not be written again.
+    Broken(StoreError),
+}
+
 /// Keeps the history.
 pub(super) trait Journal: Send {
-    /// Adds entries, all or none. They are durable when this returns; after an error nobody knows, and the
-    /// journal must not be written again.
-    fn append(&mut self, entries: &[Entry]) -> Result<(), StoreError>;
+    /// Looks at the room for entries of so many bytes. Every append follows a look. After an error the journal must not
+    /// be written again.
+    fn look(&mut self, bytes: u64) -> Result<(), StoreError>;
+
+    /// Whether there was room for entries of this urgency and size at the last look.
+    fn admits(&mut self, urgency: Urgency, bytes: u64) -> bool;
+
+    /// The refusal of entries of this urgency that were not admitted.
+    fn shortage(&self, urgency: Urgency) -> StoreError;
+
+    /// Adds entries that are admitted, all or none. They are durable when this returns.
+    fn append(&mut self, entries: &[Entry]) -> Result<(), Failure>;
 
     /// Gives back disk space that holds nothing. It may take as long as some hundred appends, so it is called only while
     /// nobody waits.
@@ -50,7 +68,19 @@ pub(super) trait Journal: Send {
 pub(super) struct NoJournal;
 
 impl Journal for NoJournal {
-    fn append(&mut self, _: &[Entry]) -> Result<(), StoreError> {
+    fn look(&mut self, _: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn admits(&mut self, _: Urgency, _: u64) -> bool {
+        true
+    }
+
+    fn shortage(&self, _: Urgency) -> StoreError {
+        StoreError::Full("it is never full".into())
+    }
+
+    fn append(&mut self, _: &[Entry]) -> Result<(), Failure> {
         Ok(())
     }
 }

@@ -4,10 +4,14 @@
 mod draft;
 mod engine;
 mod folder;
+mod ground;
 mod journal;
 mod lives;
+mod opening;
 mod record;
 mod redb;
+mod reserve;
+mod rows;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -23,8 +27,10 @@ use futures::StreamExt;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::{At, Committed, Group, Health, Kv, LeaseId, Page, Rev, Store, StoreError, WatchStream, rules};
-use engine::{Desk, Engine, Job, Writer};
+use crate::{
+    At, Committed, Group, Health, Kv, LeaseId, Page, Rev, Store, StoreError, Urgency, WatchStream, rules,
+};
+use engine::{Call, Desk, Engine, Job, Writer};
 use folder::Folder;
 use journal::NoJournal;
 use lives::Lives;
@@ -32,7 +38,8 @@ use redb::{Opened, RedbJournal};
 use state::State;
 use watch::Cursor;
 
-/// Free bytes with which a journal that ran out of space is tried again.
+/// Free bytes of a disk that is not full. With less, only what is urgent is written: the others who write there are fast,
+/// and no write should find the disk full in the middle.
 const ENOUGH: u64 = 16 << 20;
 
 /// The embedded store.
@@ -90,14 +97,38 @@ impl EmbeddedStore {
         }
     }
 
+    /// Why ordinary writes are refused at present.
+    fn read_only(&self) -> Option<String> {
+        if let Some(fault) = self.engine.fault() {
+            return Some(fault.to_string());
+        }
+        let folder = &self.durable.as_ref()?.held;
+        let free = folder.free_bytes();
+        (free < ENOUGH).then(|| full(folder.path(), free, ENOUGH).to_string())
+    }
+
     /// Ends what has run out before anybody looks: leases need no clock of their own.
     async fn settle_leases(&self) -> Result<(), StoreError> {
-        if self.engine.lease_is_due() {
-            self.run(|answer| Job::Expire { now: Instant::now(), answer }).await
-        } else {
-            Ok(())
+        if !self.engine.lease_is_due() {
+            return Ok(());
+        }
+        match self.run(|answer| Job::Expire { now: Instant::now(), answer }).await {
+            // Not even the reserve has room for its end: it lives on, and holds up nobody.
+            Err(StoreError::Full(_)) => Ok(()),
+            ended => ended,
         }
     }
+}
+
+/// The refusal of an ordinary write that needs so many free bytes.
+fn full(dir: &Path, free: u64, needed: u64) -> StoreError {
+    StoreError::Full(format!(
+        "the disk of {} has {} MiB left, and a write needs {} MiB; free some space there, and writes are accepted again: \
+         meanwhile deletes, ends of Tasks and renewals of Leases are written to a reserve",
+        dir.display(),
+        free >> 20,
+        needed.div_ceil(1 << 20)
+    ))
 }
 
 impl Drop for EmbeddedStore {
@@ -121,9 +152,15 @@ impl Store for EmbeddedStore {
     }
 
     async fn commit(&self, groups: Vec<Group>) -> Result<Committed, StoreError> {
+        self.commit_urgent(groups, Urgency::Ordinary).await
+    }
+
+    async fn commit_urgent(&self, groups: Vec<Group>, urgency: Urgency) -> Result<Committed, StoreError> {
         rules::check(&groups)?;
         self.settle_leases().await?;
-        self.run(|answer| Job::Commit { groups, answer }).await
+        let removes = groups.iter().all(Group::only_deletes);
+        let urgency = if removes { Urgency::Removal } else { urgency };
+        self.run(|answer| Job::Commit(Call { groups, urgency, answer })).await
     }
 
     async fn get(&self, key: &[u8], at: At) -> Result<(Rev, Option<Kv>), StoreError> {
@@ -176,7 +213,7 @@ impl Store for EmbeddedStore {
         Ok(Health {
             form: form.into(),
             rev: self.engine.state().rev(),
-            read_only: self.engine.fault().map(|fault| fault.to_string()),
+            read_only: self.read_only(),
             start_anew: self.start_anew(),
         })
     }

@@ -25,6 +25,15 @@ pub(super) fn made_of(change: &Change) -> Vec<u8> {
     record
 }
 
+/// The key of a whole record.
+pub(super) fn key(record: &[u8]) -> &[u8] {
+    let key = record.get(1..5).and_then(|length| {
+        let length = u32::from_be_bytes(length.try_into().ok()?);
+        record.get(5..)?.get(..usize::try_from(length).ok()?)
+    });
+    key.expect("it is one that we made")
+}
+
 /// The key, and what `rev` made of it.
 pub(super) fn read(rev: Rev, record: &[u8]) -> Result<(Bytes, Option<Kv>), StoreError> {
     parse(rev, record)

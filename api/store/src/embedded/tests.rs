@@ -1,13 +1,15 @@
 //! What the embedded store does when its journal fails it.
 
+mod disk;
 mod dropped;
+mod full;
 
 use std::sync::Arc;
 
 use futures::StreamExt;
 
 use super::engine::{Desk, Engine, Writer};
-use super::journal::{Entry, Journal};
+use super::journal::{Entry, Failure, Journal};
 use super::state::State;
 use super::*;
 use crate::{Condition, Outcome, Write};
@@ -16,10 +18,22 @@ use crate::{Condition, Outcome, Write};
 struct Takes(usize);
 
 impl Journal for Takes {
-    fn append(&mut self, _: &[Entry]) -> Result<(), StoreError> {
+    fn look(&mut self, _: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn admits(&mut self, _: Urgency, _: u64) -> bool {
+        true
+    }
+
+    fn shortage(&self, _: Urgency) -> StoreError {
+        unreachable!("it takes everything")
+    }
+
+    fn append(&mut self, _: &[Entry]) -> Result<(), Failure> {
         match self.0.checked_sub(1) {
             Some(left) => self.0 = left,
-            None => return Err(StoreError::Full("no space".into())),
+            None => return Err(Failure::Broken(StoreError::Full("no space".into()))),
         }
         Ok(())
     }

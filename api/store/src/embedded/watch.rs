@@ -112,7 +112,11 @@ impl Cursor {
             () = tokio::time::sleep_until(end) => {
                 let (answer, answered) = oneshot::channel();
                 self.writer.run(Job::Expire { now: Instant::now(), answer });
-                answered.await.unwrap_or(Err(StoreError::Unavailable("the store was closed".into())))
+                match answered.await.unwrap_or(Err(StoreError::Unavailable("the store was closed".into()))) {
+                    // There is no room for its end: it lives on until something else happens.
+                    Err(StoreError::Full(_)) => self.step().await,
+                    ended => ended,
+                }
             }
         }
     }

@@ -102,11 +102,11 @@ fn nothing_of_it_runs(world: &World, app: &str) {
     assert!(!tasks.iter().any(running), "{}", summary(&tasks));
 }
 
-/// Writes are refused with the folder and the remedy, reads go on; with space again the apiserver ends by itself, and
-/// the one that is started after it has all that was acknowledged, and writes.
+/// Writes are refused with the folder and the remedy, reads go on. Meanwhile objects are deleted, Tasks end, leaders stay
+/// and an apiserver that dies is replaced. With space again writes go on by themselves; then all of it again.
 pub fn the_embedded_stores_disk_is_full(form: StoreForm) {
     // Not mounted below the data folder: `ctl down` would unmount it before the recorder has read the journal.
-    let mut world = World::plan(form).pace(Pace::of_run()).disk("disk", 64).start_nothing();
+    let mut world = World::plan(form).pace(Pace::of_run()).disk("disk", 128).start_nothing();
     symlink(world.dir().join("disk"), world.data().join("store")).expect("the world's folder is writable");
     Part::ALL.into_iter().for_each(|part| world.begin(part));
     world.wait_for_nodes();
@@ -115,11 +115,46 @@ pub fn the_embedded_stores_disk_is_full(form: StoreForm) {
     let containers = Containers::of(&world, &world.wait_ready("steady", 2));
     let writer = Writer::start(&world, "kept");
     let load = Load::start(&world);
-    writer.goes_on("while there is room");
-    let api = Api::of(&world);
-    world.disk().fill();
+    for app in ["first", "second"] {
+        world.apply(&STEADY.replace("name: steady", &format!("name: {app}"))).ok();
+        world.wait_ready(app, 2);
+        let api = Api::of(&world);
+        api.create(&format!("before-{app}")).expect("there is room");
+        writer.goes_on(&format!("while there is room, before {app} leaves"));
+        world.disk().fill();
+        refuses_writes(&world, &api);
+        always("containers and reads stay", judgement(), || {
+            containers.untouched(&world)?;
+            api.list("").map(drop).map_err(|status| status.to_string())
+        });
+        if app == "second" {
+            world.kill(Part::Apiserver);
+            world.begin(Part::Apiserver);
+        }
+        eventually("objects are deleted", SOON, || match api.delete(&format!("before-{app}")) {
+            Err(status) if status.reason != Reason::NotFound => Err(status.to_string()),
+            Ok(()) | Err(_) => Ok(()),
+        });
+        world.ctl(&["delete", &format!("app/{app}")]).ok();
+        eventually("the Tasks of a deleted App end", SOON, || {
+            let tasks = world.tasks_of(app)?;
+            if tasks.is_empty() { Ok(()) } else { Err(summary(&tasks)) }
+        });
+        refuses_writes(&world, &api);
+        containers.untouched(&world).expect("no container notices");
+        world.disk().free();
+        writer.goes_on(&format!("when there is room again, after {app} left"));
+    }
+    load.end(&mut world);
+    let acknowledged = writer.stop();
+    let missing: Vec<_> = acknowledged.difference(&present(&world)).cloned().collect();
+    assert!(missing.is_empty(), "acknowledged and gone: {missing:?}");
+    all_is_well(&mut world, &containers);
+    world.end();
+}
+
+fn refuses_writes(world: &World, api: &Api) {
     let mut number = 0;
-    // The journal's file has room for some.
     let full = eventually("writes are refused", SOON, || {
         number += 1;
         match api.create_large(&format!("large-{number}"), 200_000) {
@@ -128,24 +163,11 @@ pub fn the_embedded_stores_disk_is_full(form: StoreForm) {
         }
     });
     let folder = world.data().join("store").display().to_string();
-    assert!(full.message.contains(&folder) && full.message.contains("free some space"), "{}", full.message);
-    assert!(!api.list("").expect("reads go on").is_empty());
+    for part in [folder.as_str(), "free some space", "deletes"] {
+        assert!(full.message.contains(part), "{}", full.message);
+    }
     let health = api.health().expect("the server lives");
     assert!(health.ready && !health.writable && health.faults[0].contains(&folder), "{health:?}");
-    always("containers and reads stay", judgement(), || {
-        containers.untouched(&world)?;
-        api.list("").map(drop).map_err(|status| status.to_string())
-    });
-    world.disk().free();
-    assert!(world.gives_up(Part::Apiserver, SOON), "the apiserver does not end to open its journal anew");
-    world.begin(Part::Apiserver);
-    writer.goes_on("when there is room again");
-    load.end(&mut world);
-    let acknowledged = writer.stop();
-    let missing: Vec<_> = acknowledged.difference(&present(&world)).cloned().collect();
-    assert!(missing.is_empty(), "acknowledged and gone: {missing:?}");
-    all_is_well(&mut world, &containers);
-    world.end();
 }
 
 /// etcd ends when its disk is full: calls are refused as without a store, the cache is read; with space again etcd is

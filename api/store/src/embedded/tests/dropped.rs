@@ -8,41 +8,58 @@ use futures::FutureExt;
 
 use super::super::engine::{Desk, Engine, Job};
 use super::super::journal::NoJournal;
-use super::super::redb::RedbJournal;
+use super::super::redb::{FreeBytes, RedbJournal};
 use super::super::state::State;
 use super::*;
 
 const KEYS: [&str; 6] = ["a", "a/1", "b", "c", "d", "e"];
+/// Bytes of half a reserve in these tests, which copy the file hundreds of times.
+pub(super) const HALF: u64 = 16 << 10;
 const HISTORIES: u64 = 12;
 const STEPS: usize = 40;
 
 /// A store whose owner decides when garbage is dropped.
-struct Hand {
-    engine: Arc<Engine>,
-    desk: Desk,
+pub(super) struct Hand {
+    pub(super) engine: Arc<Engine>,
+    pub(super) desk: Desk,
 }
 
 impl Hand {
-    fn memory() -> Self {
+    pub(super) fn memory() -> Self {
         let engine = Arc::new(Engine::new(State::empty()));
         Self { desk: Desk::new(engine.clone(), Box::new(NoJournal), Vec::new()), engine }
     }
 
-    fn open(dir: &Path) -> Self {
-        let Opened { journal, state, garbage, .. } = RedbJournal::open(dir).unwrap();
-        let engine = Arc::new(Engine::new(state));
-        Self { desk: Desk::new(engine.clone(), Box::new(journal), garbage), engine }
+    pub(super) fn open(dir: &Path) -> Self {
+        Self::open_with(dir, HALF, super::full::free_bytes).unwrap().0
     }
 
-    fn run<T>(&mut self, job: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Job) -> T {
+    pub(super) fn open_with(
+        dir: &Path,
+        half: u64,
+        free_bytes: FreeBytes,
+    ) -> Result<(Self, Lives), StoreError> {
+        let Opened { journal, state, garbage, lives } = RedbJournal::open_with(dir, half, free_bytes)?;
+        let engine = Arc::new(Engine::new(state));
+        Ok((Self { desk: Desk::new(engine.clone(), Box::new(journal), garbage), engine }, lives))
+    }
+
+    pub(super) fn try_run<T>(
+        &mut self,
+        job: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Job,
+    ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
         self.desk.carry_out([job(answer)]);
-        answered.now_or_never().unwrap().unwrap().unwrap()
+        answered.now_or_never().unwrap().unwrap()
+    }
+
+    pub(super) fn run<T>(&mut self, job: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Job) -> T {
+        self.try_run(job).unwrap()
     }
 
     fn write(&mut self, writes: Vec<Write>) -> Rev {
         let groups = vec![Group { conditions: vec![], writes }];
-        self.run(|answer| Job::Commit { groups, answer }).rev
+        self.run(|answer| Job::Commit(Call { groups, urgency: Urgency::Ordinary, answer })).rev
     }
 
     fn carry_out(&mut self, step: &Step) {
@@ -58,7 +75,7 @@ impl Hand {
     }
 
     /// All that can be read, now and at every revision that is kept.
-    fn shown(&self) -> String {
+    pub(super) fn shown(&self) -> String {
         let state = self.engine.state();
         let oldest = state.compacted().max(1);
         let mut lines = vec![format!("newest {}, oldest {oldest}", state.rev())];
@@ -109,12 +126,12 @@ fn step(rng: &mut Rng, hand: &Hand, number: usize) -> Step {
 }
 
 /// A folder in memory, where the machine has such a place: hundreds of openings do not wait for a disk.
-fn folder() -> tempfile::TempDir {
+pub(super) fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 /// What is found by whoever opens the journal as it is on disk now, as after a kill.
-fn after_a_kill(dir: &Path) -> String {
+pub(super) fn after_a_kill(dir: &Path) -> String {
     let copy = folder();
     std::fs::copy(dir.join("journal.redb"), copy.path().join("journal.redb")).unwrap();
     Hand::open(copy.path()).shown()

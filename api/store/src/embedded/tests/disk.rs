@@ -1,0 +1,204 @@
+//! A real disk, small and full to its last byte, whose space another writer takes at once.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use tempfile::TempDir;
+
+use super::super::folder::free_bytes;
+use super::dropped::Hand;
+use super::full::commit;
+use super::*;
+
+const BYTES: u64 = 64 << 20;
+/// What may be removed, ended and renewed while the disk is full.
+const TASKS: usize = 300;
+const RENEWALS: usize = 500;
+
+/// A file system in memory; gone with the test. Needs root.
+struct Disk {
+    folder: TempDir,
+}
+
+impl Disk {
+    fn mounted() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let size = std::ffi::CString::new(format!("size={BYTES}")).unwrap();
+        mount("tmpfs", folder.path(), "tmpfs", MountFlags::empty(), size.as_c_str()).expect("root mounts");
+        Self { folder }
+    }
+
+    fn store(&self) -> PathBuf {
+        self.folder.path().join("store")
+    }
+
+    /// Takes all that is left.
+    fn fill(&self) {
+        let mut file = File::options().create(true).append(true).open(self.filler()).unwrap();
+        let mut size = 1 << 20;
+        while size > 0 {
+            match file.write(&vec![0; size]) {
+                Ok(written) if written > 0 => {}
+                Ok(_) => size /= 2,
+                Err(error) if error.kind() == std::io::ErrorKind::StorageFull => size /= 2,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert_eq!(free_bytes(self.folder.path()), 0);
+    }
+
+    fn free(&self) {
+        std::fs::remove_file(self.filler()).unwrap();
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.folder.path().join("others")
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        unmount(self.folder.path(), UnmountFlags::DETACH).ok();
+    }
+}
+
+fn task(n: usize) -> String {
+    format!("/berth/Task/default/task-{n:06}")
+}
+
+async fn put(store: &EmbeddedStore, key: String, bytes: usize, urgency: Urgency) -> Result<Rev, StoreError> {
+    let writes = vec![Write::put(key, vec![b'x'; bytes])];
+    let groups = vec![Group { conditions: vec![], writes }];
+    store.commit_urgent(groups, urgency).await.map(|committed| committed.rev)
+}
+
+async fn delete(store: &EmbeddedStore, key: String) -> Rev {
+    let groups = vec![Group { conditions: vec![], writes: vec![Write::delete(key)] }];
+    store.commit(groups).await.expect("deletes are written").rev
+}
+
+/// All that is readable now.
+async fn held(store: &EmbeddedStore) -> Vec<Kv> {
+    store.range(b"/", b"0", 0, At::Latest).await.unwrap().kvs
+}
+
+/// Everything between `fill` and `free`: no byte of the disk is left, and none that is given back.
+async fn a_while_without_space(disk: &Disk, store: &EmbeddedStore, round: usize) {
+    let refused = put(store, "/berth/App/default/new".into(), 100, Urgency::Ordinary).await.unwrap_err();
+    let StoreError::Full(text) = &refused else { panic!("{refused}") };
+    let folder = disk.store().display().to_string();
+    for part in [folder.as_str(), "0 MiB left", "free some space", "deletes"] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert!(store.health().await.unwrap().read_only.is_some());
+    let lease = store.lease_grant(Duration::from_secs(600)).await.expect("a server begins");
+    for n in 0..TASKS {
+        put(store, task(2 * n), 4000 + round, Urgency::Removal).await.expect("ends are written");
+        delete(store, task(2 * n + 1)).await;
+        disk.fill();
+    }
+    for n in 0..RENEWALS {
+        let renewed = put(store, "/berth/Lease/default/leader".into(), 600, Urgency::Upkeep).await;
+        let rev = renewed.unwrap_or_else(|error| panic!("renewal {n}: {error}"));
+        if n % 100 == 0 {
+            store.compact(rev).await.expect("compactions are written");
+            disk.fill();
+        }
+    }
+    store.lease_renew(lease).await.expect("leases are renewed");
+    store.lease_revoke(lease).await.expect("leases end");
+    assert!(put(store, "/berth/App/default/new".into(), 100, Urgency::Ordinary).await.is_err());
+}
+
+#[tokio::test]
+async fn on_a_full_disk_deletes_ends_and_leases_are_written_and_with_space_all_is_again() {
+    let disk = Disk::mounted();
+    let mut store = EmbeddedStore::open(&disk.store()).unwrap();
+    for round in 0..2 {
+        for n in 0..2 * TASKS {
+            put(&store, task(n), 2000 + round, Urgency::Ordinary).await.unwrap();
+        }
+        let key = format!("/berth/App/default/app-{round}");
+        put(&store, key, 1000, Urgency::Ordinary).await.expect("there is space");
+        disk.fill();
+        a_while_without_space(&disk, &store, round).await;
+        let before = held(&store).await;
+        drop(store);
+        disk.fill();
+        store = EmbeddedStore::open(&disk.store()).expect("a process begins on a full disk");
+        disk.fill();
+        assert_eq!(held(&store).await, before);
+        delete(&store, task(0)).await;
+        let before = held(&store).await;
+        disk.free();
+        put(&store, "/berth/App/default/new".into(), 100, Urgency::Ordinary)
+            .await
+            .expect("there is space again");
+        delete(&store, "/berth/App/default/new".into()).await;
+        assert_eq!(store.health().await.unwrap().read_only, None);
+        assert_eq!(held(&store).await, before);
+    }
+    let before = held(&store).await;
+    drop(store);
+    assert_eq!(held(&EmbeddedStore::open(&disk.store()).unwrap()).await, before);
+}
+
+thread_local! {
+    static IS_HONEST: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// What a look finds just before others take all of it.
+fn much_or_what_is_left(folder: &Path) -> u64 {
+    if IS_HONEST.get() { free_bytes(folder) } else { u64::MAX }
+}
+
+/// The look before a write was in vain: the write is refused, no other is, and nothing that was acknowledged is lost.
+#[test]
+fn a_disk_that_becomes_full_in_the_middle_of_a_write_ends_no_other() {
+    let disk = Disk::mounted();
+    let dir = disk.store();
+    std::fs::create_dir(&dir).unwrap();
+    let open = || Hand::open_with(&dir, 1 << 20, much_or_what_is_left).unwrap().0;
+    let (mut model, mut store) = (Hand::memory(), open());
+    let large = |n: usize| vec![Write::put(format!("large-{n}"), vec![b'x'; 300_000])];
+    for n in 0..5 {
+        assert_eq!(
+            commit(&mut store, large(n), Urgency::Ordinary),
+            commit(&mut model, large(n), Urgency::Ordinary)
+        );
+    }
+    for round in 0..3 {
+        IS_HONEST.set(false);
+        disk.fill();
+        let mut refused = 0;
+        for n in 0..40 {
+            match commit(&mut store, large(n), Urgency::Ordinary) {
+                Ok(rev) => assert_eq!(Ok(rev), commit(&mut model, large(n), Urgency::Ordinary)),
+                Err(StoreError::Full(_)) => refused += 1,
+                Err(other) => panic!("round {round}, write {n}: {other}"),
+            }
+            assert_eq!(store.engine.fault(), None, "round {round}, write {n}");
+        }
+        assert!(refused > 0, "round {round}: the disk was not full");
+        IS_HONEST.set(true);
+        let removal = || vec![Write::delete("large-0")];
+        commit(&mut store, removal(), Urgency::Removal).expect("a delete is written");
+        commit(&mut model, removal(), Urgency::Removal).unwrap();
+        assert_eq!(store.shown(), model.shown());
+        drop(store);
+        store = open();
+        assert_eq!(store.shown(), model.shown(), "round {round}, opened again");
+        disk.free();
+        assert_eq!(
+            commit(&mut store, large(0), Urgency::Ordinary),
+            commit(&mut model, large(0), Urgency::Ordinary)
+        );
+        let last = model.engine.state().rev();
+        for hand in [&mut store, &mut model] {
+            hand.run(|answer| Job::Compact { rev: last, answer });
+            while hand.desk.sweep(100) {}
+        }
+    }
+}
