@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use tempfile::TempDir;
 
@@ -145,6 +146,12 @@ async fn on_a_full_disk_deletes_ends_and_leases_are_written_and_with_space_all_i
     assert_eq!(held(&EmbeddedStore::open(&disk.store()).unwrap()).await, before);
 }
 
+/// The keys with the revision and the size of their newest version: the values are large.
+fn readable(hand: &Hand) -> Vec<(Bytes, Rev, usize)> {
+    let page = hand.engine.state().range(b"a", b"z", 0, At::Latest).unwrap();
+    page.kvs.into_iter().map(|kv| (kv.key, kv.mod_rev, kv.value.len())).collect()
+}
+
 thread_local! {
     static IS_HONEST: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
@@ -186,10 +193,10 @@ fn a_disk_that_becomes_full_in_the_middle_of_a_write_ends_no_other() {
         let removal = || vec![Write::delete("large-0")];
         commit(&mut store, removal(), Urgency::Removal).expect("a delete is written");
         commit(&mut model, removal(), Urgency::Removal).unwrap();
-        assert_eq!(store.shown(), model.shown());
+        assert_eq!(readable(&store), readable(&model), "round {round}");
         drop(store);
         store = open();
-        assert_eq!(store.shown(), model.shown(), "round {round}, opened again");
+        assert_eq!(readable(&store), readable(&model), "round {round}, opened again");
         disk.free();
         assert_eq!(
             commit(&mut store, large(0), Urgency::Ordinary),
