@@ -238,6 +238,29 @@ mod tests {
     }
 
     #[test]
+    fn a_key_belongs_to_one_group_wherever_it_stands() {
+        for (place, other_place) in (0..9).map(|n| (n / 3, n % 3)) {
+            let mut keys = ["k", "l", "m"];
+            keys[place] = "a";
+            let mut other_keys = ["p", "q", "r"];
+            other_keys[other_place] = "a";
+            for (first, last, why) in [
+                (group(&[], &keys), group(&[], &other_keys), "two groups write `a`"),
+                (group(&keys, &["x"]), group(&[], &other_keys), "a group writes `a`, a condition of another"),
+                (
+                    group(&[], &keys),
+                    group(&other_keys, &["y"]),
+                    "a condition names `a`, written by another group",
+                ),
+            ] {
+                let refused = check(&[first, group(&["s"], &["t"]), last]).err().map(|why| why.to_string());
+                let expected = format!("call breaks a rule of the store: {why}");
+                assert_eq!(refused, Some(expected), "{place}, {other_place}");
+            }
+        }
+    }
+
+    #[test]
     fn a_call_keeps_the_limits() {
         let keys: Vec<String> = (0..1100).map(|n| format!("k{n}")).collect();
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
