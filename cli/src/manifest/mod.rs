@@ -3,6 +3,7 @@
 
 mod check;
 mod document;
+mod json;
 mod marks;
 mod parse;
 mod source;

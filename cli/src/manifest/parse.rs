@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
+use super::json;
 use super::marks::{Mark, Parts, Place, Scalar, Style};
 use super::syntax;
 use super::values::{Meaning, meaning};
@@ -31,6 +32,7 @@ pub struct Malformed {
 /// The marks of the document in `text`, whose first line is line `first` of its file; none when it is empty.
 pub fn parse(text: &str, first: usize) -> (Option<Mark>, Vec<Malformed>) {
     let mut tree = Tree { first, ..Tree::default() };
+    let text = &*json::as_yaml(text);
     for event in Parser::new_from_str(text) {
         let done = match event {
             Ok((event, span)) => tree.take(&event, span),

@@ -5,7 +5,7 @@ use super::parse::Malformed;
 
 /// Explains the parser's `complaint` at `line` (from 1) and `column` (from 0) of `text`.
 pub fn explain(text: &str, complaint: &str, line: usize, column: usize) -> Malformed {
-    if let Some(fault) = tab(text, line) {
+    if let Some(fault) = tab(text, line).filter(|_| !is_in_brackets(text)) {
         return fault;
     }
     let said = |words: &str| complaint.contains(words);
@@ -52,6 +52,11 @@ fn no_colon(text: &str, line: usize) -> Option<Malformed> {
         message: "this line has no `:`".into(),
         note: "expected `key: value`".into(),
     })
+}
+
+/// Whether the document is written in brackets, as JSON is: there, indentation means nothing.
+fn is_in_brackets(text: &str) -> bool {
+    text.strip_prefix("---").unwrap_or(text).trim_start().starts_with(['{', '['])
 }
 
 /// A tab in the indentation of `line` or of the one after it, where parsers notice it late.

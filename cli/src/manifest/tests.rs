@@ -30,6 +30,23 @@ fn a_bare_scalar_means_what_it_means_to_serde_yaml() {
 }
 
 #[test]
+fn json_reads_as_json() {
+    for text in [
+        r#"{"a": "\ud83d\ude00", "b": "x\uD83D\uDE00\\ud83d\\ude00\u00e9\/\n", "\ud83d\ude00": [1, true, null]}"#,
+        "{\n\t\"a\": \"\\ud83d\\ude00\",\n\t\"b\": {\n\t\t\"c\": []\n\t}\n}\n",
+        r#"["\\\ud83d\ude00"]"#,
+    ] {
+        assert_eq!(value_of(text), serde_json::from_str(text).ok(), "{text}");
+    }
+    // Neither is JSON: halves of pairs alone, and a list without brackets.
+    for text in [r#"{"a": "\ud83d"}"#, r#"{"a": "\ude00\ud83d"}"#, r#"- "\ud83d\ude00""#] {
+        assert_eq!(value_of(text), None, "{text}");
+    }
+    let (line, message) = &wrong("{\n\t\"a\": \"\\x\"\n}\n")[0];
+    assert!(*line == 2 && !message.contains("tab"), "{message}");
+}
+
+#[test]
 fn numbers_that_json_does_not_hold_are_named_with_path_and_text() {
     let text = "a: [1, 18446744073709551616, {b.c: -9223372036854775809}]\nd: .inf\ne: {f: .NaN, g: 1e3}\n\
                 h: 340282366920938463463374607431768211456\n";
