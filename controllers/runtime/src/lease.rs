@@ -194,7 +194,7 @@ impl Candidate {
     /// The Lease given back, if it was this candidate's when it was seen last.
     pub fn release(&self) -> Option<Lease> {
         let Some(Seen::Present(lease)) = &self.seen else { return None };
-        if lease.spec.holder_identity != self.identity() {
+        if !self.is_of_this_process(&lease.spec.holder_identity) {
             return None;
         }
         let mut lease = Lease::clone(lease);
@@ -206,11 +206,15 @@ impl Candidate {
         format!("{}-{}", self.process, self.terms)
     }
 
+    /// Whether an identity is that of a term of this process, also of an ended one.
+    fn is_of_this_process(&self, identity: &str) -> bool {
+        identity.rsplit_once('-').is_some_and(|(process, _)| process == self.process)
+    }
+
     /// When this candidate may take the Lease; at once when nobody, or an ended term of its own, holds it.
     fn free_at(&self, lease: &Lease) -> Option<Instant> {
         let holder = &lease.spec.holder_identity;
-        let own_past = holder.rsplit_once('-').is_some_and(|(process, _)| process == self.process);
-        if holder.is_empty() || own_past {
+        if holder.is_empty() || self.is_of_this_process(holder) {
             return None;
         }
         let promised = lease.spec.lease_duration_seconds.map(|seconds| Duration::from_secs(seconds.into()));

@@ -142,6 +142,19 @@ fn a_write_that_was_not_answered_begins_no_term_and_the_next_one_is_a_new_epoch(
 }
 
 #[test]
+fn a_lease_of_an_ended_term_is_given_back_though_the_next_term_was_asked_for() {
+    let mut world = World::new();
+    let mut one = world.candidate("one", 0);
+    world.sees(&mut one, 0);
+    let wanted = world.next(&mut one, 0);
+    assert!(world.server.write(wanted).is_some());
+    world.sees(&mut one, 1);
+    assert!(matches!(world.next(&mut one, 1), Move::Update(_)));
+    let released = one.release().expect("the Lease of its first term is its own");
+    assert_eq!(released.spec.holder_identity, "");
+}
+
+#[test]
 fn a_late_view_changes_nothing() {
     let mut world = World::new();
     let mut one = world.candidate("one", 0);
