@@ -10,6 +10,9 @@ use crate::meta::{Condition, ObjectMeta};
 use crate::resource::resource;
 use crate::task::{IntOrString, TaskSpec};
 
+/// The largest number of a Revision, and of restarts asked for: the largest that every reader of JSON keeps exactly.
+pub const MOST_GENERATION: i64 = 1 << 53;
+
 /// N replicas of a Task kept running.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]

@@ -79,7 +79,8 @@ pub async fn restart(api: &Api, selection: &Selection) -> Result<(), Failure> {
     for key in keys(api, selection).await? {
         let step = format!("could not restart app/{}", key.name);
         let said = decided(api, &key, &step, async |app| {
-            let next = app.spec.restart_generation.unwrap_or(0) + 1;
+            // The server refuses one that is too large.
+            let next = app.spec.restart_generation.unwrap_or(0).saturating_add(1);
             let patch = json!({"spec": {"restartGeneration": next}});
             Ok((Some(patch), format!("app/{} restarts", key.name)))
         });

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::app::{App, AppSpec, RollingUpdate, Strategy, TaskTemplate};
+use crate::app::{App, AppSpec, MOST_GENERATION, RollingUpdate, Strategy, TaskTemplate};
 use crate::defaults::Update;
 use crate::fault::{Faults, Rule};
 use crate::name;
@@ -46,7 +46,7 @@ impl Rules for App {
         bounded(faults, &at.field("minReadySeconds"), spec.min_ready_seconds, 0, SECONDS);
         bounded(faults, &at.field("progressDeadlineSeconds"), spec.progress_deadline_seconds, 1, SECONDS);
         bounded(faults, &at.field("revisionHistoryLimit"), spec.revision_history_limit, 0, REVISIONS);
-        bounded(faults, &at.field("restartGeneration"), spec.restart_generation, 0, i64::MAX);
+        bounded(faults, &at.field("restartGeneration"), spec.restart_generation, 0, MOST_GENERATION);
         check_deadline(spec, &at, faults);
         if let Some(strategy) = &spec.strategy {
             check_strategy(strategy, &at.field("strategy"), faults);
@@ -74,8 +74,14 @@ impl Rules for Revision {
 
     fn check(&self, faults: &mut Faults) {
         let at = At::ROOT.field("spec");
-        bounded(faults, &at.field("number"), Some(self.spec.number), 1, i64::MAX);
-        bounded(faults, &at.field("restartGeneration"), Some(self.spec.restart_generation), 0, i64::MAX);
+        bounded(faults, &at.field("number"), Some(self.spec.number), 1, MOST_GENERATION);
+        bounded(
+            faults,
+            &at.field("restartGeneration"),
+            Some(self.spec.restart_generation),
+            0,
+            MOST_GENERATION,
+        );
         check_template(&self.spec.template, &at.field("template"), faults);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use berth_types::app::TaskTemplate;
+use berth_types::app::{MOST_GENERATION, TaskTemplate};
 use berth_types::revision::Revision;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -59,14 +59,16 @@ fn without_empty(tree: Value) -> Value {
 pub fn keep_history(seen: &Observed) -> Vec<Action> {
     let current = seen.app.revision.as_str();
     let newest = seen.revisions.iter().map(|revision| revision.spec.number).max().unwrap_or(0);
+    // Behind the largest number there is none: those that have it are as good as one another.
+    let next = newest.saturating_add(1).min(MOST_GENERATION);
     let mut actions = Vec::new();
     match seen.revisions.iter().find(|revision| revision.metadata.name == current) {
-        None => actions.push(Action::SaveRevision { name: current.into(), number: newest + 1 }),
-        Some(revision) if revision.spec.number < newest => {
-            actions.push(Action::RaiseRevision { name: current.into(), number: newest + 1 });
+        None => actions.push(Action::SaveRevision { name: current.into(), number: next }),
+        Some(revision) if revision.spec.number < newest.min(MOST_GENERATION) => {
+            actions.push(Action::RaiseRevision { name: current.into(), number: next });
         }
         Some(revision) if revision.spec.template != seen.app.template => {
-            actions.push(Action::RaiseRevision { name: current.into(), number: newest });
+            actions.push(Action::RaiseRevision { name: current.into(), number: newest.min(MOST_GENERATION) });
         }
         Some(_) => {}
     }

@@ -123,6 +123,13 @@ fn numbers_of_an_app_are_bounded() {
             spec.restartGeneration: must not be negative, got -3
         "#]],
         ),
+        (
+            "/spec/restartGeneration",
+            json!(9_007_199_254_740_993_i64),
+            expect![[r#"
+            spec.restartGeneration: must be at most 9007199254740992, got 9007199254740993
+        "#]],
+        ),
     ] {
         broken(&[(pointer, value)], expected);
     }

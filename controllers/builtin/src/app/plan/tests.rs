@@ -1,5 +1,7 @@
 use expect_test::{Expect, expect};
 
+use berth_types::app::MOST_GENERATION;
+
 use super::super::observed::{Replica, Trouble, Wanted};
 use super::*;
 
@@ -150,6 +152,32 @@ fn names_held_by_tasks_of_an_earlier_app_are_skipped() {
     let held = |name: &str| name == "web-10" || name == "web-12";
     let plan = plan(&Observed { app: &app, tasks: &[], revisions: &revisions, held: &held, now: at(0) });
     expect!["create web-11 for place 0, web-13 for place 1, counter 14"].assert_eq(&text(&plan));
+}
+
+#[test]
+fn behind_the_largest_number_of_a_revision_the_history_goes_on() {
+    for (number, expected) in [
+        (MOST_GENERATION - 1, MOST_GENERATION),
+        (MOST_GENERATION, MOST_GENERATION),
+        (i64::MAX, MOST_GENERATION),
+    ] {
+        let app = web(0);
+        let others = [vec![], vec![revision("web-new", 1)]];
+        for revisions in others.map(|own| [own, vec![revision("web-old", number)]].concat()) {
+            let plan = plan(&Observed {
+                app: &app,
+                tasks: &[],
+                revisions: &revisions,
+                held: &|_| false,
+                now: at(0),
+            });
+            let told = plan.wave.iter().find_map(|action| match action {
+                Action::SaveRevision { number, .. } | Action::RaiseRevision { number, .. } => Some(*number),
+                _ => None,
+            });
+            assert_eq!(told, Some(expected), "{revisions:?}");
+        }
+    }
 }
 
 #[test]
