@@ -1,8 +1,10 @@
 //! A `ctl up` that fails leaves nothing behind, and what was there before stays.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -114,4 +116,80 @@ fn hints_name_the_folders_and_flags_in_use() {
     let down = format!("`ctl down --data {} --run '{}'`", data.display(), run.display());
     assert!(said.contains(&down), "{said}");
     assert!(!data.exists(), "{said}");
+}
+
+/// Berth's programs in a folder of its own, with an agent that never registers: the time in which `ctl up` waits for it
+/// lasts until the test ends it.
+fn programs_without_agent() -> TempDir {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder");
+    for name in ["ctl", "apiserver", "controllers", "shim"] {
+        let program = Path::new(env!("CARGO_BIN_EXE_ctl")).with_file_name(name);
+        fs::hard_link(program, folder.path().join(name)).expect("a program of this build");
+    }
+    let agent = folder.path().join("node-agent");
+    fs::write(&agent, "#!/bin/sh\nexec sleep 1000\n").expect("a writable folder");
+    fs::set_permissions(&agent, fs::Permissions::from_mode(0o755)).expect("an own file");
+    folder
+}
+
+fn ctl(program: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    for name in ["BERTH_DATA", "BERTH_RUN", "BERTH_ETCD", "BERTH_PORTS", "CTL_SERVER"] {
+        command.env_remove(name);
+    }
+    command.args(words);
+    command
+}
+
+#[test]
+fn a_failed_up_keeps_what_others_wrote_to_its_api() {
+    let (top, programs) = (top(), programs_without_agent());
+    let path = |name: &str| top.path().join(name).display().to_string();
+    let (data, run, manifest) = (path("data"), path("run"), path("app.yaml"));
+    let server = format!("unix:{run}/api.sock");
+    let app = "apiVersion: berth.dev/v1\nkind: App\nmetadata: {name: kept}\nspec:\n  replicas: 0\n  template:\n    \
+               spec:\n      containers: [{name: main, command: [sleep, '1000']}]\n";
+    fs::write(&manifest, app).expect("a writable folder");
+    let folders = ["--data", &data, "--run", &run];
+
+    let up = ["up", "--timeout", "100s", "--node-name", "keeping"];
+    let mut up = ctl(&programs.path().join("ctl"), &[&up[..], &folders].concat());
+    let up =
+        up.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("ctl starts");
+    let until = Instant::now() + Duration::from_secs(60);
+    let real = Path::new(env!("CARGO_BIN_EXE_ctl"));
+    loop {
+        // The claim is written once the API has answered.
+        let claimed = Path::new(&data).join("cluster").exists();
+        if claimed
+            && limit::output(&mut ctl(real, &["apply", "--server", &server, "-f", &manifest]))
+                .status
+                .success()
+        {
+            break;
+        }
+        assert!(Instant::now() < until, "the API does not take the App");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let interrupt = Command::new("kill").args(["-INT", &up.id().to_string()]).status();
+    assert!(interrupt.expect("kill starts").success());
+    let up = up.wait_with_output().expect("a child can be waited for");
+    let said = String::from_utf8_lossy(&up.stderr);
+    assert!(
+        !up.status.success() && said.contains(&format!("{data} stays, as its store holds app/kept")),
+        "{said}"
+    );
+
+    let apiserver = real.with_file_name("apiserver");
+    let mut apiserver = Command::new(apiserver);
+    apiserver.args(["--store", &format!("embedded:{data}/store"), "--listen", &server]);
+    let mut apiserver = apiserver.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+    while !Path::new(&run).join("api.sock").exists() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let found = limit::output(&mut ctl(real, &["get", "apps", "--server", &server]));
+    apiserver.kill().expect("an own child");
+    apiserver.wait().expect("an own child");
+    assert!(String::from_utf8_lossy(&found.stdout).contains("kept"), "{found:?}");
+    limit::output(&mut ctl(real, &[&["down", "--delete-data", "--yes"][..], &folders].concat()));
 }

@@ -93,7 +93,7 @@ async fn supervise(task: &Up, programs: &std::path::Path, before: Before) -> Res
     };
     let stays = match &done {
         Ok(()) => None,
-        Err(_) => undo::unregister(&mut parts, task, &before).await,
+        Err(_) => undo::why_data_stays(&mut parts, task, &before).await,
     };
     stop(parts, &mut signals).await;
     match (&done, stays) {

@@ -1,11 +1,18 @@
-//! A failed `ctl up` leaves nothing behind: what it made is removed, and what was there before stays.
+//! A failed `ctl up` leaves nothing behind: what it made is removed, and what was there before stays. What others wrote
+//! to its API meanwhile stays too, for they were told that it is stored.
 
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use berth_client::{Error, ObjectKey, Write};
+use berth_client::{Error, KindName, ObjectKey, Query, Write};
+use berth_types::Resource;
+use berth_types::core::{Event, Namespace};
+use berth_types::kinds::KINDS;
+use berth_types::lease::Lease;
 use berth_types::node::Node;
+use serde_json::Value;
 
 use crate::api::Api;
 use crate::cluster::folders::{Home, cgroup_of};
@@ -19,6 +26,16 @@ use berth_removal::remove_tree;
 
 /// Where an agent writes the word that it registers its Node with.
 const CLAIM: &str = "berth.dev/claim";
+
+/// The Namespaces that every store has.
+const NAMESPACES: [&str; 2] = ["default", SYSTEM];
+/// The Namespace with the Leases of the controllers.
+const SYSTEM: &str = "berth-system";
+
+/// How long the API of a failed run may take to list what it holds.
+const LISTED_WITHIN: Duration = Duration::from_secs(10);
+/// Objects per page of that list.
+const PAGE: u32 = 100;
 
 /// What was there before `ctl up` made anything.
 #[derive(Debug)]
@@ -77,7 +94,8 @@ impl Before {
 
     /// Removes what a run in the background left beside what that removed itself: its logs.
     pub fn undo_logs(&self) {
-        let lasts = self.home.cluster().is_some() || !holds_nothing(&self.home.agent_data());
+        let lasting = [self.home.agent_data(), self.home.store()];
+        let lasts = self.home.cluster().is_some() || !lasting.iter().all(|path| holds_nothing(path));
         let Ok(lock) = UpLock::take(&self.home.lock()) else { return };
         if self.is_new() && !lasts {
             remove(&self.home.logs());
@@ -107,12 +125,82 @@ impl Before {
     }
 }
 
-/// Takes back the Node that the agent of a failed run registered in a store that stays. The reason, if the Node stays:
-/// then the data must stay too, for the agent's claim on the Node is in it.
-pub async fn unregister(parts: &mut Parts, task: &Up, before: &Before) -> Option<String> {
-    if task.etcd.is_empty() || !before.is_new() {
+/// The reason for which the data of a failed run must stay, if there is one.
+pub async fn why_data_stays(parts: &mut Parts, task: &Up, before: &Before) -> Option<String> {
+    match (before.is_new(), task.etcd.is_empty()) {
+        (false, _) => None,
+        (true, true) => written_by_others(parts, task).await,
+        (true, false) => unregister(parts, task).await,
+    }
+}
+
+/// Whether the store of a failed run holds, or may hold, an object that the run did not cause: its writer was told that
+/// it is stored.
+async fn written_by_others(parts: &mut Parts, task: &Up) -> Option<String> {
+    if !task.home.socket().exists() && !task.home.claim_file().exists() {
+        // The API never listened, so nobody could write.
         return None;
     }
+    // Nobody finds the API from here on: a write after the list is made would be lost.
+    let aside = task.home.agent_run().join("undo.sock");
+    let moved = fs::rename(task.home.socket(), &aside);
+    parts.stop_one("controllers").await;
+    let looked = match moved {
+        Ok(()) => tokio::time::timeout(LISTED_WITHIN, object_of_others(task, &aside))
+            .await
+            .unwrap_or_else(|_| Err("the apiserver does not answer".into())),
+        Err(error) => Err(format!("the apiserver cannot be reached: {error}")),
+    };
+    let why = match looked {
+        Ok(None) => return None,
+        Ok(Some(object)) => format!("its store holds {object}"),
+        Err(error) => format!("its store may hold what others wrote: {error}"),
+    };
+    let _ = fs::remove_file(&aside);
+    let (data, up) = (task.home.data.display(), task.command());
+    let delete = task.home.command("down --delete-data");
+    Some(format!(
+        "{data} stays, as {why} (`{up}` starts on it again, `{delete}` deletes it and stops its tasks)"
+    ))
+}
+
+/// An object that a `ctl up` does not cause, as `app/web`.
+async fn object_of_others(task: &Up, socket: &Path) -> Result<Option<String>, String> {
+    let api = Api::at(&[format!("unix:{}", socket.display())]).map_err(|failure| failure.to_string())?;
+    // Events only tell about other objects.
+    for kind in KINDS.iter().filter(|kind| kind.kind != Event::KIND) {
+        let query = Query::new(KindName::new(kind.api_version, kind.kind));
+        let mut next: Option<String> = None;
+        loop {
+            let page = api.client.page(&query, PAGE, next.as_deref()).await;
+            let page = page.map_err(|error| error.to_string())?;
+            if let Some(object) = page.items.iter().find(|object| !is_of_up(kind.kind, object, &task.node)) {
+                let name = object["metadata"]["name"].as_str().unwrap_or_default();
+                return Ok(Some(format!("{}/{name}", kind.traits.singular)));
+            }
+            next = page.continue_token;
+            if next.is_none() {
+                break;
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Whether an object is one that every new cluster with the node `node` has.
+fn is_of_up(kind: &str, object: &Value, node: &str) -> bool {
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    match kind {
+        Node::KIND => name == node,
+        Namespace::KIND => NAMESPACES.contains(&name),
+        Lease::KIND => object["metadata"]["namespace"] == SYSTEM,
+        _ => false,
+    }
+}
+
+/// Takes back the Node that the agent of a failed run registered in a store that stays. The reason, if the Node stays:
+/// then the data must stay too, for the agent's claim on the Node is in it.
+async fn unregister(parts: &mut Parts, task: &Up) -> Option<String> {
     parts.stop_one("node-agent").await;
     let claim = fs::read_to_string(task.home.agent_data().join("claim")).ok()?;
     let why = forget(task, claim.trim()).await.err()?;
@@ -156,6 +244,25 @@ fn remove(path: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_new_cluster_has_only_its_node_namespaces_and_leases() {
+        for (kind, namespace, name, is_of_up) in [
+            ("Node", "", "one", true),
+            ("Node", "", "two", false),
+            ("Namespace", "", "default", true),
+            ("Namespace", "", "berth-system", true),
+            ("Namespace", "", "shop", false),
+            ("Lease", "berth-system", "scheduler", true),
+            ("Lease", "default", "mine", false),
+            ("App", "berth-system", "web", false),
+            ("Revision", "default", "web-1", false),
+            ("Task", "default", "one", false),
+        ] {
+            let object = serde_json::json!({"metadata": {"namespace": namespace, "name": name}});
+            assert_eq!(super::is_of_up(kind, &object, "one"), is_of_up, "{kind} {namespace}/{name}");
+        }
+    }
 
     #[test]
     fn what_was_there_before_is_no_trace_of_a_run() {
