@@ -114,16 +114,16 @@ mod tests {
         node.metadata.name = "n1".into();
         node.status.conditions = vec![said("Other"), said(READY), said("DiskPressure")];
         let tasks = [task("bank", "web-0"), task("shop", "web-1"), task("shop", "web-0")];
-        let reach = |namespace: &str, task: &str, reason| Action::SetReachable {
+        let told = |namespace: &str, task: &str, reason| Action::SetReachable {
             namespace: namespace.into(),
             task: task.into(),
             verdict: verdict(reason),
         };
         let wave = vec![
             Action::SetReady(verdict("AgentAway")),
-            reach("shop", "web-0", "First"),
-            reach("shop", "gone", "Nobody"),
-            reach("bank", "web-0", "Second"),
+            told("shop", "web-0", "First"),
+            told("shop", "gone", "Nobody"),
+            told("bank", "web-0", "Second"),
         ];
         let judged = |type_: &str, reason| {
             let verdict = verdict(reason);
