@@ -181,8 +181,8 @@ pub fn etcds_disk_is_full(form: StoreForm) {
     let load = Load::start(&world);
     writer.goes_on("while there is room");
     let api = Api::of(&world);
+    api.create("large").expect("there is room");
     world.disk().fill();
-    api.create("large").expect("the log has room for some that are small");
     let mut number = 0;
     let refused = eventually("writes are refused", SOON, || {
         number += 1;
