@@ -187,8 +187,12 @@ fn a_disk_that_becomes_full_in_the_middle_of_a_write_ends_no_other() {
                 Err(other) => panic!("round {round}, write {n}: {other}"),
             }
             assert_eq!(store.engine.fault(), None, "round {round}, write {n}");
+            // Each refusal opens the tables again, which takes long in a debug build.
+            if refused == 3 {
+                break;
+            }
         }
-        assert!(refused > 0, "round {round}: the disk was not full");
+        assert_eq!(refused, 3, "round {round}: the disk was not full");
         IS_HONEST.set(true);
         let removal = || vec![Write::delete("large-0")];
         commit(&mut store, removal(), Urgency::Removal).expect("a delete is written");
