@@ -26,7 +26,7 @@ pub fn of_tasks(dir: &Path) -> Vec<String> {
 }
 
 fn files(dir: &Path) -> Vec<String> {
-    let agents = ["node", "node-two"].iter();
+    let agents = ["node", "two/node"].iter();
     let folders = agents.flat_map(|agent| {
         [format!("data/{agent}/tasks"), format!("run/{agent}/s"), format!("run/{agent}/c")]
     });

@@ -460,8 +460,16 @@ impl World {
 
     /// Runs `ctl down` for this world's folders.
     pub fn down(&self) -> Run {
-        let (data, run) = (self.data().display().to_string(), self.run().display().to_string());
-        self.ctl(&["down", "--data", &data, "--run", &run])
+        let down = |data: &Path, run: &Path| {
+            let (data, run) = (data.display().to_string(), run.display().to_string());
+            self.ctl(&["down", "--data", &data, "--run", &run])
+        };
+        // The second agent has folders of its own, of which the others' `ctl down` ends nothing.
+        let (data, run) = (self.data().join("two"), self.run().join("two"));
+        if data.exists() {
+            down(&data, &run);
+        }
+        down(&self.data(), &self.run())
     }
 }
 

@@ -63,6 +63,11 @@ impl Home {
         self.data.join("node")
     }
 
+    /// A folder per Task of the node.
+    pub fn sandboxes(&self) -> PathBuf {
+        self.agent_data().join("tasks")
+    }
+
     /// The node agent's sockets and container state.
     pub fn agent_run(&self) -> PathBuf {
         self.run.join("node")

@@ -6,5 +6,6 @@ pub mod lock;
 pub mod machine;
 pub mod mounts;
 pub mod nodes;
+pub mod owned;
 pub mod parts;
 pub mod processes;

@@ -98,11 +98,18 @@ impl Running {
         self.executable == Path::new(SHIM)
     }
 
-    /// Whether one of its arguments names `folder` or something in it. Folders are compared by what they are: the path
-    /// may be written in another way, and the same path means another folder to a process with another root.
-    pub fn lives_in(&self, folder: &Path) -> bool {
-        let named = self.args.iter().flat_map(|arg| paths_in(arg));
-        named.into_iter().any(|path| path.ancestors().any(|above| self.sees(above, folder)))
+    /// Whether one of its arguments names the file or folder `ours`, and not only something in it.
+    pub fn names(&self, ours: &Path) -> bool {
+        self.args.iter().flat_map(|arg| paths_in(arg)).any(|path| self.finds(&path, ours))
+    }
+
+    /// Whether the process finds our file or folder `ours` at `path`. Both are compared by what they are: the path may be
+    /// written in another way, and the same path means another folder to a process with another root. What does not exist
+    /// is known by its name and the folder that it would be in.
+    pub fn finds(&self, path: &Path, ours: &Path) -> bool {
+        let same_name = path.file_name().is_some() && path.file_name() == ours.file_name();
+        let folders = path.parent().zip(ours.parent());
+        self.sees(path, ours) || same_name && folders.is_some_and(|(theirs, ours)| self.sees(theirs, ours))
     }
 
     /// The value of the flag `name`, as `--name VALUE` or `--name=VALUE`.
@@ -199,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_named_by_a_whole_argument_however_it_is_written() {
+    fn a_path_is_named_by_a_whole_argument_however_it_is_written() {
         let top = tempfile::tempdir().unwrap();
         let top = top.path().display().to_string();
         let (ours, other) = (format!("{top}/run"), format!("{top}/mnt{top}/run"));
@@ -208,31 +215,38 @@ mod tests {
         std::os::unix::fs::symlink(&ours, format!("{top}/link")).unwrap();
         for (args, lives) in [
             (vec!["--run", &ours], true),
-            (vec![&format!("--run={ours}/node")], true),
-            (vec!["--listen", &format!("unix:{ours}/api.sock")], true),
-            (vec![&format!("--server=unix:/a/api.sock,unix:{ours}/api.sock")], true),
-            (vec!["--store", &format!("embedded:{top}/link/store")], true),
-            (vec!["--store", &format!("embedded:{other}/store")], false),
+            (vec![&format!("--run={ours}/")], true),
+            (vec![&format!("--run={ours}/node")], false),
+            (vec!["--listen", &format!("unix:{ours}")], true),
+            (vec![&format!("--server=unix:/a/api.sock,unix:{ours}")], true),
+            (vec!["--store", &format!("embedded:{top}/link")], true),
+            (vec!["--store", &format!("embedded:{other}")], false),
             (vec!["--run", &other], false),
             (vec!["--run", &format!("{ours}x")], false),
             (vec!["--run", &format!("/mnt,{ours}")], false),
             (vec!["--note", &format!("not in {ours}")], false),
             (vec!["--run", &top], false),
         ] {
-            assert_eq!(running("/x", &args).lives_in(Path::new(&ours)), lives, "{args:?}");
+            assert_eq!(running("/x", &args).names(Path::new(&ours)), lives, "{args:?}");
         }
+        // What is not there yet, or was removed, is known by its folder.
+        let absent = running("/x", &["--listen", &format!("unix:{top}/link/api.sock")]);
+        assert!(absent.names(&Path::new(&ours).join("api.sock")));
+        assert!(!absent.names(&Path::new(&ours).join("other.sock")));
+        assert!(!absent.names(&Path::new(&other).join("api.sock")));
     }
 
     #[test]
     fn a_folder_that_is_gone_is_known_by_its_path() {
         let gone = Path::new("/nonexistent/run");
         for (arg, lives) in [
-            ("/nonexistent/run/node", true),
+            ("/nonexistent/run", true),
+            ("/nonexistent/run/node", false),
             ("/nonexistent/runs", false),
             ("/mnt/nonexistent/run", false),
             ("/nonexistent", false),
         ] {
-            assert_eq!(running("/x", &["--run", arg]).lives_in(gone), lives, "{arg}");
+            assert_eq!(running("/x", &["--run", arg]).names(gone), lives, "{arg}");
         }
     }
 

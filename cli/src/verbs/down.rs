@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use crate::cluster::folders::{Home, cgroup_of};
 use crate::cluster::lock::{NoLock, UpLock};
 use crate::cluster::processes::{self, Running};
-use crate::cluster::{cgroups, mounts};
+use crate::cluster::{cgroups, mounts, owned};
 use crate::failure::{Exit, Failure};
 use crate::output::print;
 use crate::output::progress::Progress;
@@ -75,7 +75,7 @@ pub async fn run(task: &Down) -> Result<(), Failure> {
 /// The folders of a node agent that runs on this data folder, and not on this run folder.
 fn run_elsewhere(running: &[Running], home: &Home) -> Option<Home> {
     let mut agents = running.iter().filter(|one| one.is("node-agent"));
-    let stranger = agents.find(|one| one.lives_in(&home.data) && !one.lives_in(&home.run))?;
+    let stranger = agents.find(|one| owned::keeps_data_in(one, home) && !owned::runs_on(one, home))?;
     let folder = Path::new(stranger.flag("--run")?);
     Some(Home { data: home.data.clone(), run: folder.parent().unwrap_or(folder).to_owned() })
 }
@@ -83,7 +83,7 @@ fn run_elsewhere(running: &[Running], home: &Home) -> Option<Home> {
 /// The folders of a node agent that runs on this run folder, and not on this data folder.
 fn kept_elsewhere(running: &[Running], home: &Home) -> Option<Home> {
     let mut agents = running.iter().filter(|one| one.is("node-agent"));
-    let stranger = agents.find(|one| one.lives_in(&home.run) && !one.lives_in(&home.data))?;
+    let stranger = agents.find(|one| owned::runs_on(one, home) && !owned::keeps_data_in(one, home))?;
     let folder = Path::new(stranger.flag("--data")?);
     Some(Home { data: folder.parent().unwrap_or(folder).to_owned(), run: home.run.clone() })
 }
@@ -140,13 +140,13 @@ async fn stop_parts(home: &Home, done: &mut Vec<String>) {
 /// Kills shims before their containers, so that none starts one again or reports an end that nobody asked for.
 pub async fn kill_tasks(home: &Home, done: &mut Vec<String>) -> Result<(), Failure> {
     let shims = processes::all().into_iter().filter(Running::is_shim);
-    let (shims, strangers): (Vec<_>, Vec<_>) = shims.partition(|shim| shim.lives_in(&home.data));
+    let (shims, strangers): (Vec<_>, Vec<_>) = shims.partition(|shim| owned::is_own_shim(shim, home));
     for shim in &shims {
         shim.process.signal(Signal::KILL);
     }
     if let Some(cluster) = home.cluster() {
         let cgroup = cgroup_of(&cluster);
-        let held: Vec<OsString> = strangers.iter().filter_map(task_of).collect();
+        let held: Vec<OsString> = strangers.iter().filter_map(owned::task_of).map(OsString::from).collect();
         let all = cgroups::tasks_in(&cgroup);
         let tasks = all.iter().filter(|task| !held.contains(task)).count();
         let cleared = cgroups::clear(&cgroup, &held).await;
@@ -179,11 +179,11 @@ pub async fn kill_tasks(home: &Home, done: &mut Vec<String>) -> Result<(), Failu
 
 /// Whether shims run whose bundles are in the data folder.
 pub fn has_shims(home: &Home) -> bool {
-    processes::all().iter().any(|one| one.is_shim() && one.lives_in(&home.data))
+    processes::all().iter().any(|one| owned::is_own_shim(one, home))
 }
 
 fn unmount(home: &Home, done: &mut Vec<String>) {
-    let count = mounts::unmount_below(&home.data) + mounts::unmount_below(&home.run);
+    let count = mounts::unmount_below(&home.agent_data()) + mounts::unmount_below(&home.agent_run());
     if count > 0 {
         done.push(format!("unmounted {count} file systems"));
     }
@@ -191,7 +191,7 @@ fn unmount(home: &Home, done: &mut Vec<String>) {
 
 fn remove_run_files(home: &Home, lock: Option<UpLock>, done: &mut Vec<String>) -> Result<(), Failure> {
     // A Task's sandbox is of no use to anybody without its Task.
-    let sandboxes = entries(&home.agent_data().join("tasks"));
+    let sandboxes = entries(&home.sandboxes());
     for sandbox in &sandboxes {
         remove(sandbox)?;
     }
@@ -247,13 +247,8 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 /// The processes of one part of this cluster.
 fn parts(home: &Home, program: &str) -> Vec<Running> {
     let mut found = processes::all();
-    found.retain(|one| one.is(program) && (one.lives_in(&home.run) || one.lives_in(&home.data)));
+    found.retain(|one| one.is(program) && (owned::runs_on(one, home) || owned::keeps_data_in(one, home)));
     found
-}
-
-/// uid of the Task whose shim this is: the name of the folder with its bundle.
-fn task_of(shim: &Running) -> Option<OsString> {
-    Some(Path::new(shim.args.get(1)?).parent()?.file_name()?.to_owned())
 }
 
 #[cfg(test)]

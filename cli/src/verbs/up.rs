@@ -15,7 +15,7 @@ use crate::cluster::lock::{NoLock, UpLock};
 use crate::cluster::machine::{missing_here, programs};
 use crate::cluster::parts::{Ended, Parts, tail};
 use crate::cluster::processes::{self, Process};
-use crate::cluster::{cgroups, parts};
+use crate::cluster::{cgroups, owned, parts};
 use crate::failure::{Exit, Failure};
 use crate::output::age::age;
 use crate::output::print;
@@ -162,10 +162,8 @@ fn told(ended: &Ended) -> String {
 /// An earlier `ctl up` that was killed leaves its parts ending: two of one kind must not meet.
 async fn leave_no_predecessor(home: &Home) {
     let own = Process::own();
-    let parts = ["apiserver", "controllers", "node-agent"];
     for running in processes::all() {
-        let part = parts.iter().any(|part| running.is(part)) && running.process != own;
-        if part && running.lives_in(&home.run) {
+        if running.process != own && owned::runs_on(&running, home) {
             running.process.end(Duration::from_secs(10)).await;
         }
     }

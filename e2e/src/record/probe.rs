@@ -182,7 +182,8 @@ fn node_folder(dir: &Path, task: &str, process: &Process) -> String {
     let data = dir.join("data");
     let inside = |path: &str| {
         let below = Path::new(path).strip_prefix(&data).ok()?;
-        Some(below.iter().next()?.to_str()?.to_owned())
+        let depth = below.iter().position(|name| name == "node")?;
+        Some(below.iter().take(depth + 1).collect::<PathBuf>().to_str()?.to_owned())
     };
     let mut next = Some(process.clone());
     for _ in 0..8 {
@@ -193,8 +194,9 @@ fn node_folder(dir: &Path, task: &str, process: &Process) -> String {
         next = Process::of(process.parent);
     }
     let entries = std::fs::read_dir(&data).into_iter().flatten().flatten();
+    let folders = std::iter::once(data.clone()).chain(entries.map(|entry| entry.path()));
     let homes =
-        entries.map(|entry| entry.path()).filter(|path: &PathBuf| path.join("tasks").join(task).exists());
-    let names = homes.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()));
+        folders.map(|folder| folder.join("node")).filter(|home| home.join("tasks").join(task).exists());
+    let names = homes.filter_map(|home| Some(home.strip_prefix(&data).ok()?.to_str()?.to_owned()));
     names.min().unwrap_or_default()
 }

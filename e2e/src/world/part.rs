@@ -56,7 +56,7 @@ impl Part {
     pub(super) fn node(self) -> Option<(&'static str, &'static str)> {
         match self {
             Self::Agent => Some(("one", "node")),
-            Self::SecondAgent => Some(("two", "node-two")),
+            Self::SecondAgent => Some(("two", "two/node")),
             Self::Apiserver
             | Self::SecondApiserver
             | Self::Controllers

@@ -77,12 +77,12 @@ impl Before {
     pub async fn undo(self, task: &Up, lock: UpLock) {
         if self.is_new() {
             self.end_tasks(task).await;
-            mounts::unmount_below(&self.home.data);
+            mounts::unmount_below(&self.home.agent_data());
             self.new_data.iter().for_each(|path| remove(path));
         }
         // The sockets of shims that run on stay with them.
         if self.is_new() || !down::has_shims(&self.home) {
-            mounts::unmount_below(&self.home.run);
+            mounts::unmount_below(&self.home.agent_run());
             self.new_run.iter().for_each(|path| remove(path));
         }
         if !self.lock_was_there {
