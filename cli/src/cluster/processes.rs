@@ -123,13 +123,23 @@ impl Running {
         .or_else(|| args.next().map(OsString::as_os_str))
     }
 
+    /// Whether the process finds anything at `path`.
+    pub fn has(&self, path: &Path) -> bool {
+        self.at(path).exists()
+    }
+
+    /// What the process means by `path`.
+    fn at(&self, path: &Path) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.process.pid));
+        root.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
     /// Whether the process finds our folder `ours` at `path`. If neither exists, their paths decide.
     fn sees(&self, path: &Path, ours: &Path) -> bool {
-        let root = PathBuf::from(format!("/proc/{}/root", self.process.pid));
         let id = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
-        let theirs = id(&root.join(path.strip_prefix("/").unwrap_or(path)));
+        let theirs = id(&self.at(path));
         match (theirs, id(ours)) {
-            (None, None) => path == ours && id(&root) == id(Path::new("/")),
+            (None, None) => path == ours && id(&self.at(Path::new("/"))) == id(Path::new("/")),
             (theirs, ours) => theirs == ours,
         }
     }

@@ -52,9 +52,9 @@ pub async fn run(task: &Down) -> Result<(), Failure> {
     let mut done = Vec::new();
     let lock = stop_up(home, &mut done).await?;
     stop_parts(home, &mut done).await;
-    kill_tasks(home, &mut done).await?;
+    let spared = kill_tasks(home, &mut done).await?;
     unmount(home, &mut done);
-    remove_run_files(home, lock, &mut done)?;
+    remove_run_files(home, &spared, lock, &mut done)?;
     if task.data != Data::Kept {
         delete_data(home, &mut done)?;
     }
@@ -137,16 +137,17 @@ async fn stop_parts(home: &Home, done: &mut Vec<String>) {
     }
 }
 
-/// Kills shims before their containers, so that none starts one again or reports an end that nobody asked for.
-pub async fn kill_tasks(home: &Home, done: &mut Vec<String>) -> Result<(), Failure> {
+/// Kills shims before their containers, so that none starts one again or reports an end that nobody asked for. Returns the
+/// Tasks that it spares, as their shims belong to another folder.
+pub async fn kill_tasks(home: &Home, done: &mut Vec<String>) -> Result<Vec<OsString>, Failure> {
     let shims = processes::all().into_iter().filter(Running::is_shim);
     let (shims, strangers): (Vec<_>, Vec<_>) = shims.partition(|shim| owned::is_own_shim(shim, home));
     for shim in &shims {
         shim.process.signal(Signal::KILL);
     }
+    let held: Vec<OsString> = strangers.iter().filter_map(owned::task_of).map(OsString::from).collect();
     if let Some(cluster) = home.cluster() {
         let cgroup = cgroup_of(&cluster);
-        let held: Vec<OsString> = strangers.iter().filter_map(owned::task_of).map(OsString::from).collect();
         let all = cgroups::tasks_in(&cgroup);
         let tasks = all.iter().filter(|task| !held.contains(task)).count();
         let cleared = cgroups::clear(&cgroup, &held).await;
@@ -174,7 +175,7 @@ pub async fn kill_tasks(home: &Home, done: &mut Vec<String>) -> Result<(), Failu
     if !shims.is_empty() {
         done.push(format!("ended {} shims", shims.len()));
     }
-    Ok(())
+    Ok(held)
 }
 
 /// Whether shims run whose bundles are in the data folder.
@@ -189,9 +190,15 @@ fn unmount(home: &Home, done: &mut Vec<String>) {
     }
 }
 
-fn remove_run_files(home: &Home, lock: Option<UpLock>, done: &mut Vec<String>) -> Result<(), Failure> {
+fn remove_run_files(
+    home: &Home,
+    spared: &[OsString],
+    lock: Option<UpLock>,
+    done: &mut Vec<String>,
+) -> Result<(), Failure> {
     // A Task's sandbox is of no use to anybody without its Task.
-    let sandboxes = entries(&home.sandboxes());
+    let mut sandboxes = entries(&home.sandboxes());
+    sandboxes.retain(|sandbox| !spared.iter().any(|task| sandbox.file_name() == Some(task)));
     for sandbox in &sandboxes {
         remove(sandbox)?;
     }

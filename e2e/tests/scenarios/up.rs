@@ -82,10 +82,29 @@ pub fn down_of_a_copy_leaves_the_original_alone(form: StoreForm) {
     assert!(copied.success() || copy.join("node/tasks").exists(), "the folder is copied");
     let (copy, run) = (copy.display().to_string(), run.display().to_string());
     let said = world.ctl(&["down", "--data", &copy, "--run", &run]).ok();
-    assert!(said.contains("left 3 tasks of this cluster alone"), "{said}");
+    assert!(said.contains("left 3 tasks of this cluster alone") && !said.contains("sandboxes"), "{said}");
     assert_eq!(first_processes(&world, &tasks), before, "{said}");
     world.ctl(&["get", "apps"]).ok();
     world.end();
+}
+
+/// `ctl down` on a data folder that was renamed while its Tasks ran ends them.
+pub fn down_of_a_renamed_folder_ends_its_tasks(form: StoreForm) {
+    let world = World::empty(form);
+    let first = start(&world);
+    world.ctl(&["apply", "-f", "manifests/hello.yaml"]).ok();
+    let tasks = world.wait_ready("hello", 3);
+    let before = first_processes(&world, &tasks);
+    assert!(before.iter().all(Option::is_some), "{before:?}");
+    first.stop();
+
+    let renamed = world.dir().join("renamed");
+    fs::rename(world.data(), &renamed).expect("the world's folder is writable");
+    let (data, run) = (renamed.display().to_string(), world.run().display().to_string());
+    let said = world.ctl(&["down", "--data", &data, "--run", &run]).ok();
+    assert!(said.contains("killed 3 tasks") && !said.contains("left"), "{said}");
+    fs::rename(&renamed, world.data()).expect("the world's folder is writable");
+    assert!(first_processes(&world, &tasks).iter().all(Option::is_none), "{said}");
 }
 
 /// A `ctl up` that fails after its agent registered takes the Node back, as nothing of its data stays.
