@@ -97,17 +97,43 @@ fn an_up_that_is_refused_touches_nothing_of_the_one_that_runs() {
 }
 
 #[test]
+fn a_second_up_on_a_data_folder_is_refused_whatever_its_run_folder() {
+    for place in [&[][..], &["--detach"]] {
+        let top = top();
+        let data = top.path().join("a/data");
+        // As the run that holds the lock has made them.
+        for folder in ["store", "node"] {
+            fs::create_dir_all(data.join(folder)).expect("a writable folder");
+        }
+        let holder = fs::File::create(data.join("up.lock")).expect("a writable folder");
+        rustix::fs::flock(&holder, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+            .expect("a free lock");
+        fs::write(data.join("up.lock"), own_lock_line()).expect("a writable file");
+        let said = fails(top.path(), &[&["--node-name", "No_Name"], place].concat());
+        let told = format!("pid {} uses the data folder {}", std::process::id(), data.display());
+        assert!(said.contains(&told), "{said}");
+        let mut left = left(top.path());
+        // The run in the background wrote its refusal there, where that of the holder has its logs.
+        left.retain(|path| !path.starts_with("a/data/log"));
+        assert_eq!(left, ["a", "a/data", "a/data/node", "a/data/store", "a/data/up.lock"], "{said}");
+    }
+}
+
+/// What a lock says that this process holds.
+fn own_lock_line() -> String {
+    let stat = fs::read_to_string("/proc/self/stat").expect("/proc");
+    let started = stat.rsplit_once(')').expect("a name").1.split_whitespace().nth(19).expect("22 fields");
+    format!("{} {started} 2026-11-30T12:00:00Z\n", std::process::id())
+}
+
+#[test]
 fn hints_name_the_folders_and_flags_in_use() {
     let top = top();
     let run = top.path().join("my run");
     fs::create_dir_all(&run).expect("a writable folder");
     let holder = fs::File::create(run.join("up.lock")).expect("a writable folder");
     rustix::fs::flock(&holder, rustix::fs::FlockOperation::NonBlockingLockExclusive).expect("a free lock");
-    let own = std::process::id();
-    let stat = fs::read_to_string("/proc/self/stat").expect("/proc");
-    let started = stat.rsplit_once(')').expect("a name").1.split_whitespace().nth(19).expect("22 fields");
-    fs::write(run.join("up.lock"), format!("{own} {started} 2026-11-30T12:00:00Z\n"))
-        .expect("a writable file");
+    fs::write(run.join("up.lock"), own_lock_line()).expect("a writable file");
     let data = top.path().join("data");
     let mut up = Command::new(env!("CARGO_BIN_EXE_ctl"));
     up.arg("up").arg("--data").arg(&data).arg("--run").arg(&run);

@@ -53,6 +53,17 @@ impl Home {
         self.run.join("up.lock")
     }
 
+    /// Held by the one `ctl up` that uses the data folder, whatever its run folder.
+    pub fn data_lock(&self) -> PathBuf {
+        self.data.join("up.lock")
+    }
+
+    /// Makes the data folder, closed to other users.
+    pub fn make_data(&self) -> io::Result<()> {
+        use std::os::unix::fs::DirBuilderExt;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.data)
+    }
+
     /// The embedded store.
     pub fn store(&self) -> PathBuf {
         self.data.join("store")

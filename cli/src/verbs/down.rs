@@ -226,9 +226,19 @@ fn delete_data(home: &Home, done: &mut Vec<String>) -> Result<(), Failure> {
         let message = format!("{} is not a data folder of Berth", home.data.display());
         return Err(Failure::new(Exit::Usage, message).detail("nothing in it was deleted"));
     }
+    let failed =
+        |why: String| Failure::new(Exit::Conflict, format!("could not lock {}: {why}", home.data.display()));
+    // A `ctl up` on another run folder may just start on it.
+    let lock = UpLock::take(&home.data_lock()).map_err(|error| match error {
+        NoLock::Held(Some(holder)) => failed(format!("`ctl up` (pid {}) uses it", holder.process.pid)),
+        NoLock::Held(None) => failed("another `ctl up` just starts on it".into()),
+        NoLock::File(_, error) => failed(error.to_string()),
+    })?;
     for path in &ours {
         remove(path)?;
     }
+    // A lock that stays keeps nobody out.
+    let _ = lock.remove();
     match fs::remove_dir(&home.data) {
         Ok(()) => done.push(format!("deleted {}", home.data.display())),
         Err(_) => done.push(format!("deleted Berth's data in {}", home.data.display())),

@@ -44,7 +44,13 @@ pub async fn run(task: Up) -> Result<(), Failure> {
             .iter()
             .fold(failure, |failure, one| failure.detail(format!("{}; {}", one.what, one.remedy))));
     }
-    let before = Before::look(&task.home);
+    let mut before = match task.place {
+        // The process in the background locks the data folder.
+        Foreground::Elsewhere => Before::look(&task.home),
+        Foreground::Here | Foreground::Detached => {
+            Before::lock_data(&task.home).map_err(|error| data_refusal(&task, &error))?
+        }
+    };
     if let Err(error) = task.home.make() {
         before.sweep();
         return Err(Failure::new(Exit::Failed, format!("could not make its folders: {error}")));
@@ -63,7 +69,7 @@ pub async fn run(task: Up) -> Result<(), Failure> {
     }
 }
 
-async fn supervise(task: &Up, programs: &std::path::Path, before: Before) -> Result<(), Failure> {
+async fn supervise(task: &Up, programs: &std::path::Path, mut before: Before) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let lock = match UpLock::take(&task.home.lock()) {
         Ok(lock) => lock,
@@ -169,6 +175,29 @@ async fn leave_no_predecessor(home: &Home) {
     }
     // Whoever listened there is gone.
     let _ = fs::remove_file(home.socket());
+}
+
+/// Why the data folder cannot be had: if it is for a run on the same run folder, that run is what counts.
+fn data_refusal(task: &Up, error: &NoLock) -> Failure {
+    if task.home.lock().exists()
+        && let Err(here) = UpLock::take(&task.home.lock())
+    {
+        return refusal(task, &here);
+    }
+    match error {
+        NoLock::Held(Some(holder)) => {
+            let (data, since) = (task.home.data.display(), holder.since);
+            let ago = age(Some(since), SystemClock.now());
+            let pid = holder.process.pid;
+            let message = format!("pid {pid} uses the data folder {data} since {since} ({ago} ago)");
+            Failure::new(Exit::Conflict, message)
+                .hint("choose another --data folder, or stop that `ctl up` first")
+        }
+        NoLock::File(path, error) if *path == task.home.data => {
+            Failure::new(Exit::Failed, format!("could not make its folders: {error}"))
+        }
+        _ => refusal(task, error),
+    }
 }
 
 fn refusal(task: &Up, error: &NoLock) -> Failure {

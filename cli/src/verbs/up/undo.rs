@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::api::Api;
 use crate::cluster::folders::{Home, cgroup_of};
-use crate::cluster::lock::UpLock;
+use crate::cluster::lock::{NoLock, UpLock};
 use crate::cluster::parts::Parts;
 use crate::cluster::{cgroups, mounts};
 use crate::request::Up;
@@ -48,6 +48,9 @@ pub struct Before {
     /// The same of the run folder.
     new_run: Vec<PathBuf>,
     lock_was_there: bool,
+    /// Held while `ctl up` runs: without it, what is in the data folder is another run's.
+    data_lock: Option<UpLock>,
+    data_lock_was_there: bool,
 }
 
 impl Before {
@@ -63,6 +66,26 @@ impl Before {
             new_data: new(vec![home.store(), home.agent_data(), home.claim_file(), home.logs()]),
             new_run: new(vec![home.agent_run(), home.socket()]),
             lock_was_there: home.lock().exists(),
+            data_lock: None,
+            data_lock_was_there: home.data_lock().exists(),
+        }
+    }
+
+    /// Makes the data folder, locks it, and looks again: from here on no other run puts anything into it.
+    pub fn lock_data(home: &Home) -> Result<Self, NoLock> {
+        let first = Self::look(home);
+        let made = home.make_data().map_err(|error| NoLock::File(home.data.clone(), error));
+        match made.and_then(|()| UpLock::take(&home.data_lock())) {
+            Ok(lock) => Ok(Self {
+                absent: first.absent,
+                data_lock: Some(lock),
+                data_lock_was_there: first.data_lock_was_there,
+                ..Self::look(home)
+            }),
+            Err(error) => {
+                first.sweep_absent();
+                Err(error)
+            }
         }
     }
 
@@ -74,7 +97,7 @@ impl Before {
     }
 
     /// Removes what the failed run made; its parts have ended, and `lock` keeps another run from beginning.
-    pub async fn undo(self, task: &Up, lock: UpLock) {
+    pub async fn undo(mut self, task: &Up, lock: UpLock) {
         if self.is_new() {
             self.end_tasks(task).await;
             mounts::unmount_below(&self.home.agent_data());
@@ -93,10 +116,14 @@ impl Before {
     }
 
     /// Removes what a run in the background left beside what that removed itself: its logs.
-    pub fn undo_logs(&self) {
+    pub fn undo_logs(&mut self) {
         let lasting = [self.home.agent_data(), self.home.store()];
         let lasts = self.home.cluster().is_some() || !lasting.iter().all(|path| holds_nothing(path));
         let Ok(lock) = UpLock::take(&self.home.lock()) else { return };
+        match UpLock::take(&self.home.data_lock()) {
+            Ok(lock) => self.data_lock = Some(lock),
+            Err(_) => self.new_data.clear(),
+        }
         if self.is_new() && !lasts {
             remove(&self.home.logs());
         }
@@ -107,9 +134,20 @@ impl Before {
     }
 
     /// Removes the folders that the run made and that are empty.
-    pub fn sweep(&self) {
-        for folder in self.new_data.iter().chain(&self.new_run).chain(&self.absent) {
+    pub fn sweep(&mut self) {
+        for folder in self.new_data.iter().chain(&self.new_run) {
             // One that is not empty, or not a folder, is of use to somebody.
+            let _ = fs::remove_dir(folder);
+        }
+        if let Some(lock) = self.data_lock.take_if(|_| !self.data_lock_was_there) {
+            // Another run takes a lock that stays.
+            let _ = lock.remove();
+        }
+        self.sweep_absent();
+    }
+
+    fn sweep_absent(&self) {
+        for folder in &self.absent {
             let _ = fs::remove_dir(folder);
         }
     }
@@ -268,7 +306,7 @@ mod tests {
     fn what_was_there_before_is_no_trace_of_a_run() {
         let top = tempfile::tempdir().unwrap();
         let home = Home { data: top.path().join("a/data"), run: top.path().join("run") };
-        let before = Before::look(&home);
+        let mut before = Before::look(&home);
         assert!(before.is_new() && !before.lock_was_there);
         home.make().unwrap();
         before.sweep();
@@ -277,7 +315,7 @@ mod tests {
         home.make().unwrap();
         fs::write(home.agent_data().join("journal"), "x").unwrap();
         fs::write(home.logs().join("up.log"), "x").unwrap();
-        let again = Before::look(&home);
+        let mut again = Before::look(&home);
         assert!(!again.is_new());
         again.sweep();
         assert!(home.agent_data().join("journal").exists() && home.logs().join("up.log").exists());
