@@ -16,7 +16,7 @@ const HOLDER_BYTES: u64 = 16 << 10;
 /// The agent that is the Node `node` of the cluster `cluster` on this machine, with another data folder than `data`: its
 /// pid and folders.
 pub fn other_agent(locks: &Path, cluster: &str, node: &str, data: &Path) -> Option<String> {
-    let mut file = File::open(locks.join(format!("{cluster}.{node}"))).ok()?;
+    let mut file = File::open(locks.join(cluster).join(node)).ok()?;
     if flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
         return None;
     }
@@ -36,7 +36,8 @@ mod tests {
         let locks = tempfile::tempdir().unwrap();
         let other = |node: &str| other_agent(locks.path(), "c1", node, Path::new("/data/node"));
         assert_eq!(other("one"), None);
-        let path = locks.path().join("c1.one");
+        std::fs::create_dir(locks.path().join("c1")).unwrap();
+        let path = locks.path().join("c1/one");
         let text = "pid 7, data folder /data/node2, run folder /run/a\n";
         std::fs::write(&path, text).unwrap();
         assert_eq!(other("one"), None, "its holder is gone");

@@ -1,7 +1,7 @@
 //! One agent per Node on a machine. Two would each kill what the other runs, for both use the same cgroups: a copy of a
 //! data folder does that, although its own folders are free.
 //!
-//! The lock is a file in a folder that no flag moves, locked by `flock`: it ends with its holder, however that ends, and
+//! The lock is a file `<cluster>/<node>` in a folder that no flag moves, locked by `flock`: it ends with its holder, however that ends, and
 //! a boot empties the folder. Assumption: agents that share the cgroups of a machine share its `/run`. An agent in a
 //! container needs that folder mounted.
 
@@ -77,11 +77,14 @@ impl NodeLock {
     pub fn take(folder: &Path, holder: &Holder) -> Result<Self, NoNodeLock> {
         let (node, cluster) = (holder.node.to_owned(), holder.cluster.to_owned());
         let plain = |word: &str| word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
-        if !plain(&node) || !plain(&cluster) {
+        let dots = |word: &str| word.bytes().all(|b| b == b'.');
+        if !plain(&node) || !plain(&cluster) || dots(&node) || dots(&cluster) {
             return Err(NoNodeLock::Named { node, cluster });
         }
-        let path = folder.join(format!("{cluster}.{node}"));
-        match lock(folder, &path, holder) {
+        // A name of its own length fits into a file's name, but not with anything beside it.
+        let folder = folder.join(&cluster);
+        let path = folder.join(&node);
+        match lock(&folder, &path, holder) {
             Ok(Attempt::Taken(file)) => Ok(Self { path, _file: file }),
             Ok(Attempt::Held(holder)) => Err(NoNodeLock::Held { node, cluster, holder }),
             Err(source) => Err(NoNodeLock::File { path, source }),
@@ -147,20 +150,36 @@ mod tests {
         drop(first);
         let again = NodeLock::take(&folder, &holder("c1", "one", "/data/copy")).unwrap();
         drop((others, again));
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+        for cluster in ["c1", "c2"] {
+            assert_eq!(fs::read_dir(folder.join(cluster)).unwrap().count(), 0);
+        }
+    }
+
+    #[test]
+    fn the_longest_name_of_a_node_can_be_locked() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cluster, node) = ("c".repeat(32), format!("{0}.{0}.{0}.{1}", "n".repeat(63), "m".repeat(61)));
+        assert_eq!(node.len(), 253);
+        NodeLock::take(dir.path(), &holder(&cluster, &node, "/data/a")).unwrap();
     }
 
     #[test]
     fn a_holder_that_was_killed_holds_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("c1.one"), "pid 1, data folder /old, run folder /old\n").unwrap();
+        fs::create_dir(dir.path().join("c1")).unwrap();
+        fs::write(dir.path().join("c1/one"), "pid 1, data folder /old, run folder /old\n").unwrap();
         NodeLock::take(dir.path(), &holder("c1", "one", "/data/a")).unwrap();
     }
 
     #[test]
     fn what_is_not_a_name_touches_no_file() {
         let dir = tempfile::tempdir().unwrap();
-        let refused = NodeLock::take(dir.path(), &holder("../c", "one", "/data/a"));
-        assert!(matches!(refused, Err(NoNodeLock::Named { .. })), "{refused:?}");
+        for (cluster, node) in
+            [("../c", "one"), ("c", "../one"), ("..", "one"), ("c", ".."), ("c", ""), ("", "one")]
+        {
+            let refused = NodeLock::take(dir.path(), &holder(cluster, node, "/data/a"));
+            assert!(matches!(refused, Err(NoNodeLock::Named { .. })), "{refused:?}");
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }
