@@ -4,13 +4,14 @@ use std::sync::OnceLock;
 
 use berth_client::{Client, Query};
 use berth_runtime::{Cache, Index, Indexes, owner_uids};
-use berth_types::Resource;
 use berth_types::app::App;
 use berth_types::core::{Event, Namespace};
 use berth_types::lease::Lease;
 use berth_types::node::Node;
 use berth_types::revision::Revision;
 use berth_types::task::Task;
+use berth_types::{ObjectMeta, Resource, Timestamp};
+use serde::{Deserialize, Serialize};
 
 /// The caches of one process.
 pub struct Caches {
@@ -20,7 +21,7 @@ pub struct Caches {
     tasks: OnceLock<Tasks>,
     nodes: OnceLock<Cache<Node>>,
     namespaces: OnceLock<Cache<Namespace>>,
-    events: OnceLock<Cache<Event>>,
+    events: OnceLock<Cache<EventAge>>,
     leases: OnceLock<Cache<Lease>>,
 }
 
@@ -31,6 +32,33 @@ pub struct Owned<K> {
     pub all: Cache<K>,
     /// By the uid of each owner.
     pub by_owner: Index<K>,
+}
+
+/// How old an Event is. What it tells is for people, and thousands of them may be there.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EventAge {
+    /// Name and namespace.
+    pub metadata: ObjectMeta,
+    /// The first time that it was seen.
+    pub first_timestamp: Option<Timestamp>,
+    /// The last time.
+    pub last_timestamp: Option<Timestamp>,
+}
+
+impl Resource for EventAge {
+    const API_VERSION: &'static str = Event::API_VERSION;
+    const KIND: &'static str = Event::KIND;
+    const PLURAL: &'static str = Event::PLURAL;
+    const NAMESPACED: bool = Event::NAMESPACED;
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
 }
 
 /// The cache of Tasks.
@@ -98,8 +126,8 @@ impl Caches {
         self.plain(&self.namespaces)
     }
 
-    /// All Events.
-    pub fn events(&self) -> Cache<Event> {
+    /// All Events, as far as the controllers look at them.
+    pub fn events(&self) -> Cache<EventAge> {
         self.plain(&self.events)
     }
 
@@ -114,5 +142,26 @@ impl Caches {
 
     fn start<K: Resource>(&self, indexes: Indexes<K>) -> Cache<K> {
         Cache::start(&self.client, &Query::of::<K>(), indexes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_an_event_its_age_is_read() {
+        let at = |millis| Some(Timestamp::from_millis(millis));
+        let event = Event {
+            metadata: ObjectMeta::named("shop", "web.1"),
+            message: "why".into(),
+            count: 3,
+            first_timestamp: at(1000),
+            last_timestamp: at(2000),
+            ..Event::default()
+        };
+        let age: EventAge = serde_json::from_value(serde_json::to_value(&event).unwrap()).unwrap();
+        assert_eq!(age.metadata, event.metadata);
+        assert_eq!((age.first_timestamp, age.last_timestamp), (at(1000), at(2000)));
     }
 }

@@ -8,6 +8,8 @@ use berth_types::revision::Revision;
 use berth_types::task::Task;
 use berth_types::{Condition, Phase, Resource, Timestamp};
 
+use crate::caches::EventAge;
+
 /// The kinds whose objects are collected or own what is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
@@ -149,7 +151,7 @@ impl Item {
     }
 
     /// Reads an Event.
-    pub fn event(event: &Event) -> Self {
+    pub fn event(event: &EventAge) -> Self {
         let seen = event.last_timestamp.or(event.first_timestamp).or(event.metadata.creation_timestamp);
         Self { concern: Concern::Seen(seen.unwrap_or(Timestamp::from_millis(0))), ..Self::plain(event) }
     }
