@@ -9,7 +9,8 @@ pub enum Pace {
     #[default]
     Full,
     /// A fifth of the defaults, so that a scenario about leases, silence and outages takes a fifth of the time. What
-    /// only bounds a call, and decides nothing, stays longer: the machine is as slow as ever.
+    /// only bounds a call, and decides nothing, stays longer, and so does the time that agents have to come back to a new
+    /// server: the machine is as slow as ever.
     Fifth,
 }
 
@@ -24,7 +25,7 @@ liveness:
   tickMillis: 100
   lateMillis: 400
   serverLostGraceMillis: 2000
-  judgeAfterMillis: 3000
+  judgeAfterMillis: 5000
 etcd: {deadlineMillis: 2400, patienceMillis: 1200}
 keepalive: {everyMillis: 2000, answerMillis: 2000}
 ";
@@ -61,7 +62,7 @@ impl Pace {
     pub fn doubtful_apiserver(self) -> String {
         match self {
             Self::Full => "liveness: {judgeAfterMillis: 60000}\n".into(),
-            Self::Fifth => APISERVER.replace("judgeAfterMillis: 3000", "judgeAfterMillis: 60000"),
+            Self::Fifth => APISERVER.replace("judgeAfterMillis: 5000", "judgeAfterMillis: 60000"),
         }
     }
 
