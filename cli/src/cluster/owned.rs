@@ -5,10 +5,10 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use super::folders::Home;
-use super::processes::Running;
+use super::processes::{FileId, Running};
 
-/// What a shim reads from the sandbox of its Task.
-const BUNDLE: &str = "bundle.json";
+/// What a shim locks in the sandbox of its Task, and keeps open.
+const LOCK: &str = "shim.lock";
 
 /// Whether a part of Berth keeps its data in the data folder.
 pub fn keeps_data_in(part: &Running, home: &Home) -> bool {
@@ -22,14 +22,15 @@ pub fn runs_on(part: &Running, home: &Home) -> bool {
     uses_socket && part.names(&home.socket()) || part.is("node-agent") && part.names(&home.agent_run())
 }
 
-/// Whether a process is the shim of a Task whose sandbox is in the data folder. The folder may have been renamed since
-/// the shim started: then its bundle is gone, and the sandbox of its Task is here. Where the folder was copied, the
-/// bundle is still in the original.
+/// Whether a process is the shim of a Task whose sandbox is in the data folder. Its lock tells, wherever that folder was
+/// moved and whatever copy of it lies at its old place; a shim that only starts is known by the path that it was given.
 pub fn is_own_shim(shim: &Running, home: &Home) -> bool {
     let Some(sandbox) = sandbox_of(shim).filter(|_| shim.is_shim()) else { return false };
     let (Some(tasks), Some(task)) = (sandbox.parent(), sandbox.file_name()) else { return false };
-    shim.finds(tasks, &home.sandboxes())
-        || !shim.has(&sandbox.join(BUNDLE)) && home.sandboxes().join(task).is_dir()
+    match shim.open_file(LOCK) {
+        Some(lock) => FileId::of(&home.sandboxes().join(task).join(LOCK)) == Some(lock),
+        None => shim.finds(tasks, &home.sandboxes()),
+    }
 }
 
 /// uid of the Task whose shim this is: the name of the folder with its bundle.
@@ -43,38 +44,61 @@ fn sandbox_of(shim: &Running) -> Option<&Path> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, File};
+    use std::process::{Child, Command, Stdio};
+
     use super::*;
     use crate::cluster::processes::Process;
 
+    /// A process that has nothing open but this.
+    struct Other(Child);
+
+    impl Other {
+        fn with(input: impl Into<Stdio>) -> Self {
+            Self(Command::new("sleep").arg("1000").stdin(input).spawn().expect("sleep starts"))
+        }
+
+        fn process(&self) -> Process {
+            Process::of(i32::try_from(self.0.id()).unwrap()).expect("it runs")
+        }
+    }
+
+    impl Drop for Other {
+        fn drop(&mut self) {
+            self.0.kill().expect("an own child");
+            self.0.wait().expect("an own child");
+        }
+    }
+
     #[test]
-    fn a_shim_belongs_to_the_renamed_folder_of_its_task_and_to_no_copy() {
+    fn a_shim_belongs_to_the_folder_that_its_lock_is_in_wherever_that_is_moved() {
         let top = tempfile::tempdir().unwrap();
         let home = |name: &str| Home { data: top.path().join(name), run: top.path().join("run") };
-        let (original, other) = (home("original"), home("other"));
-        for (sandbox, bundle) in
-            [(original.sandboxes().join("u1"), true), (other.sandboxes().join("u1"), false)]
-        {
-            std::fs::create_dir_all(&sandbox).unwrap();
-            if bundle {
-                std::fs::write(sandbox.join(BUNDLE), "{}").unwrap();
-            }
-        }
-        let shim = |task: &str| Running {
-            process: Process::own(),
-            executable: "/memfd:berth-shim (deleted)".into(),
-            args: vec!["berth-shim".into(), original.sandboxes().join(task).join(BUNDLE).into()],
+        let (original, copy, renamed) = (home("original"), home("copy"), home("renamed"));
+        let sandbox = |home: &Home| {
+            let sandbox = home.sandboxes().join("u1");
+            fs::create_dir_all(&sandbox).unwrap();
+            File::create(sandbox.join(LOCK)).unwrap()
         };
-        let owners = |task: &str| [&original, &other].map(|home| is_own_shim(&shim(task), home));
-        assert_eq!(owners("u1"), [true, false], "a copy");
-        let renamed = home("renamed");
-        std::fs::rename(&original.data, &renamed.data).unwrap();
-        assert!(is_own_shim(&shim("u1"), &renamed), "renamed");
-        assert!(!is_own_shim(&shim("u2"), &renamed), "a Task that is not there");
+        let other = Other::with(sandbox(&original));
+        let shim = || Running {
+            process: other.process(),
+            executable: "/memfd:berth-shim (deleted)".into(),
+            args: vec!["berth-shim".into(), original.sandboxes().join("u1/bundle.json").into()],
+        };
+        let owners = || [&original, &copy, &renamed].map(|home| is_own_shim(&shim(), home));
+        drop(sandbox(&copy));
+        assert_eq!(owners(), [true, false, false], "a copy beside it");
+        fs::rename(&original.data, &renamed.data).unwrap();
+        assert_eq!(owners(), [false, false, true], "renamed, and the copy is there still");
+        drop(sandbox(&original));
+        assert_eq!(owners(), [false, false, true], "a copy at its old place");
     }
 
     #[test]
     fn a_part_belongs_to_the_folders_that_it_names_and_to_none_around_them() {
         let home = Home { data: "/nonexistent/d".into(), run: "/nonexistent/r".into() };
+        let other = Other::with(Stdio::null());
         for (program, args, data, run, shim) in [
             (
                 "/b/apiserver",
@@ -133,7 +157,7 @@ mod tests {
             ("/b/tail", "/nonexistent/d/node/tasks/u/bundle.json", false, false, false),
         ] {
             let words = ["x"].into_iter().chain(args.split(' '));
-            let (process, executable) = (Process::own(), program.into());
+            let (process, executable) = (other.process(), program.into());
             let one = Running { process, executable, args: words.map(Into::into).collect() };
             let found = (keeps_data_in(&one, &home), runs_on(&one, &home), is_own_shim(&one, &home));
             assert_eq!(found, (data, run, shim), "{program} {args}");

@@ -86,6 +86,20 @@ pub fn all() -> Vec<Running> {
     entries.filter_map(|entry| running(entry.file_name().to_str()?.parse().ok()?)).collect()
 }
 
+/// What a file is, however it is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    /// The file at `path`; links are followed.
+    pub fn of(path: &Path) -> Option<Self> {
+        fs::metadata(path).ok().map(|file| Self { device: file.dev(), inode: file.ino() })
+    }
+}
+
 impl Running {
     /// Whether it executes a program of this name; its file may have been replaced since.
     pub fn is(&self, program: &str) -> bool {
@@ -123,9 +137,15 @@ impl Running {
         .or_else(|| args.next().map(OsString::as_os_str))
     }
 
-    /// Whether the process finds anything at `path`.
-    pub fn has(&self, path: &Path) -> bool {
-        self.at(path).exists()
+    /// The file of this name that the process has open, whatever became of its folder; none if it has none.
+    pub fn open_file(&self, name: &str) -> Option<FileId> {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.process.pid)).ok()?.flatten();
+        let named = |path: &PathBuf| {
+            let target = fs::read_link(path).unwrap_or_default();
+            let target = target.file_name().unwrap_or_default().as_bytes();
+            target.strip_suffix(b" (deleted)").unwrap_or(target) == name.as_bytes()
+        };
+        open.map(|entry| entry.path()).filter(named).find_map(|path| FileId::of(&path))
     }
 
     /// What the process means by `path`.
@@ -136,10 +156,10 @@ impl Running {
 
     /// Whether the process finds our folder `ours` at `path`. If neither exists, their paths decide.
     fn sees(&self, path: &Path, ours: &Path) -> bool {
-        let id = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
-        let theirs = id(&self.at(path));
-        match (theirs, id(ours)) {
-            (None, None) => path == ours && id(&self.at(Path::new("/"))) == id(Path::new("/")),
+        match (FileId::of(&self.at(path)), FileId::of(ours)) {
+            (None, None) => {
+                path == ours && FileId::of(&self.at(Path::new("/"))) == FileId::of(Path::new("/"))
+            }
             (theirs, ours) => theirs == ours,
         }
     }

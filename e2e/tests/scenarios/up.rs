@@ -1,6 +1,7 @@
 //! `ctl up`: one command, stopped and started again; refused twice; ended by `ctl down`.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use berth_e2e::leftovers::{self, processes_of_task};
@@ -88,7 +89,7 @@ pub fn down_of_a_copy_leaves_the_original_alone(form: StoreForm) {
     world.end();
 }
 
-/// `ctl down` on a data folder that was renamed while its Tasks ran ends them.
+/// `ctl down` on a data folder that was renamed while its Tasks ran ends them; on a copy at its old place it ends none.
 pub fn down_of_a_renamed_folder_ends_its_tasks(form: StoreForm) {
     let world = World::empty(form);
     let first = start(&world);
@@ -100,9 +101,18 @@ pub fn down_of_a_renamed_folder_ends_its_tasks(form: StoreForm) {
 
     let renamed = world.dir().join("renamed");
     fs::rename(world.data(), &renamed).expect("the world's folder is writable");
-    let (data, run) = (renamed.display().to_string(), world.run().display().to_string());
-    let said = world.ctl(&["down", "--data", &data, "--run", &run]).ok();
+    let copied = Command::new("cp").arg("-a").arg(&renamed).arg(world.data()).status().expect("cp starts");
+    assert!(copied.success());
+    let down = |data: &Path, run: &Path| {
+        let (data, run) = (data.display().to_string(), run.display().to_string());
+        world.ctl(&["down", "--data", &data, "--run", &run]).ok()
+    };
+    let said = down(&world.data(), &world.dir().join("run-copy"));
+    assert!(said.contains("left 3 tasks of this cluster alone"), "{said}");
+    assert_eq!(first_processes(&world, &tasks), before, "{said}");
+    let said = down(&renamed, &world.run());
     assert!(said.contains("killed 3 tasks") && !said.contains("left"), "{said}");
+    fs::remove_dir_all(world.data()).expect("the world's folder is writable");
     fs::rename(&renamed, world.data()).expect("the world's folder is writable");
     assert!(first_processes(&world, &tasks).iter().all(Option::is_none), "{said}");
 }

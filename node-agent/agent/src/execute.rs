@@ -277,7 +277,7 @@ impl World {
         };
         tokio::select! {
             _ = futures::future::join(talk, listen) => {}
-                () = death(process) => {}
+            () = death(process) => {}
         }
         self.shims().talking.remove(task);
     }

@@ -31,7 +31,7 @@ async fn on_reserve() -> (Api, tokio::sync::watch::Sender<bool>) {
 }
 
 fn refused(ended: Result<Value, Status>) {
-    let status = ended.expect_err("it is no end, and the store is full");
+    let status = ended.expect_err("the status ends no Task, and the store is full");
     assert_eq!(status.reason, Reason::StorageFull, "{status:?}");
 }
 
@@ -49,7 +49,7 @@ async fn deletes_ends_and_leases_are_written_and_the_rest_is_refused() {
         let ended = api.patch_status("Task", name, json!({"phase": phase})).await.unwrap();
         assert_eq!(ended["status"]["phase"], phase);
     }
-    // An end is written once; what follows it is no end.
+    // Only the write that ends the Task is urgent; a later status is not.
     refused(api.patch_status("Task", "t-0", json!({"message": "x"})).await);
     api.delete("App", "plain").await.unwrap();
     let dying = api.delete("App", "third").await.unwrap();

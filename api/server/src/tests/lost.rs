@@ -1,5 +1,5 @@
-//! The answer to a call is lost, and another removes what the call put before anything is sent again. Every kind of
-//! group that a server sends is carried out once, on every form of the store, and its caller is told so.
+//! The answer to a call is lost, and another client removes what the call put before anything is sent again. Every
+//! kind of group that a server sends is carried out once, on every form of the store, and the answer says so.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -83,7 +83,7 @@ impl Form {
         self.inner.get(key.as_bytes(), At::Latest).await.unwrap().1.is_some()
     }
 
-    /// A write that puts `key`: it happened once, in the revision that its caller is told.
+    /// A write that puts `key`: it happened once, in the revision of its answer.
     async fn puts_once(&self, api: &Api, write: wire::Write, key: &str) {
         let at = format!("{}, {} of {key}", self.name, write.verb().as_str_name());
         let before = self.puts(key).await.get(key).copied().unwrap_or(0);
@@ -97,7 +97,7 @@ impl Form {
         assert!(!self.is_there(key).await, "{at}");
     }
 
-    /// A write that removes `key`, and whose caller is told so.
+    /// A write that removes `key`: its answer says so.
     async fn removes_once(&self, api: &Api, write: wire::Write, key: &str) {
         let at = format!("{}, {} of {key}", self.name, write.verb().as_str_name());
         self.lose(key);
@@ -269,7 +269,7 @@ async fn a_cluster_has_one_uid_though_the_answer_to_its_creation_was_lost() {
         form.lose(keys::CLUSTER);
         let mut tasks = tokio::task::JoinSet::new();
         let clock = Arc::new(berth_types::SystemClock);
-        // The uid is gone, which nobody may remove: the server does not start, and does not create a second one.
+        // No client may remove the uid. Without it the server does not start, and creates no second one.
         let started = crate::Server::start(form.store.clone(), clock, Options::default(), &mut tasks).await;
         assert!(started.is_err() && form.has_lost(), "{}", form.name);
         assert_eq!(form.puts(keys::CLUSTER).await[keys::CLUSTER], 1, "{}", form.name);

@@ -20,10 +20,10 @@ const TOGETHER: usize = 256;
 /// Versions dropped from the journal at a time: few enough that nobody waits long behind it.
 const DROPPED_AT_ONCE: usize = 2000;
 
-/// The journal is shrunk when nothing was asked for so long,
+/// The journal is shrunk after this time without a call.
 const QUIET: Duration = Duration::from_millis(300);
 
-/// or when it has waited so long for that: then as soon as nobody waits. A busy cluster is never quiet.
+/// After this time it is shrunk as soon as no call waits: a busy cluster is never quiet.
 const OVERDUE: Duration = Duration::from_secs(5);
 
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;

@@ -40,7 +40,7 @@ pub(super) enum Entry {
 pub(super) enum Failure {
     /// Nothing of them is kept; the journal can still be written.
     Refused(StoreError),
-    /// Nobody knows what of them is kept: the journal must not be written again.
+    /// It is not known which of them are kept: the journal must not be written again.
     Broken(StoreError),
 }
 

@@ -2,12 +2,12 @@
 //!
 //! Tables: `log` holds every version that can still be read, by revision and place in it; `lease` the leases with
 //! their time to live; `life` every opening and the revision at which it began; `meta` the newest and the oldest readable
-//! revision, the last lease's id, the history, the format. The newest value of each key is its last version: there is no second copy of it. A version that a crash kept from being
-//! dropped is found superseded on load.
+//! revision, the last lease's id, the history, the format. The newest value of each key is its last version: there is no
+//! second copy of it. A version that a crash kept from being dropped is found superseded on load.
 //!
 //! While the disk is short of space, what is urgent goes to the file's reserve, and from there to the tables as soon as
-//! there is space. The look at the disk before a write cannot exclude that others fill it meanwhile: then redb gives the
-//! database up, and it is opened again from the same file, as it was before the transaction or after it.
+//! there is space. Others may fill the disk between the look and the write: then redb gives the database up, and it is
+//! opened again from the same file, as it was before the transaction or after it.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -7,23 +7,8 @@ use berth_e2e::world::{SOON, summary};
 use berth_e2e::{Part, StoreForm, World};
 use serde_json::{Value, json};
 
+use crate::census::idle_app;
 use crate::operator::Operator;
-
-const CULPRIT: &str = "apiVersion: berth.dev/v1
-kind: App
-metadata: {name: culprit}
-spec:
-  replicas: 1
-  minReadySeconds: 0
-  template:
-    spec:
-      drainDelaySeconds: 0
-      terminationGracePeriodSeconds: 1
-      containers:
-        - name: main
-          command: [sleep, '100000']
-          resources: {requests: {cpu: 10m, memory: 8Mi}, limits: {memory: 32Mi}}
-";
 
 /// The third node, which has no containers: a Task that came there would be ready at once.
 const THIRD: &str = "sim-0";
@@ -45,7 +30,7 @@ pub fn a_template_that_took_down_the_agents_of_two_nodes_goes_to_no_third(form: 
     for part in [Part::Agent, Part::SecondAgent] {
         world.arm(part, "agent.home.made kill 1+\n");
     }
-    world.apply(CULPRIT).ok();
+    world.apply(&idle_app("culprit", 1, "")).ok();
     assert!(world.falls(Part::Agent, SOON), "the first agent prepares the Task");
     only_on("two");
     world.begin(Part::Agent);
