@@ -1,6 +1,6 @@
 //! `$(NAME)` in commands, arguments and variables, as Kubernetes has it: replaced by the value of a variable before it;
-//! an unknown name stays as written, and `$$` gives `$`. Only text of the manifest is expanded: what an image says is
-//! taken as it is, and may be referred to.
+//! an unknown name stays as written, and `$$` gives `$`. A name has no `$`. Only text of the manifest is expanded: what
+//! an image says is taken as it is, and may be referred to.
 //!
 //! Nothing is built before its size is computed, for references multiply: six lines of ten references each stand for a
 //! million values. One text has at most [`LONGEST`] bytes and all of a container what [`together`] says, as the kernel
@@ -200,7 +200,8 @@ fn walk<'t, V>(text: &'t str, value: impl Fn(&str) -> Option<V>, mut take: impl 
             while close.is_some_and(|close| close < at) {
                 close = text[at..].find(')').map(|found| at + found);
             }
-            Some(&text[at + 2..close?])
+            // The next `$` ends the search in a long name, so no byte is read more than twice.
+            Some(&text[at + 2..close?]).filter(|name| !name.contains('$'))
         });
         if let Some((name, value)) = name.and_then(|name| Some((name, value(name)?))) {
             take(Part::Value(value));

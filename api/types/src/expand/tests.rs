@@ -111,12 +111,16 @@ fn the_kernel_takes_what_the_bounds_allow() {
 
 #[test]
 fn hostile_texts_cost_no_more_than_their_length() {
-    let began = std::time::Instant::now();
+    let values = HashMap::from([("x", 1)]);
     for text in ["$(".repeat(60_000), format!("{})", "$(".repeat(60_000)), "$()".repeat(40_000)] {
-        assert_eq!(expanded_size(&text, |name| (name == "x").then_some(1)), text.len());
+        let looked_up = std::cell::Cell::new(0);
+        let size = expanded_size(&text, |name| {
+            looked_up.set(looked_up.get() + name.len());
+            values.get(name).copied()
+        });
+        assert_eq!(size, text.len());
+        assert!(looked_up.get() <= text.len(), "{} bytes of names are looked up", looked_up.get());
     }
-    // Quadratic, it would be billions of steps.
-    assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
 }
 
 /// The rule as it reads, without any care for its cost.
@@ -126,6 +130,7 @@ fn plainly(text: &str, env: &[(String, String)]) -> String {
         return format!("{before}${}", plainly(rest, env));
     }
     let reference = rest.strip_prefix('(').and_then(|inner| inner.split_once(')'));
+    let reference = reference.filter(|(name, _)| !name.contains('$'));
     let known = |name: &str| env.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value);
     match reference.and_then(|(name, after)| Some((known(name)?, after))) {
         Some((value, after)) => format!("{before}{value}{}", plainly(after, env)),

@@ -120,8 +120,7 @@ fn fits(bytes: usize, counted: &str, at: &At, all: &mut usize, faults: &mut Faul
 }
 
 fn least_size(text: &str, sizes: &HashMap<&str, usize>) -> usize {
-    let unknown = |name: &str| (!name.contains('$')).then_some(0);
-    expanded_size(text, |name| sizes.get(name).copied().or_else(|| unknown(name)))
+    expanded_size(text, |name| Some(sizes.get(name).copied().unwrap_or(0)))
 }
 
 fn no_nul(text: &str) -> Result<(), String> {
