@@ -10,6 +10,10 @@ use crate::task::{Probe, TaskSpec};
 
 /// What `app` means without the field at `path` (as `spec.replicas`); `None` if nothing replaces the field.
 pub(crate) fn of_app(app: &Value, path: &str) -> Option<Value> {
+    // Without a copy of the whole object for the labels and annotations of a large one.
+    if !path.starts_with("spec.") {
+        return None;
+    }
     let app: App = serde_json::from_value(app.clone()).ok()?;
     if let Some(path) = path.strip_prefix("spec.template.spec.") {
         return of_task(&app.spec.template.spec, path);
