@@ -132,7 +132,7 @@ impl Committer {
     /// As `submit`, for a group of which more is known.
     pub async fn carry_out(&self, submission: Submission, author: &Author) -> Result<Ended, StoreError> {
         let Submission { group, told, urgency } = submission;
-        let urgency = if group.only_deletes() { Urgency::Removal } else { urgency };
+        let urgency = group.urgency(urgency);
         let number = self.shared.groups.fetch_add(1, Ordering::Relaxed);
         let write_id = WriteId(u128::from(self.shared.origin) << 64 | u128::from(number));
         let mut group = with_headers(group, write_id, author);

@@ -123,7 +123,22 @@ pub enum Write {
 impl Group {
     /// Whether it removes keys and writes none.
     pub fn only_deletes(&self) -> bool {
-        !self.writes.is_empty() && self.writes.iter().all(|write| matches!(write, Write::Delete { .. }))
+        !self.writes.is_empty() && self.puts_nothing()
+    }
+
+    /// Whether a store that takes no new values can carry it out.
+    pub fn puts_nothing(&self) -> bool {
+        self.writes.iter().all(|write| matches!(write, Write::Delete { .. }))
+    }
+
+    /// The urgency of the group if its writer asks for `wanted`: a group that only deletes is at least a removal, and one
+    /// without writes needs no room.
+    pub fn urgency(&self, wanted: Urgency) -> Urgency {
+        match self.writes.as_slice() {
+            [] => Urgency::Compaction,
+            _ if self.only_deletes() => wanted.max(Urgency::Removal),
+            _ => wanted,
+        }
     }
 }
 

@@ -63,7 +63,8 @@ pub(super) async fn settle(line: Arc<Line>, mut call: Vec<Sent>) {
             Err(other) => return fail(call, &other),
         }
         if Instant::now() >= give_up {
-            return fail(call, &StoreError::Unavailable("too many writes have an unknown outcome".into()));
+            let why = "its conditions on the fence key failed again and again; try again";
+            return fail(call, &StoreError::Unavailable(why.into()));
         }
     }
 }
@@ -226,10 +227,12 @@ pub(super) async fn commit(
     committed
 }
 
-/// A full store refuses a call for the least urgent of its groups; the others go again.
+/// A full store refuses a call for the least urgent of its groups; the others go again. A store without a reserve
+/// refuses a call for any put in it, so of the same urgency a group without puts goes again.
 fn without_the_least_urgent(call: Vec<Sent>, full: &StoreError) -> Vec<Sent> {
-    let least = call.iter().map(|sent| sent.waiting.urgency).min();
-    let (again, refused) = call.into_iter().partition(|sent| Some(sent.waiting.urgency) > least);
+    let rank = |sent: &Sent| (sent.waiting.urgency, sent.waiting.group.puts_nothing());
+    let least = call.iter().map(rank).min();
+    let (again, refused) = call.into_iter().partition(|sent| Some(rank(sent)) > least);
     fail(refused, full);
     again
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use berth_store::committer::FENCES;
 use berth_store::{
     At, Author, Changes, Committer, CommitterOptions, Condition, EmbeddedStore, Ended, Group, LIMITS,
-    Outcome, Rev, Store, StoreError, Value, Write, positions,
+    Outcome, Rev, Store, StoreError, Submission, Urgency, Value, Write, positions,
 };
 use bytes::Bytes;
 use futures::StreamExt;
@@ -339,6 +339,49 @@ async fn over_a_bad_line(seed: u64) {
     let told: Vec<_> = told.into_iter().flatten().collect();
     store.settled().await;
     check(seed, &*store, &told).await;
+}
+
+/// The groups travel in one call; how each ended.
+async fn together<const N: usize>(
+    store: Faulty,
+    groups: [(Group, Urgency); N],
+) -> [Result<(), StoreError>; N] {
+    let committer = committer(Arc::new(store));
+    let author = author();
+    let submitted = groups.map(|(group, urgency)| {
+        committer.carry_out(Submission { group, urgency, ..Submission::default() }, &author)
+    });
+    let ended = futures::future::join_all(submitted).await;
+    let ended: Vec<_> = ended.into_iter().map(|ended| ended.map(drop)).collect();
+    ended.try_into().unwrap()
+}
+
+fn writing(writes: Vec<Write>) -> Group {
+    Group { conditions: vec![], writes }
+}
+
+#[tokio::test]
+async fn on_a_full_store_a_group_without_writes_is_answered_and_holds_up_no_delete() {
+    // As a store with a reserve does.
+    let refuses = |groups: &[Group], urgency: Urgency| {
+        urgency < Urgency::Removal && groups.iter().any(|group| !group.writes.is_empty())
+    };
+    let asks = Group { conditions: vec![Condition::absent("b")], writes: vec![] };
+    let groups = [(asks, Urgency::Ordinary), (writing(vec![Write::delete("a")]), Urgency::Ordinary)];
+    assert_eq!(together(Faulty::full(refuses), groups).await, [Ok(()), Ok(())]);
+}
+
+#[tokio::test]
+async fn a_full_store_that_refuses_every_put_carries_out_the_deletes_beside_it() {
+    // As etcd does.
+    let refuses = |groups: &[Group], _: Urgency| {
+        groups.iter().flat_map(|group| &group.writes).any(|write| matches!(write, Write::Put { .. }))
+    };
+    let put = |urgency| (writing(vec![Write::put(format!("{urgency:?}"), "{}")]), urgency);
+    let delete = (writing(vec![Write::delete("a")]), Urgency::Ordinary);
+    let groups = [put(Urgency::Removal), delete, put(Urgency::Ordinary)];
+    let full = || Err(StoreError::Full("no space".into()));
+    assert_eq!(together(Faulty::full(refuses), groups).await, [full(), Ok(()), full()]);
 }
 
 /// Another client, over a good line: removes what it sees, now and then.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use berth_store::{
-    At, Committed, EmbeddedStore, Group, Health, Kv, LeaseId, Page, Rev, Store, StoreError, WatchStream,
-    Write,
+    At, Committed, EmbeddedStore, Group, Health, Kv, LeaseId, Page, Rev, Store, StoreError, Urgency,
+    WatchStream, Write,
 };
 use tokio::task::JoinSet;
 
@@ -34,6 +34,7 @@ pub struct Faulty {
     fate: Box<dyn Fn() -> Fate + Send + Sync>,
     late: Mutex<JoinSet<()>>,
     held: Mutex<Vec<Vec<Group>>>,
+    refuses: fn(&[Group], Urgency) -> bool,
 }
 
 impl Faulty {
@@ -42,7 +43,18 @@ impl Faulty {
     }
 
     pub fn over(inner: Arc<dyn Store>, fate: impl Fn() -> Fate + Send + Sync + 'static) -> Self {
-        Self { inner, fate: Box::new(fate), late: Mutex::default(), held: Mutex::default() }
+        Self {
+            inner,
+            fate: Box::new(fate),
+            late: Mutex::default(),
+            held: Mutex::default(),
+            refuses: |_, _| false,
+        }
+    }
+
+    /// A store that is full for the calls of which `refuses` says so.
+    pub fn full(refuses: fn(&[Group], Urgency) -> bool) -> Self {
+        Self { refuses, ..Self::new(|| Fate::Answered) }
     }
 
     /// Fates by chance; half of all calls go well.
@@ -126,6 +138,13 @@ impl Store for Faulty {
             }
             Fate::Silent => std::future::pending().await,
         }
+    }
+
+    async fn commit_urgent(&self, groups: Vec<Group>, urgency: Urgency) -> Result<Committed, StoreError> {
+        if (self.refuses)(&groups, urgency) {
+            return Err(StoreError::Full("no space".into()));
+        }
+        self.commit(groups).await
     }
 
     async fn get(&self, key: &[u8], at: At) -> Result<(Rev, Option<Kv>), StoreError> {
