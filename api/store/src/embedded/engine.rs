@@ -1,6 +1,7 @@
 //! The one writer: takes jobs, makes what they changed durable at once for all that waited, then lets it be seen.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -51,11 +52,17 @@ pub(super) struct Engine {
     state: RwLock<State>,
     steps: watch::Sender<u64>,
     fault: Mutex<Option<StoreError>>,
+    needed: AtomicU64,
 }
 
 impl Engine {
     pub(super) fn new(state: State) -> Self {
-        Self { state: RwLock::new(state), steps: watch::Sender::new(0), fault: Mutex::new(None) }
+        Self {
+            state: RwLock::new(state),
+            steps: watch::Sender::new(0),
+            fault: Mutex::new(None),
+            needed: AtomicU64::new(0),
+        }
     }
 
     pub(super) fn state(&self) -> RwLockReadGuard<'_, State> {
@@ -79,6 +86,11 @@ impl Engine {
     /// Why nothing can be written, if that is so.
     pub(super) fn fault(&self) -> Option<StoreError> {
         locked(&self.fault).clone()
+    }
+
+    /// The free bytes of its disk with which the journal accepts the smallest ordinary write.
+    pub(super) fn needed(&self) -> u64 {
+        self.needed.load(Ordering::Relaxed)
     }
 
     /// Ends all watches.
@@ -109,7 +121,10 @@ pub(super) struct Desk {
 
 impl Desk {
     pub(super) fn new(engine: Arc<Engine>, journal: Box<dyn Journal>, garbage: Vec<Place>) -> Self {
-        Self { engine, journal, garbage: garbage.into(), fault: None, loose: Some(Instant::now()) }
+        let desk =
+            Self { engine, journal, garbage: garbage.into(), fault: None, loose: Some(Instant::now()) };
+        desk.show_needed();
+        desk
     }
 
     /// Does the jobs in their order; commits that follow each other become durable together.
@@ -137,8 +152,10 @@ impl Desk {
             }
             Job::Revoke { lease, answer } => reply(answer, self.revoke(lease)),
             Job::Expire { now, answer } => reply(answer, self.expire(now)),
-            // What is in the reserve is moved to where a reader looks first, if there is room.
-            Job::Stop => drop(self.look(0)),
+            // What is in the reserve is moved to where a reader looks first, if there is room. After a fault nothing is
+            // written any more.
+            Job::Stop if self.fault.is_none() => drop(self.look(0)),
+            Job::Stop => {}
         }
     }
 
@@ -240,7 +257,9 @@ impl Desk {
             return Ok(());
         }
         berth_failpoint::reach("store.journal.before");
-        match self.journal.append(entries) {
+        let appended = self.journal.append(entries);
+        self.show_needed();
+        match appended {
             Ok(()) => {}
             Err(Failure::Refused(error)) => return Err(error),
             Err(Failure::Broken(fault)) => {
@@ -256,7 +275,14 @@ impl Desk {
     }
 
     fn look(&mut self, bytes: u64) -> Result<(), StoreError> {
-        self.journal.look(bytes).inspect_err(|fault| self.give_up(fault.clone()))
+        let looked = self.journal.look(bytes);
+        self.show_needed();
+        looked.inspect_err(|fault| self.give_up(fault.clone()))
+    }
+
+    /// Lets readers see how much room the next ordinary write needs: what is in the reserve is moved first.
+    fn show_needed(&self) {
+        self.engine.needed.store(self.journal.needed(), Ordering::Relaxed);
     }
 
     fn give_up(&mut self, fault: StoreError) {
@@ -299,7 +325,9 @@ impl Desk {
     fn shrink(&mut self) {
         self.loose = None;
         if self.fault.is_none() {
-            self.journal.shrink();
+            let shrunk = self.journal.shrink();
+            self.show_needed();
+            shrunk.unwrap_or_else(|fault| self.give_up(fault));
         }
     }
 }

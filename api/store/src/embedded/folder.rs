@@ -21,9 +21,10 @@ impl Folder {
     pub(super) fn hold(dir: &Path) -> Result<Self, StoreError> {
         let failed = |error: std::io::Error| {
             let why = format!("could not take data folder {}: {error}", dir.display());
-            match error.kind() {
-                std::io::ErrorKind::StorageFull => StoreError::Full(format!("{why}; free some space there")),
-                _ => StoreError::Unavailable(why),
+            if disk_is_full(&error) {
+                StoreError::Full(format!("{why}; free some space there"))
+            } else {
+                StoreError::Unavailable(why)
             }
         };
         std::fs::create_dir_all(dir).map_err(failed)?;
@@ -36,7 +37,7 @@ impl Folder {
         }
         match name_holder(&lock) {
             // The lock is what counts: on a full disk the store must open.
-            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {}
+            Err(error) if disk_is_full(&error) => {}
             named => named.map_err(failed)?,
         }
         Ok(Self { path: dir.into(), _lock: lock })
@@ -59,6 +60,11 @@ pub(super) fn free_bytes(path: &Path) -> u64 {
         Ok(disk) if disk.f_blocks > 0 => disk.f_bavail.saturating_mul(disk.f_frsize),
         Ok(_) | Err(_) => u64::MAX,
     }
+}
+
+/// Whether a write failed because the disk, or the quota of its user, has no room.
+pub(super) fn disk_is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
 /// Writes over the name of the holder before: that needs no space.

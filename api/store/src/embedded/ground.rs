@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use redb::StorageBackend;
 
+use super::folder::disk_is_full;
 use super::reserve::Reserve;
 
 /// The first bytes of a file of redb.
@@ -34,7 +35,11 @@ impl Ground {
     pub(super) fn open(path: &Path, half: u64) -> io::Result<Self> {
         let file = opened(path)?;
         if let Some(reserve) = Reserve::open(&file, half)? {
-            return Ok(Self { tables: Tables { file, base: 2 * half }, reserve: Some(reserve) });
+            let tables = Tables { file, base: 2 * half };
+            if tables.were_never_opened()? {
+                tables.set_len(0)?;
+            }
+            return Ok(Self { tables, reserve: Some(reserve) });
         }
         let mut first = [0; REDB.len()];
         let length = file.read_at(&mut first, 0)?;
@@ -54,13 +59,37 @@ impl Ground {
         let new = path.with_extension("new");
         match copied(&older, &new, half).and_then(|()| std::fs::rename(&new, path)) {
             Ok(()) => Self::open(path, half),
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            Err(error) if disk_is_full(&error) => {
                 drop(std::fs::remove_file(&new));
                 tracing::warn!(journal = %path.display(), "there is no room for the reserve of the journal");
                 Ok(Self { tables: Tables { file: older, base: 0 }, reserve: None })
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+impl Tables {
+    /// Whether their making did not end: redb first sets their length, then writes a head without its mark, and the mark
+    /// last. Tables that were used and lost their mark have more than a head.
+    fn were_never_opened(&self) -> io::Result<bool> {
+        /// Longer than a head, shorter than what is before the first page of a table.
+        const HEAD: u64 = 4096;
+        let length = self.len()?;
+        let mut block = vec![0; 1 << 16];
+        let mut at = 0;
+        while at < length {
+            let end = length.min(at + block.len() as u64);
+            let part = &mut block[..usize::try_from(end - at).expect("a block fits in memory")];
+            self.read(at, part)?;
+            let unmarked = if at == 0 { REDB.len() } else { 0 };
+            let is_head = |offset: usize| offset >= unmarked && at + (offset as u64) < HEAD;
+            if part.iter().enumerate().any(|(offset, byte)| *byte != 0 && !is_head(offset)) {
+                return Ok(false);
+            }
+            at = end;
+        }
+        Ok(length > 0)
     }
 }
 

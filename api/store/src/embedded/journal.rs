@@ -50,6 +50,9 @@ pub(super) trait Journal: Send {
     /// be written again.
     fn look(&mut self, bytes: u64) -> Result<(), StoreError>;
 
+    /// The free bytes of its disk with which it accepts the smallest ordinary write.
+    fn needed(&self) -> u64;
+
     /// Whether there was room for entries of this urgency and size at the last look.
     fn admits(&mut self, urgency: Urgency, bytes: u64) -> bool;
 
@@ -60,8 +63,10 @@ pub(super) trait Journal: Send {
     fn append(&mut self, entries: &[Entry]) -> Result<(), Failure>;
 
     /// Gives back disk space that holds nothing. It may take as long as some hundred appends, so it is called only while
-    /// nobody waits.
-    fn shrink(&mut self) {}
+    /// nobody waits. After an error the journal must not be written again.
+    fn shrink(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 /// Keeps nothing.
@@ -70,6 +75,10 @@ pub(super) struct NoJournal;
 impl Journal for NoJournal {
     fn look(&mut self, _: u64) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn needed(&self) -> u64 {
+        0
     }
 
     fn admits(&mut self, _: Urgency, _: u64) -> bool {

@@ -18,7 +18,7 @@ mod tests;
 mod watch;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -42,12 +42,17 @@ use watch::Cursor;
 /// and no write should find the disk full in the middle.
 const ENOUGH: u64 = 16 << 20;
 
+/// Pause before a lease is ended again for which there was no room: every read would ask for it.
+const END_AGAIN: Duration = Duration::from_secs(1);
+
 /// The embedded store.
 pub struct EmbeddedStore {
     engine: Arc<Engine>,
     writer: Writer,
     lives: Lives,
     durable: Option<Durable>,
+    /// When to try again to end leases, after there was no room for an end.
+    leases_end_from: Mutex<Option<Instant>>,
 }
 
 /// What a store with a journal holds besides.
@@ -61,7 +66,11 @@ impl EmbeddedStore {
     pub fn memory() -> Self {
         let engine = Arc::new(Engine::new(State::empty()));
         let writer = Writer::inline(Desk::new(engine.clone(), Box::new(NoJournal), Vec::new()));
-        Self { engine, writer, lives: Lives::only(), durable: None }
+        Self::over(engine, writer, Lives::only(), None)
+    }
+
+    fn over(engine: Arc<Engine>, writer: Writer, lives: Lives, durable: Option<Durable>) -> Self {
+        Self { engine, writer, lives, durable, leases_end_from: Mutex::new(None) }
     }
 
     /// The store of a data folder, which is made when it is missing. `Unavailable` while another process holds it,
@@ -74,7 +83,7 @@ impl EmbeddedStore {
         let (writer, thread) =
             Writer::thread(desk).map_err(|error| StoreError::Unavailable(format!("no thread: {error}")))?;
         let durable = Durable { thread: Some(thread), held };
-        Ok(Self { engine, writer, lives, durable: Some(durable) })
+        Ok(Self::over(engine, writer, lives, Some(durable)))
     }
 
     async fn run<T>(
@@ -103,18 +112,23 @@ impl EmbeddedStore {
             return Some(fault.to_string());
         }
         let folder = &self.durable.as_ref()?.held;
-        let free = folder.free_bytes();
-        (free < ENOUGH).then(|| full(folder.path(), free, ENOUGH).to_string())
+        let (free, needed) = (folder.free_bytes(), self.engine.needed());
+        (free < needed).then(|| full(folder.path(), free, needed).to_string())
     }
 
     /// Ends what has run out before anybody looks: leases need no clock of their own.
     async fn settle_leases(&self) -> Result<(), StoreError> {
-        if !self.engine.lease_is_due() {
+        let now = Instant::now();
+        let waits = || self.leases_end_from.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.engine.lease_is_due() || waits().is_some_and(|from| now < from) {
             return Ok(());
         }
-        match self.run(|answer| Job::Expire { now: Instant::now(), answer }).await {
+        match self.run(|answer| Job::Expire { now, answer }).await {
             // Not even the reserve has room for its end: it lives on, and holds up nobody.
-            Err(StoreError::Full(_)) => Ok(()),
+            Err(StoreError::Full(_)) => {
+                *waits() = Some(now + END_AGAIN);
+                Ok(())
+            }
             ended => ended,
         }
     }
@@ -158,8 +172,7 @@ impl Store for EmbeddedStore {
     async fn commit_urgent(&self, groups: Vec<Group>, urgency: Urgency) -> Result<Committed, StoreError> {
         rules::check(&groups)?;
         self.settle_leases().await?;
-        let removes = groups.iter().all(Group::only_deletes);
-        let urgency = if removes { Urgency::Removal } else { urgency };
+        let urgency = groups.iter().map(|group| group.urgency(urgency)).min().unwrap_or(urgency);
         self.run(|answer| Job::Commit(Call { groups, urgency, answer })).await
     }
 

@@ -83,7 +83,10 @@ impl RedbJournal {
         let failed = |error: JournalError| error.about(dir);
         let ground = Ground::open(&dir.join(FILE), half).map_err(|error| failed(error.into()))?;
         let Ground { tables, reserve } = ground;
-        let database = database(&tables).map_err(|error| failed(error.into()))?;
+        let is_new = tables.len().map_err(|error| failed(error.into()))? == 0;
+        // A new database that could not be made whole takes no space, and is made again at the next start.
+        let give_back = |_: &redb::Error| drop(is_new.then(|| tables.set_len(0)));
+        let database = database(&tables).inspect_err(give_back).map_err(|error| failed(error.into()))?;
         let writes = writes(&database).map_err(|error| failed(error.into()))?;
         let mut journal = Self {
             dir: dir.into(),
@@ -162,9 +165,7 @@ fn recall(state: &mut State, place: Place, version: &[u8]) -> Result<(), StoreEr
 
 impl Journal for RedbJournal {
     fn look(&mut self, bytes: u64) -> Result<(), StoreError> {
-        // What is in the reserve is moved first.
-        let reserved = self.reserve.as_ref().map_or(0, Reserve::used);
-        self.needed = ENOUGH + AMPLIFIED * (bytes + reserved);
+        self.needed = self.needed_for(bytes);
         self.is_short = (self.free_bytes)(&self.dir) < self.needed;
         if self.is_short {
             return Ok(());
@@ -177,6 +178,10 @@ impl Journal for RedbJournal {
             }
             Err(Failure::Broken(fault)) => Err(fault),
         }
+    }
+
+    fn needed(&self) -> u64 {
+        self.needed_for(0)
     }
 
     fn admits(&mut self, urgency: Urgency, bytes: u64) -> bool {
@@ -210,10 +215,11 @@ impl Journal for RedbJournal {
         }
     }
 
-    /// A failure is left to the next append, which meets it too.
-    fn shrink(&mut self) {
-        if self.look(0).is_err() || self.is_short {
-            return;
+    /// A failure to open the journal again is left to the next append, which meets it too.
+    fn shrink(&mut self) -> Result<(), StoreError> {
+        self.look(0)?;
+        if self.is_short {
+            return Ok(());
         }
         match self.try_to_shrink() {
             Ok(None) => {}
@@ -227,10 +233,17 @@ impl Journal for RedbJournal {
                 }
             }
         }
+        Ok(())
     }
 }
 
 impl RedbJournal {
+    /// The free bytes that an ordinary write of so many bytes needs. Rows in the reserve are moved first.
+    fn needed_for(&self, bytes: u64) -> u64 {
+        let reserved = self.reserve.as_ref().map_or(0, Reserve::used);
+        ENOUGH + AMPLIFIED * (bytes + reserved)
+    }
+
     /// Shrinks tables most of which hold nothing; their bytes before and after.
     fn try_to_shrink(&mut self) -> Result<Option<(u64, u64)>, redb::Error> {
         let before = self.tables.len()?;
@@ -331,7 +344,7 @@ pub(super) fn damaged(error: impl Into<redb::Error>) -> StoreError {
 }
 
 pub(super) fn is_full(error: &redb::Error) -> bool {
-    matches!(error, redb::Error::Io(io) if io.kind() == std::io::ErrorKind::StorageFull)
+    matches!(error, redb::Error::Io(io) if folder::disk_is_full(io))
 }
 
 fn read_only(dir: &Path, error: &redb::Error) -> StoreError {

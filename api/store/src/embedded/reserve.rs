@@ -50,6 +50,8 @@ pub(super) struct Reserve {
     rows: Vec<Row>,
     /// Whether the rows that are not needed any more must leave before the next append.
     is_crowded: bool,
+    /// Bytes of the rows that are needed, once they were counted.
+    needed: Option<u64>,
 }
 
 impl Reserve {
@@ -62,8 +64,16 @@ impl Reserve {
             return Ok(None);
         };
         let file = file.clone();
-        let mut reserve =
-            Self { file, half, active, generation, end: HEAD, rows: Vec::new(), is_crowded: false };
+        let mut reserve = Self {
+            file,
+            half,
+            active,
+            generation,
+            end: HEAD,
+            rows: Vec::new(),
+            is_crowded: false,
+            needed: None,
+        };
         while let Some(rows) = reserve.read()? {
             reserve.rows.extend(rows);
         }
@@ -94,7 +104,7 @@ impl Reserve {
 
     /// Bytes of its rows.
     pub(super) fn used(&self) -> u64 {
-        self.end - HEAD
+        if self.rows.is_empty() { 0 } else { self.end - HEAD }
     }
 
     /// Whether rows of this urgency and of so many bytes may use it. Leases leave half of it to removals, and these leave
@@ -110,7 +120,8 @@ impl Reserve {
         if with(self.end) {
             return true;
         }
-        let needed = rows::encoded(&rows::needed(&self.rows)).len() as u64;
+        let count = || rows::encoded(&rows::needed(&self.rows)).len() as u64;
+        let needed = *self.needed.get_or_insert_with(count);
         let is_admitted = with(HEAD + RECORD + needed);
         self.is_crowded |= is_admitted;
         is_admitted
@@ -130,6 +141,7 @@ impl Reserve {
         self.file.sync_data()?;
         self.end = end;
         self.rows.extend(rows);
+        self.needed = None;
         Ok(())
     }
 
@@ -150,6 +162,7 @@ impl Reserve {
         self.file.sync_data()?;
         (self.active, self.generation, self.end, self.rows) = (active, generation, end, rows);
         self.is_crowded = false;
+        self.needed = None;
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! The journal's history as rows of its tables: what an entry writes, how rows travel, and which of them a later row
 //! replaces.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use bytes::{Buf, BufMut};
 
@@ -91,23 +91,14 @@ pub(super) fn bytes_of(entries: &[Entry]) -> u64 {
 pub(super) fn needed(rows: &[Row]) -> Vec<Row> {
     let compacted = newest(rows, Number::Compacted).unwrap_or(Rev::MIN);
     let mut taken = HashSet::new();
-    let mut granted_here = HashMap::new();
-    for row in rows {
-        if let Row::Lease(id, ttl) = row {
-            let here = granted_here.entry(*id).or_insert(ttl.is_some());
-            *here |= ttl.is_some();
-        }
-    }
     let mut kept: Vec<Row> = rows
         .iter()
         .rev()
         .filter(|row| match row {
             Row::Version((rev, _), _) if *rev > compacted => true,
             Row::Version(_, record) => taken.insert(Name::Key(record::key(record))),
-            Row::Lease(id, ttl) => {
-                let is_newest = taken.insert(Name::Lease(*id));
-                is_newest && (ttl.is_some() || !granted_here[id])
-            }
+            // An end too, also of a lease that these rows grant: they may be in the tables already.
+            Row::Lease(id, _) => taken.insert(Name::Lease(*id)),
             Row::Number(number, _) => taken.insert(Name::Number(*number)),
             Row::Dropped(_) | Row::Life(..) => true,
         })
@@ -276,6 +267,7 @@ mod tests {
         let rest = [
             number(6),
             Row::Lease(1, None),
+            Row::Lease(2, None),
             Row::Lease(3, Some(9)),
             Row::Life(1, (7, 2)),
             Row::Life(2, (8, 2)),

@@ -5,6 +5,7 @@ mod dropped;
 mod full;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::StreamExt;
 
@@ -20,6 +21,10 @@ struct Takes(usize);
 impl Journal for Takes {
     fn look(&mut self, _: u64) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn needed(&self) -> u64 {
+        0
     }
 
     fn admits(&mut self, _: Urgency, _: u64) -> bool {
@@ -39,10 +44,41 @@ impl Journal for Takes {
     }
 }
 
-fn store_that_takes(appends: usize) -> EmbeddedStore {
+/// A journal without room for a removal; it counts how often it is asked for one.
+struct TakesNoRemoval(Arc<AtomicUsize>);
+
+impl Journal for TakesNoRemoval {
+    fn look(&mut self, _: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn needed(&self) -> u64 {
+        0
+    }
+
+    fn admits(&mut self, urgency: Urgency, _: u64) -> bool {
+        let is_removal = urgency == Urgency::Removal;
+        self.0.fetch_add(usize::from(is_removal), Ordering::Relaxed);
+        !is_removal
+    }
+
+    fn shortage(&self, _: Urgency) -> StoreError {
+        StoreError::Full("no space".into())
+    }
+
+    fn append(&mut self, _: &[Entry]) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+fn store_over(journal: impl Journal + 'static) -> EmbeddedStore {
     let engine = Arc::new(Engine::new(State::empty()));
-    let writer = Writer::inline(Desk::new(engine.clone(), Box::new(Takes(appends)), Vec::new()));
-    EmbeddedStore { engine, writer, lives: Lives::only(), durable: None }
+    let writer = Writer::inline(Desk::new(engine.clone(), Box::new(journal), Vec::new()));
+    EmbeddedStore::over(engine, writer, Lives::only(), None)
+}
+
+fn store_that_takes(appends: usize) -> EmbeddedStore {
+    store_over(Takes(appends))
 }
 
 fn put(value: &'static str) -> Vec<Group> {
@@ -77,6 +113,20 @@ async fn a_lease_that_cannot_end_is_told_once_and_holds_up_no_read() {
     assert!(store.get(b"a", At::Latest).await.unwrap().1.is_some());
     let mut watch = store.watch(b"a", b"b", rev).await.unwrap();
     assert_eq!(watch.next().await.unwrap().unwrap().rev, rev);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reads_do_not_each_ask_for_the_end_of_a_lease_for_which_there_is_no_room() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let store = store_over(TakesNoRemoval(asked.clone()));
+    store.lease_grant(Duration::from_millis(50)).await.unwrap();
+    for round in 1..=3 {
+        tokio::time::advance(END_AGAIN).await;
+        for _ in 0..100 {
+            store.get(b"a", At::Latest).await.unwrap();
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), round);
+    }
 }
 
 #[tokio::test]

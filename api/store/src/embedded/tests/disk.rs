@@ -9,7 +9,7 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use tempfile::TempDir;
 
 use super::super::folder::free_bytes;
-use super::dropped::Hand;
+use super::dropped::{HALF, Hand};
 use super::full::commit;
 use super::*;
 
@@ -48,6 +48,14 @@ impl Disk {
             }
         }
         assert_eq!(free_bytes(self.folder.path()), 0);
+    }
+
+    /// Takes all but so many bytes.
+    fn leave(&self, bytes: u64) {
+        self.fill();
+        let file = File::options().write(true).open(self.filler()).unwrap();
+        file.set_len(file.metadata().unwrap().len() - bytes).unwrap();
+        assert_eq!(free_bytes(self.folder.path()), bytes);
     }
 
     fn free(&self) {
@@ -144,6 +152,46 @@ async fn on_a_full_disk_deletes_ends_and_leases_are_written_and_with_space_all_i
     let before = held(&store).await;
     drop(store);
     assert_eq!(held(&EmbeddedStore::open(&disk.store()).unwrap()).await, before);
+}
+
+/// What is in the reserve is moved before an ordinary write, and that needs room too.
+#[tokio::test]
+async fn a_store_is_reported_as_full_exactly_while_it_refuses_ordinary_writes() {
+    let disk = Disk::mounted();
+    let store = EmbeddedStore::open(&disk.store()).unwrap();
+    disk.fill();
+    for n in 0..20 {
+        put(&store, task(n), 100_000, Urgency::Removal).await.expect("ends are written");
+    }
+    // The reserve holds 2 MB, and is empty after the first ordinary write.
+    for (more, accepts) in [(4 << 20, false), (16 << 20, true), (4 << 20, true)] {
+        disk.leave(ENOUGH + more);
+        let read_only = store.health().await.unwrap().read_only;
+        let written = put(&store, "/berth/App/default/new".into(), 100, Urgency::Ordinary).await;
+        assert_eq!((read_only.is_none(), written.is_ok()), (accepts, accepts), "{more}: {read_only:?}");
+    }
+}
+
+/// A start that failed for want of space leaves nothing that a later start takes for a damaged journal.
+#[test]
+fn a_first_start_on_a_full_disk_harms_no_later_one() {
+    let disk = Disk::mounted();
+    let dir = disk.store();
+    std::fs::create_dir(&dir).unwrap();
+    let open = || Hand::open_with(&dir, HALF, free_bytes).map(|(hand, _)| hand.engine.state().rev());
+    let mut failed = 0;
+    for left in (0..=2 * HALF + (64 << 10)).step_by(4096) {
+        disk.leave(left);
+        match open() {
+            Ok(_) => {}
+            Err(StoreError::Full(_)) => failed += 1,
+            Err(other) => panic!("{left} bytes left: {other}"),
+        }
+        disk.free();
+        assert_eq!(open(), Ok(State::empty().rev()), "after a start with {left} bytes left");
+        std::fs::remove_file(dir.join("journal.redb")).unwrap();
+    }
+    assert!(failed > 2 * HALF / 4096, "only {failed} starts failed");
 }
 
 /// The keys with the revision and the size of their newest version: the values are large.

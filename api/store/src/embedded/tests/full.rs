@@ -173,6 +173,62 @@ fn what_the_reserve_holds_is_of_one_history_with_the_journal() {
     }
 }
 
+/// A process that ends after the reserve was moved to the tables, before it is cleared, leaves its rows in both.
+#[test]
+fn an_ended_lease_stays_ended_when_its_grant_was_moved_and_not_cleared() {
+    let dir = folder();
+    let file = dir.path().join("journal.redb");
+    let mut store = Hand::open(dir.path());
+    FREE.set(0);
+    let ttl = Duration::from_secs(600);
+    let lease = store.run(|answer| Job::Grant { ttl, answer });
+    let granted = std::fs::read(&file).unwrap();
+    FREE.set(u64::MAX);
+    commit(&mut store, vec![Write::put("a", "1")], Urgency::Ordinary).unwrap();
+    drop(store);
+    let moved = std::fs::read(&file).unwrap();
+    let tables = usize::try_from(2 * HALF).unwrap();
+    std::fs::write(&file, [&granted[..tables], &moved[tables..]].concat()).unwrap();
+
+    FREE.set(0);
+    let mut store = Hand::open(dir.path());
+    assert!(store.engine.state().lease(lease).is_some());
+    store.run(|answer| Job::Revoke { lease, answer });
+    // Renewals until the rows that are not needed any more leave the reserve.
+    for _ in 0..50 {
+        let renewal = vec![Write::put("lease", vec![b'x'; 500])];
+        let rev = commit(&mut store, renewal, Urgency::Upkeep).unwrap();
+        store.run(|answer| Job::Compact { rev, answer });
+    }
+    drop(store);
+    assert!(Hand::open(dir.path()).engine.state().lease(lease).is_none(), "the lease lives again");
+}
+
+/// redb sets the length of its file, then writes its head without a mark, and the mark last.
+#[test]
+fn tables_whose_making_was_cut_short_are_made_and_used_ones_without_their_mark_are_damaged() {
+    const MARK: usize = 9;
+    let dir = folder();
+    let file = dir.path().join("journal.redb");
+    drop(Hand::open(dir.path()));
+    let made = std::fs::read(&file).unwrap();
+    let tables = usize::try_from(2 * HALF).unwrap();
+    for head in [0, 320] {
+        let mut cut = made[..tables + head].to_vec();
+        cut.resize(made.len(), 0);
+        cut[tables..tables + MARK].fill(0);
+        std::fs::write(&file, cut).unwrap();
+        let mut store = Hand::open(dir.path());
+        commit(&mut store, vec![Write::put("a", "1")], Urgency::Ordinary).unwrap();
+        assert_eq!(after_a_kill(dir.path()), store.shown());
+    }
+    let mut used = std::fs::read(&file).unwrap();
+    used[tables..tables + MARK].fill(0);
+    std::fs::write(&file, used).unwrap();
+    let opened = Hand::open_with(dir.path(), HALF, free_bytes).map(|_| ());
+    assert!(matches!(opened, Err(StoreError::Damaged(_))), "{opened:?}");
+}
+
 /// Garbage is dropped when there is room again; what is read is the same meanwhile.
 #[test]
 fn nothing_is_dropped_while_the_store_is_full() {
