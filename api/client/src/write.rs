@@ -149,8 +149,12 @@ impl Write {
         self.expecting_uid(&object.meta().uid).expecting_version(&object.meta().resource_version)
     }
 
-    /// Only if the spec is as it was when the object was read; its status may have changed.
+    /// Only if the spec is as it was when the object was read; its status may have changed. A kind without status counts
+    /// no generations: there, only if nothing of the object has changed.
     pub fn of_the_spec<K: Resource>(mut self, object: &K) -> Self {
+        if object.meta().generation == 0 {
+            return self.unchanged(object);
+        }
         self.0.generation = object.meta().generation;
         self.expecting_uid(&object.meta().uid)
     }
@@ -297,6 +301,19 @@ mod tests {
             (Write::delete(&key).expecting_uid("u1"), Resend::Safe),
         ] {
             assert_eq!(write.resend(), expected, "{write:?}");
+        }
+    }
+
+    #[test]
+    fn a_write_to_a_spec_that_was_seen_names_what_changes_with_the_spec() {
+        for (generation, version) in [(0, "7"), (3, "")] {
+            let mut app = App { metadata: berth_types::ObjectMeta::named("shop", "web"), ..App::default() };
+            app.metadata.generation = generation;
+            app.metadata.uid = "u1".into();
+            app.metadata.resource_version = "7".into();
+            let write = Write::delete(&ObjectKey::to(&app)).of_the_spec(&app);
+            let sent = write.wire();
+            assert_eq!((&*sent.uid, &*sent.resource_version, sent.generation), ("u1", version, generation));
         }
     }
 

@@ -93,10 +93,12 @@ pub(super) async fn of_cache(table: &Table, held: Held) -> Fingerprint {
         tokio::task::yield_now().await;
     }
     for (kind, value, entries) in &held.indexed {
-        for entry in entries {
-            found.add(&Item::Indexed(&table.row(*kind).folder, value, entry));
+        for part in entries.chunks(PAGE) {
+            for entry in part {
+                found.add(&Item::Indexed(&table.row(*kind).folder, value, entry));
+            }
+            tokio::task::yield_now().await;
         }
-        tokio::task::yield_now().await;
     }
     for kv in &held.system {
         found.add(&Item::System(&kv.key, &kv.value, kv.mod_rev));
@@ -116,6 +118,8 @@ pub(super) async fn of_store(store: &dyn Store, table: &Table, rev: Rev) -> Resu
         for kv in &page.kvs {
             found.add_stored(table, kv);
         }
+        // A store in memory answers at once, so its answers let no other task run.
+        tokio::task::yield_now().await;
         let (Some(last), true) = (page.kvs.last(), page.more) else { return Ok(found) };
         start = [&last.key[..], &[0]].concat();
     }

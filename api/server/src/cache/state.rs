@@ -173,7 +173,7 @@ impl State {
         let Some((kind, _)) = table.of_key(&kv.key) else { return };
         match Entry::read(table.row(kind), &kv) {
             Some(entry) => drop(self.kinds[kind].put(table.row(kind), Arc::new(entry))),
-            None => self.note_unreadable(kv.key, kv.mod_rev),
+            None => self.leave_out(kv.key, kv.mod_rev),
         }
     }
 
@@ -182,14 +182,16 @@ impl State {
         if Value::parse(kv.value.clone()).is_ok() {
             self.unreadable.remove(&kv.key);
         } else {
-            self.note_unreadable(kv.key.clone(), kv.mod_rev);
+            let shown = String::from_utf8_lossy(&kv.key);
+            tracing::error!(key = %shown, rev = kv.mod_rev, "a value of the system in the store cannot be read");
+            self.unreadable.insert(kv.key.clone(), kv.mod_rev);
         }
         self.system.insert(kv.key.clone(), kv);
     }
 
-    fn note_unreadable(&mut self, key: Bytes, rev: Rev) {
+    fn leave_out(&mut self, key: Bytes, rev: Rev) {
         let shown = String::from_utf8_lossy(&key);
-        tracing::error!(key = %shown, rev, "a value in the store cannot be read; an object is left out");
+        tracing::error!(key = %shown, rev, "an object is left out, because its value in the store cannot be read");
         self.unreadable.insert(key, rev);
     }
 
@@ -222,7 +224,7 @@ impl State {
 
     fn apply_object(&mut self, row: &Row, id: KindId, path: &str, version: Version, now: Found) {
         if let Found::Unreadable(rev) = now {
-            self.note_unreadable(row.key(path), rev);
+            self.leave_out(row.key(path), rev);
         } else if !self.unreadable.is_empty() {
             self.unreadable.remove(&row.key(path));
         }

@@ -1,5 +1,5 @@
-//! Whether the store takes writes. While it does not, an agent whose session broke cannot open another one: it would be
-//! called absent for the store's fault.
+//! Whether the store takes ordinary writes. While it does not, a verdict could not be written either, so no node is
+//! judged.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub(super) async fn attend(shared: Arc<Shared>) {
             match health.read_only {
                 Some(why) => shared.with_roll(|roll| {
                     if roll.trouble(Trouble::Full) {
-                        tracing::warn!(why, "the store takes no writes: nobody is judged");
+                        tracing::warn!(why, "the store takes no ordinary writes: no node is judged");
                     }
                 }),
                 None => shared.with_roll(|roll| roll.recovered(Trouble::Full, Instant::now())),

@@ -68,6 +68,21 @@ async fn deletes_ends_and_leases_are_written_and_the_rest_is_refused() {
     api.create("App", "new", app(1)).await.unwrap();
 }
 
+#[tokio::test]
+async fn an_urgent_write_that_adds_much_to_its_object_is_not_urgent() {
+    let (api, _full) = on_reserve().await;
+    let noted = |bytes: usize| json!({"note": "x".repeat(bytes)});
+    for (kind, name, mut patch) in [
+        ("App", "third", json!({"metadata": {"finalizers": ["c/d"]}})),
+        ("Lease", LEASE, json!({"metadata": {}, "spec": {"holderIdentity": "b"}})),
+    ] {
+        patch["metadata"]["annotations"] = noted(5000);
+        refused(api.patch(kind, name, patch.clone()).await);
+        patch["metadata"]["annotations"] = noted(3000);
+        api.patch(kind, name, patch).await.unwrap();
+    }
+}
+
 /// A write that is not urgent holds up none that is, and takes none with it but in one atomic batch.
 #[tokio::test]
 async fn of_a_batch_the_urgent_writes_are_carried_out() {

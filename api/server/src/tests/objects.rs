@@ -94,6 +94,22 @@ async fn a_write_to_the_spec_that_was_seen_is_refused_only_once_there_is_another
 }
 
 #[tokio::test]
+async fn an_apply_that_names_what_it_saw_creates_nothing() {
+    let api = api().await;
+    let named = |uid: &str, resource_version: &str, generation| {
+        let apply = write(Verb::Apply, "App", "web", app(1));
+        let field_manager = "ctl".to_owned();
+        let (uid, resource_version) = (uid.to_owned(), resource_version.to_owned());
+        wire::Write { uid, resource_version, generation, field_manager, ..apply }
+    };
+    for (uid, version, generation) in [("0123", "", 0), ("", "3", 0), ("", "", 1)] {
+        let refusal = api.send(named(uid, version, generation)).await.unwrap_err();
+        assert_eq!(refusal.reason, Reason::NotFound, "{uid} {version} {generation}: {refusal:?}");
+    }
+    api.send(named("", "", 0)).await.unwrap();
+}
+
+#[tokio::test]
 async fn every_fault_of_an_object_is_told_at_once() {
     let api = api().await;
     let mut body = app(2);

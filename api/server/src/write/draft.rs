@@ -50,7 +50,7 @@ fn wanted(request: &Request, old: Option<&Value>, seen: &Sight<'_>) -> Answer<Dr
             tree::metadata(&mut tree).remove("managedFields");
             create(row, request, tree, seen)
         }
-        (Verb::Apply(Part::Main), None) if request.uid.is_empty() && request.version.is_none() => {
+        (Verb::Apply(Part::Main), None) if !request.means_one_that_exists() => {
             let applied = applied(row, request, None, Part::Main, seen.now)?;
             create(row, request, applied.object, seen)
         }

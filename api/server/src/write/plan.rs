@@ -18,6 +18,9 @@ use crate::refuse::{Answer, about, not_found};
 use crate::table::Row;
 use crate::tree;
 
+/// The most bytes that a write may add to an object where the store is full.
+const URGENT_GROWTH: usize = 4 << 10;
+
 /// What one write does.
 #[derive(Debug)]
 pub struct Plan {
@@ -94,7 +97,7 @@ pub fn plan(request: &Request, seen: &Sight<'_>) -> Answer<Plan> {
     asks.push(asks::own(request, seen)?);
     let old = seen.current.as_ref().map(|entry| without_version(entry));
     let mut draft = draft::draft(request, old.as_ref(), seen)?;
-    let urgency = urgency(request, old.as_ref(), &draft);
+    let urgency = urgency(request, seen, old.as_ref(), &draft);
     let (own_write, after) = outcome(request, seen, old.as_ref(), &mut draft)?;
     // What happens beside a change does not happen without one.
     let mut writes: Vec<Write> = match own_write {
@@ -128,12 +131,21 @@ fn weight(current: Option<&Entry>, writes: &[Write]) -> usize {
     before + writes.iter().map(put).sum::<usize>()
 }
 
-/// Writes that bring the end of an object nearer are carried out also where the store is full: they make room.
-fn urgency(request: &Request, old: Option<&Value>, draft: &Draft) -> Urgency {
+/// Writes that bring the end of an object nearer are carried out also where the store is full: they make room. They and
+/// renewals of Leases may add little to the object.
+fn urgency(request: &Request, seen: &Sight<'_>, old: Option<&Value>, draft: &Draft) -> Urgency {
     let finalizers = |tree: &Value| tree::texts(tree, "metadata.finalizers").count();
     let had = old.map_or(0, finalizers);
     let lets_go = draft.tree.as_ref().is_none_or(|tree| finalizers(tree) < had);
-    if request.verb == Verb::Delete || lets_go { Urgency::Removal } else { draft.beside.urgency }
+    let adds_little = || {
+        let before = seen.current.as_ref().map_or(0, |entry| entry.served.json().len());
+        draft.tree.as_ref().is_none_or(|tree| tree.to_string().len() <= before + URGENT_GROWTH)
+    };
+    match draft.beside.urgency {
+        _ if request.verb == Verb::Delete || lets_go && adds_little() => Urgency::Removal,
+        Urgency::Upkeep if !adds_little() => Urgency::Ordinary,
+        of_the_kind => of_the_kind,
+    }
 }
 
 /// The write of the object itself, if it changes, and the object then.

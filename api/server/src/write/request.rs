@@ -113,6 +113,13 @@ pub struct Deletes {
     pub orphan: bool,
 }
 
+impl Request {
+    /// Whether it names a state of the object that was seen.
+    pub fn means_one_that_exists(&self) -> bool {
+        !self.uid.is_empty() || self.version.is_some() || self.generation.is_some()
+    }
+}
+
 impl Fence {
     /// Reads a fence from the wire.
     pub fn read(fence: wire::Fence) -> Self {
