@@ -150,8 +150,9 @@ impl Setup {
         // The agent decides on one look before the next one is worth anything.
         let (looks_in, looks) = mpsc::channel(1);
         let homes = Homes::new(places.clone(), node.clone(), self.views);
-        let test_homes = Homes::new(places.clone(), node, Views::Allowed);
-        let (test_places, test_hierarchies) = (places.clone(), hierarchies.clone());
+        let test_places = selftest::places(&places, &cgroup_parent);
+        let test_homes = Homes::new(test_places.clone(), node, Views::Allowed);
+        let test_hierarchies = hierarchies.clone();
         let shim = blocking(move || {
             let bench = selftest::Bench {
                 places: &test_places,
@@ -176,14 +177,14 @@ impl Setup {
         let boot_id = machine.info.boot_id.clone();
         let lives = memory.lives.clone().begun(&boot_id, clock.now());
         // On disk before anything can end this agent, unless there is no room for it.
-        match journal.append(vec![Record::Lives(lives.clone())]).await {
-            Ok(()) | Err(JournalError::NotNow { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
+        append_if_room(&journal, Record::Lives(lives.clone())).await?;
         berth_failpoint::reach("agent.recover.before");
         agent.adopt(recover(&world, &memory, &boot_id, clock.now()).await);
         berth_failpoint::reach("agent.recover.after");
-        journal.append(vec![Record::Boot { id: boot_id }]).await?;
+        if memory.boot != boot_id {
+            // Without room now, the journal writes it before whatever it writes next.
+            append_if_room(&journal, Record::Boot { id: boot_id }).await?;
+        }
         if let (Some(identity), true) = (&memory.identity, lives.is_loop(clock.now())) {
             let told = lives::tell_once(&client, identity, &lives);
             // In vain without a server; it is told again below.
@@ -244,6 +245,14 @@ impl Setup {
         let beside = sockets.filter_map(|socket| Path::new(socket).parent()).map(Path::to_path_buf);
         folders.extend(beside.filter(|folder| folder.components().count() > 2));
         folders
+    }
+}
+
+/// An agent must start on a full disk too: only it can remove what fills that.
+async fn append_if_room(journal: &Journal, record: Record) -> Result<(), JournalError> {
+    match journal.append(vec![record]).await {
+        Err(JournalError::NotNow { .. }) => Ok(()),
+        other => other,
     }
 }
 

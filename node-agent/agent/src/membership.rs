@@ -249,7 +249,12 @@ impl Membership {
         let (name, uid) = (node.metadata.name.clone(), node.metadata.uid.clone());
         let version = node.metadata.resource_version.clone();
         let identity = Identity { cluster, name, uid, history, version };
-        self.world.journal.append(vec![Record::Identity(identity.clone())]).await?;
+        match self.world.journal.append(vec![Record::Identity(identity.clone())]).await {
+            // Its Node is journalled already; only where it was seen last is not.
+            Err(JournalError::NotNow { .. })
+                if self.known.as_ref().is_some_and(|k| k.uid == identity.uid) => {}
+            journalled => journalled?,
+        }
         self.known = Some(identity.clone());
         self.refresh(node, identity).await
     }

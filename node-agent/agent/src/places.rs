@@ -30,7 +30,7 @@ impl Places {
         self.data.join("cluster")
     }
 
-    /// The self-test under way: what a crash leaves of it goes at the next start.
+    /// The self-test under way: what a crash leaves of it goes at the next one.
     pub fn self_test_mark(&self) -> PathBuf {
         self.data.join("self-test")
     }

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use berth_shim_api::cgroup::Hierarchies;
@@ -22,6 +23,11 @@ pub const INSIDE: &str = "inside-self-test";
 const SEEN_AT: &str = "/berth-self-test";
 /// The longest that any step may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Bytes free on a disk that is not full: ten times as many as a self-test writes.
+const NEEDED_BYTES: u64 = 1 << 20;
+/// The same for files and folders.
+const NEEDED_FILES: u64 = 200;
 
 /// Why this node must not run containers.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +55,23 @@ pub fn look_inside() -> u8 {
     missing.map_or(0, |(_, _, code, _)| u8::try_from(*code).unwrap_or(u8::MAX))
 }
 
+/// Where a self-test lies: like Tasks in the data folder, but on a full disk in the run folder. An agent must start there
+/// too, for only it can remove what fills the disk.
+pub fn places(places: &Places, cgroup_parent: &str) -> Places {
+    match has_room(places.data()) {
+        true => places.clone(),
+        false => Places::new(&places.run().join("self-test"), places.run(), cgroup_parent),
+    }
+}
+
+fn has_room(folder: &Path) -> bool {
+    rustix::fs::statvfs(folder).is_ok_and(|disk| {
+        let bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
+        // Some file systems have no fixed number of files.
+        bytes >= NEEDED_BYTES && (disk.f_files == 0 || disk.f_favail >= NEEDED_FILES)
+    })
+}
+
 /// What a self-test works with.
 #[derive(Debug)]
 pub struct Bench<'a> {
@@ -72,7 +95,9 @@ impl Bench<'_> {
         }
         let uid =
             TaskUid::parse(&uuid::Uuid::new_v4().simple().to_string()).expect("a uuid is 32 hex digits");
-        fs::write(&mark, uid.as_str()).map_err(|e| failed(e.to_string()))?;
+        fs::create_dir_all(self.places.data())
+            .and_then(|()| fs::write(&mark, uid.as_str()))
+            .map_err(|e| failed(e.to_string()))?;
         let outcome = ask(&uid, self.places, self.homes, self.shim);
         let removed = self.remove(&uid).and_then(|()| fs::remove_file(&mark).map_err(|e| e.to_string()));
         let record = outcome.map_err(failed)?;

@@ -12,17 +12,21 @@ use std::os::unix::fs::symlink;
 use super::witness::{Api, Containers, Writer, present};
 use super::{STEADY, judgement};
 
-/// What cannot be journalled is not started, and the Task says why and where; what runs runs on; with space again all
-/// is started, without anybody's help.
+/// What cannot be journalled is not started, and the Task says why and where; what runs runs on, and an agent that died
+/// comes back and removes what is deleted. With space again all is started, without anybody's help.
 pub fn the_agents_disk_is_full(form: StoreForm) {
     // Otherwise the scheduler would send nothing here.
     let plan = World::plan(form).pace(Pace::of_run()).config(Part::Agent, "diskPressurePercent: 100");
     let mut world = plan.disk("data/node", 64).start();
     world.apply(STEADY).ok();
     let containers = Containers::of(&world, &world.wait_ready("steady", 2));
+    let one = |name: &str| {
+        STEADY.replace("name: steady", &format!("name: {name}")).replace("replicas: 2", "replicas: 1")
+    };
+    world.apply(&one("unwanted")).ok();
+    world.wait_ready("unwanted", 1);
     world.disk().fill();
-    let late = STEADY.replace("name: steady", "name: late").replace("replicas: 2", "replicas: 1");
-    world.apply(&late).ok();
+    world.apply(&one("late")).ok();
     let folder = world.data().join("node").display().to_string();
     eventually("the Task says what is full", SOON, || {
         let tasks = world.tasks_of("late")?;
@@ -37,6 +41,14 @@ pub fn the_agents_disk_is_full(form: StoreForm) {
     world.begin(Part::Apiserver);
     always("containers stay, and nothing is started", judgement(), || containers.untouched(&world));
     nothing_of_it_runs(&world, "late");
+    world.kill(Part::Agent);
+    world.begin(Part::Agent);
+    world.ctl(&["delete", "app/unwanted"]).ok();
+    eventually("an agent that began on the full disk removes what is deleted", SOON, || {
+        let tasks = world.tasks_of("unwanted")?;
+        if tasks.is_empty() { Ok(()) } else { Err(summary(&tasks)) }
+    });
+    containers.untouched(&world).expect("no container notices");
     world.disk().free();
     world.wait_ready("late", 1);
     assert_eq!(world.wait_ready("steady", 2).len(), 2);

@@ -117,6 +117,8 @@ struct JournalFile {
     file: File,
     memory: Memory,
     records: usize,
+    /// A boot that found no room. It is written before any other record: those after it belong to it.
+    owed: Option<Record>,
     /// Bytes up to the end of the last whole record.
     length: u64,
     /// Has the name of the file last.
@@ -144,7 +146,7 @@ impl JournalFile {
         file.set_len(whole).map_err(failed("cut"))?;
         file.sync_all().map_err(failed("sync"))?;
         sync_folder(path).map_err(failed("sync the folder of"))?;
-        Ok(Self { path: path.into(), file, memory, records, length: whole, sync_folder })
+        Ok(Self { path: path.into(), file, memory, records, owed: None, length: whole, sync_folder })
     }
 
     /// Writes until nobody can append any more; what is not durable is never said to be.
@@ -192,7 +194,9 @@ impl JournalFile {
         JournalError::NotNow { path: self.path.clone(), kind: error.kind(), why: error.to_string() }
     }
 
-    fn append(&mut self, records: Vec<Record>) -> Result<(), WriteError> {
+    fn append(&mut self, mut records: Vec<Record>) -> Result<(), WriteError> {
+        records.splice(0..0, self.owed.take());
+        self.owed = records.iter().rfind(|record| matches!(record, Record::Boot { .. })).cloned();
         let mut bytes = Vec::new();
         for record in &records {
             line(record, &mut bytes).map_err(WriteError::CutOff)?;
@@ -203,6 +207,7 @@ impl JournalFile {
         }
         // After a failed sync the pages may be dropped and the next sync succeed for nothing.
         self.file.sync_data().map_err(WriteError::Unsure)?;
+        self.owed = None;
         self.length += u64::try_from(bytes.len()).expect("a file position");
         self.records += records.len();
         records.into_iter().for_each(|record| self.memory.take(record));

@@ -97,6 +97,24 @@ fn what_a_full_disk_refused_is_not_remembered_and_what_follows_is() {
     assert_eq!((memory.session, memory.tasks.len()), (1, 1));
 }
 
+#[test]
+fn a_boot_that_found_no_room_is_written_before_whatever_is_written_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal");
+    let boot = |id: &str| Record::Boot { id: id.into() };
+    let mut file = written(&path, vec![boot("first")]);
+    let writable = std::mem::replace(&mut file.file, File::open("/dev/full").unwrap());
+    for records in [vec![boot("second")], vec![session(2)]] {
+        assert!(file.append(records).is_err());
+    }
+    file.file = writable;
+    append(&mut file, vec![task("a")]);
+    let text = fs::read_to_string(&path).unwrap();
+    let kinds = |line: &str| line.split('"').nth(1).unwrap().to_owned();
+    assert_eq!(text.lines().map(kinds).collect::<Vec<_>>(), ["boot", "boot", "task"]);
+    assert_eq!(JournalFile::open(&path).unwrap().memory.boot, "second");
+}
+
 #[tokio::test]
 async fn what_finds_no_room_is_not_said_to_be_journalled_and_later_appends_go_on() {
     let dir = tempfile::tempdir().unwrap();
