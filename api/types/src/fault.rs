@@ -88,11 +88,16 @@ pub struct Faults {
 impl Faults {
     /// A fault at `at`.
     pub fn add(&mut self, at: &At, rule: Rule, message: impl Into<String>) {
+        self.add_with(at, rule, || message);
+    }
+
+    /// A fault at `at` whose message costs something: it is made only if it is shown.
+    pub fn add_with<M: Into<String>>(&mut self, at: &At, rule: Rule, message: impl FnOnce() -> M) {
         if self.found.len() == TOLD {
             self.untold += 1;
             return;
         }
-        self.found.push(Fault::new(at.to_string(), rule, message));
+        self.found.push(Fault::new(at.to_string(), rule, message()));
     }
 
     /// Checks one text by a rule of [`crate::name`].
@@ -137,6 +142,22 @@ fn within(outer: &str, inner: &str) -> bool {
 mod tests {
     use super::*;
     use crate::parcel::MOST_TEXT;
+
+    #[test]
+    fn a_message_that_is_not_shown_is_not_made() {
+        let (mut faults, mut made) = (Faults::default(), 0);
+        for _ in 0..3 * TOLD {
+            faults.add_with(&At::ROOT, Rule::Unknown, || {
+                made += 1;
+                format!("unknown field {made}")
+            });
+        }
+        assert_eq!(made, TOLD);
+        assert_eq!(
+            faults.into_vec().last().unwrap().message,
+            format!("has {} more faults, not listed here", 2 * TOLD)
+        );
+    }
 
     #[test]
     fn a_fault_that_quotes_a_long_value_is_cut() {

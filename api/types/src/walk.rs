@@ -94,8 +94,8 @@ impl Walk<'_> {
                 Some(_) if value.is_null() && name == "creationTimestamp" => {}
                 Some(shape) => self.place(shape, value, &here, depth + 1),
                 None => {
-                    let message = self.unknown(fields, name);
-                    self.faults.add(&here, Rule::Unknown, message);
+                    let root = self.root;
+                    self.faults.add_with(&here, Rule::Unknown, || unknown(root, fields, name));
                 }
             }
         }
@@ -175,25 +175,25 @@ impl Walk<'_> {
         }
         Some(key)
     }
+}
 
-    /// What to say of the field `name` that `fields` does not have.
-    fn unknown(&self, fields: &Fields, name: &str) -> String {
-        let known = || fields.known.keys().map(String::as_str);
-        if let Some(same) = known().find(|known| known.eq_ignore_ascii_case(name)) {
-            return format!("unknown field `{name}`, did you mean `{same}`?");
-        }
-        if let Some(place) = place_of(self.root, name) {
-            return format!("unknown field `{name}` here, it belongs in `{place}`");
-        }
-        if fields.known.is_empty() {
-            return format!("unknown field `{name}`, nothing may stand here");
-        }
-        let hint = spelling::hint(name, known());
-        if hint.is_empty() && fields.known.len() <= 12 {
-            return format!("unknown field `{name}`, known here: {}", known().collect::<Vec<_>>().join(", "));
-        }
-        format!("unknown field `{name}`{hint}")
+/// What to say of the field `name` that `fields`, somewhere in `root`, does not have.
+fn unknown(root: &Shape, fields: &Fields, name: &str) -> String {
+    let known = || fields.known.keys().map(String::as_str);
+    if let Some(same) = known().find(|known| known.eq_ignore_ascii_case(name)) {
+        return format!("unknown field `{name}`, did you mean `{same}`?");
     }
+    if let Some(place) = place_of(root, name) {
+        return format!("unknown field `{name}` here, it belongs in `{place}`");
+    }
+    if fields.known.is_empty() {
+        return format!("unknown field `{name}`, nothing may stand here");
+    }
+    let hint = spelling::hint(name, known());
+    if hint.is_empty() && fields.known.len() <= 12 {
+        return format!("unknown field `{name}`, known here: {}", known().collect::<Vec<_>>().join(", "));
+    }
+    format!("unknown field `{name}`{hint}")
 }
 
 /// The shallowest place under `spec` whose object has a field `name`, as `spec.template.spec.containers[]`.

@@ -1,4 +1,4 @@
-//! The lock that lets one `ctl up` run per cluster, and names it to the second.
+//! The lock that lets one `ctl up` or `ctl down` work on a cluster, and names it to the second.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -23,6 +23,27 @@ pub struct Holder {
     pub process: Process,
     /// Since when.
     pub since: Timestamp,
+    /// What it does.
+    pub verb: Verb,
+}
+
+/// What a process that holds the lock does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// `ctl up`: it holds the lock until it is asked to end.
+    Up,
+    /// `ctl down`: it ends by itself.
+    Down,
+}
+
+impl Verb {
+    /// The word after `ctl`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
 }
 
 /// Why the lock could not be had.
@@ -38,7 +59,7 @@ pub enum NoLock {
 
 impl UpLock {
     /// Takes the lock for this process.
-    pub fn take(path: &Path) -> Result<Self, NoLock> {
+    pub fn take(path: &Path, verb: Verb) -> Result<Self, NoLock> {
         let failed = |error| NoLock::File(path.to_owned(), error);
         loop {
             let mut options = OpenOptions::new();
@@ -53,7 +74,7 @@ impl UpLock {
                 continue;
             }
             let mut lock = Self { file, path: path.to_owned() };
-            lock.sign().map_err(failed)?;
+            lock.sign(verb).map_err(failed)?;
             return Ok(lock);
         }
     }
@@ -63,11 +84,12 @@ impl UpLock {
         std::fs::remove_file(&self.path)
     }
 
-    fn sign(&mut self) -> io::Result<()> {
+    fn sign(&mut self, verb: Verb) -> io::Result<()> {
         let own = Process::own();
         self.file.set_len(0)?;
         self.file.rewind()?;
-        writeln!(self.file, "{} {} {}", own.pid, own.started, SystemClock.now().whole_seconds())
+        let since = SystemClock.now().whole_seconds();
+        writeln!(self.file, "{} {} {since} {}", own.pid, own.started, verb.word())
     }
 }
 
@@ -77,25 +99,41 @@ fn holder_in(mut file: File) -> Option<Holder> {
     let mut words = text.split_whitespace();
     let (pid, started) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
     let since = Timestamp::parse(words.next()?).ok()?;
-    Some(Holder { process: Process { pid, started }, since })
+    let verb = if words.next() == Some(Verb::Down.word()) { Verb::Down } else { Verb::Up };
+    Some(Holder { process: Process { pid, started }, since, verb })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// The lock once nobody holds it: a process that another test begins has its file open until it runs its program.
+    fn freed(path: &Path, verb: Verb) -> UpLock {
+        loop {
+            match UpLock::take(path, verb) {
+                Ok(lock) => return lock,
+                Err(NoLock::Held(_)) => std::thread::yield_now(),
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+    }
+
     #[test]
-    fn a_second_holder_is_refused_and_told_who_the_first_is() {
+    fn a_second_holder_is_refused_and_learns_who_the_first_is() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("up.lock");
-        let first = UpLock::take(&path).unwrap();
-        match UpLock::take(&path) {
-            Err(NoLock::Held(Some(holder))) => assert_eq!(holder.process, Process::own()),
-            other => panic!("{other:?}"),
+        for verb in [Verb::Up, Verb::Down] {
+            let first = UpLock::take(&path, verb).unwrap();
+            match UpLock::take(&path, Verb::Up) {
+                Err(NoLock::Held(Some(holder))) => {
+                    assert_eq!((holder.process, holder.verb), (Process::own(), verb));
+                }
+                other => panic!("{other:?}"),
+            }
+            drop(first);
+            freed(&path, verb).remove().unwrap();
+            assert!(!path.exists());
         }
-        drop(first);
-        UpLock::take(&path).unwrap().remove().unwrap();
-        assert!(!path.exists());
-        UpLock::take(&path).unwrap();
+        UpLock::take(&path, Verb::Up).unwrap();
     }
 }

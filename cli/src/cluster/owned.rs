@@ -1,11 +1,10 @@
 //! Which processes belong to the folders of a cluster: those whose arguments name exactly what `ctl up` gives to its
 //! parts. A cluster whose folders lie inside ours names other paths.
 
-use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::folders::Home;
-use super::processes::{FileId, Running};
+use super::processes::Running;
 
 /// What a shim locks in the sandbox of its Task, and keeps open.
 const LOCK: &str = "shim.lock";
@@ -22,24 +21,18 @@ pub fn runs_on(part: &Running, home: &Home) -> bool {
     uses_socket && part.names(&home.socket()) || part.is("node-agent") && part.names(&home.agent_run())
 }
 
-/// Whether a process is the shim of a Task whose sandbox is in the data folder. Its lock tells, wherever that folder was
-/// moved and whatever copy of it lies at its old place; a shim that only starts is known by the path that it was given.
+/// Whether a process is the shim of a Task whose sandbox is in the data folder.
 pub fn is_own_shim(shim: &Running, home: &Home) -> bool {
-    let Some(sandbox) = sandbox_of(shim).filter(|_| shim.is_shim()) else { return false };
-    let (Some(tasks), Some(task)) = (sandbox.parent(), sandbox.file_name()) else { return false };
-    match shim.open_file(LOCK) {
-        Some(lock) => FileId::of(&home.sandboxes().join(task).join(LOCK)) == Some(lock),
-        None => shim.finds(tasks, &home.sandboxes()),
-    }
+    let sandbox = shim.is_shim().then(|| sandbox_of(shim)).flatten();
+    sandbox.is_some_and(|sandbox| shim.finds(sandbox.parent().unwrap_or(&sandbox), &home.sandboxes()))
 }
 
-/// uid of the Task whose shim this is: the name of the folder with its bundle.
-pub fn task_of(shim: &Running) -> Option<&OsStr> {
-    sandbox_of(shim)?.file_name()
-}
-
-fn sandbox_of(shim: &Running) -> Option<&Path> {
-    Path::new(shim.args.get(1)?).parent()
+/// The sandbox of a shim's Task, the folder with its bundle, named by the Task's uid. The path of the shim's open lock
+/// tells, which follows the sandbox when a folder around it is moved; a shim that only starts is known by the path that it
+/// was given.
+pub fn sandbox_of(shim: &Running) -> Option<PathBuf> {
+    let lock = shim.open_file(LOCK).or_else(|| shim.args.get(1).map(PathBuf::from))?;
+    lock.parent().map(Path::to_owned)
 }
 
 #[cfg(test)]
@@ -74,7 +67,8 @@ mod tests {
     fn a_shim_belongs_to_the_folder_that_its_lock_is_in_wherever_that_is_moved() {
         let top = tempfile::tempdir().unwrap();
         let home = |name: &str| Home { data: top.path().join(name), run: top.path().join("run") };
-        let (original, copy, renamed) = (home("original"), home("copy"), home("renamed"));
+        let (original, copy, linked, renamed) =
+            (home("original"), home("copy"), home("linked"), home("renamed"));
         let sandbox = |home: &Home| {
             let sandbox = home.sandboxes().join("u1");
             fs::create_dir_all(&sandbox).unwrap();
@@ -86,13 +80,18 @@ mod tests {
             executable: "/memfd:berth-shim (deleted)".into(),
             args: vec!["berth-shim".into(), original.sandboxes().join("u1/bundle.json").into()],
         };
-        let owners = || [&original, &copy, &renamed].map(|home| is_own_shim(&shim(), home));
+        let owners = || [&original, &copy, &linked, &renamed].map(|home| is_own_shim(&shim(), home));
         drop(sandbox(&copy));
-        assert_eq!(owners(), [true, false, false], "a copy beside it");
+        let lock = |home: &Home| home.sandboxes().join("u1").join(LOCK);
+        fs::create_dir_all(lock(&linked).parent().unwrap()).unwrap();
+        fs::hard_link(lock(&original), lock(&linked)).unwrap();
+        assert_eq!(owners(), [true, false, false, false], "copies beside it");
         fs::rename(&original.data, &renamed.data).unwrap();
-        assert_eq!(owners(), [false, false, true], "renamed, and the copy is there still");
+        assert_eq!(owners(), [false, false, false, true], "renamed, and the copies are there still");
         drop(sandbox(&original));
-        assert_eq!(owners(), [false, false, true], "a copy at its old place");
+        assert_eq!(owners(), [false, false, false, true], "a copy at its old place");
+        fs::remove_dir_all(renamed.sandboxes().join("u1")).unwrap();
+        assert_eq!(owners(), [false, false, false, true], "its sandbox was removed");
     }
 
     #[test]

@@ -16,7 +16,8 @@ use super::processes::Process;
 use crate::output::print;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Shorter than the time after which a node that is away is given up: a part that ends often costs no neighbours.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A part that ran this long before it ended begins with the first pause again.
 const STEADY: Duration = Duration::from_secs(60);
 /// How long a part may take to end when asked.

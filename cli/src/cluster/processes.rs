@@ -88,14 +88,14 @@ pub fn all() -> Vec<Running> {
 
 /// What a file is, however it is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FileId {
+struct FileId {
     device: u64,
     inode: u64,
 }
 
 impl FileId {
     /// The file at `path`; links are followed.
-    pub fn of(path: &Path) -> Option<Self> {
+    fn of(path: &Path) -> Option<Self> {
         fs::metadata(path).ok().map(|file| Self { device: file.dev(), inode: file.ino() })
     }
 }
@@ -137,15 +137,15 @@ impl Running {
         .or_else(|| args.next().map(OsString::as_os_str))
     }
 
-    /// The file of this name that the process has open, whatever became of its folder; none if it has none.
-    pub fn open_file(&self, name: &str) -> Option<FileId> {
+    /// Where the file of this name lies that the process has open, or lay before it was removed; none if it has none.
+    pub fn open_file(&self, name: &str) -> Option<PathBuf> {
         let open = fs::read_dir(format!("/proc/{}/fd", self.process.pid)).ok()?.flatten();
-        let named = |path: &PathBuf| {
-            let target = fs::read_link(path).unwrap_or_default();
-            let target = target.file_name().unwrap_or_default().as_bytes();
-            target.strip_suffix(b" (deleted)").unwrap_or(target) == name.as_bytes()
+        let path = |link: PathBuf| {
+            let path = fs::read_link(link).ok()?.into_os_string();
+            let path = path.as_bytes();
+            Some(PathBuf::from(OsStr::from_bytes(path.strip_suffix(b" (deleted)").unwrap_or(path))))
         };
-        open.map(|entry| entry.path()).filter(named).find_map(|path| FileId::of(&path))
+        open.filter_map(|entry| path(entry.path())).find(|path| path.file_name() == Some(OsStr::new(name)))
     }
 
     /// What the process means by `path`.

@@ -3,13 +3,14 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use crate::cluster::folders::{Home, cgroup_of};
-use crate::cluster::lock::{NoLock, UpLock};
+use crate::cluster::lock::{NoLock, UpLock, Verb};
 use crate::cluster::processes::{self, Running};
 use crate::cluster::{cgroups, mounts, owned};
 use crate::failure::{Exit, Failure};
@@ -97,15 +98,21 @@ async fn agree(task: &Down) -> Result<(), Failure> {
     consent::ask(&question, &format!("deleting {data}")).await
 }
 
-/// Ends a running `ctl up` and takes its lock, so that none starts meanwhile. None when there is no run folder.
+/// Ends a running `ctl up` or waits for another `ctl down`, and takes the lock, so that none starts meanwhile. None when
+/// there is no run folder.
 async fn stop_up(home: &Home, done: &mut Vec<String>) -> Result<Option<UpLock>, Failure> {
     if !home.run.exists() {
         return Ok(None);
     }
     let mut progress = Progress::begin();
-    for _ in 0..3 {
-        match UpLock::take(&home.lock()) {
+    let until = Instant::now() + PATIENCE;
+    while Instant::now() < until {
+        match UpLock::take(&home.lock(), Verb::Down) {
             Ok(lock) => return Ok(Some(lock)),
+            Err(NoLock::Held(Some(holder))) if holder.verb == Verb::Down => {
+                progress.show(&format!("waiting for another `ctl down` (pid {})", holder.process.pid));
+                holder.process.gone(Duration::from_millis(200)).await;
+            }
             Err(NoLock::Held(Some(holder))) => {
                 progress.show(&format!("stopping `ctl up` (pid {})", holder.process.pid));
                 // Only what it says about its Tasks depends on it.
@@ -114,6 +121,8 @@ async fn stop_up(home: &Home, done: &mut Vec<String>) -> Result<Option<UpLock>, 
                 done.push(format!("stopped `ctl up` (pid {})", holder.process.pid));
             }
             Err(NoLock::Held(None)) => tokio::time::sleep(Duration::from_millis(200)).await,
+            // Another `ctl down` removed the folder.
+            Err(NoLock::File(_, error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(NoLock::File(path, error)) => {
                 return Err(Failure::new(
                     Exit::Failed,
@@ -145,15 +154,19 @@ pub async fn kill_tasks(home: &Home, done: &mut Vec<String>) -> Result<Vec<OsStr
     for shim in &shims {
         shim.process.signal(Signal::KILL);
     }
-    let held: Vec<OsString> = strangers.iter().filter_map(owned::task_of).map(OsString::from).collect();
+    let foreign: Vec<PathBuf> = strangers.iter().filter_map(owned::sandbox_of).collect();
+    let held: Vec<OsString> =
+        foreign.iter().filter_map(|sandbox| Some(sandbox.file_name()?.into())).collect();
     if let Some(cluster) = home.cluster() {
         let cgroup = cgroup_of(&cluster);
         let all = cgroups::tasks_in(&cgroup);
         let tasks = all.iter().filter(|task| !held.contains(task)).count();
         let cleared = cgroups::clear(&cgroup, &held).await;
-        if all.len() > tasks {
-            let left = all.len() - tasks;
-            done.push(format!("left {left} tasks of this cluster alone, whose data is in another folder"));
+        let mut left =
+            foreign.iter().filter(|sandbox| sandbox.file_name().is_some_and(|task| all.contains(task)));
+        if let Some(folder) = left.next().and_then(|sandbox| sandbox.parent()) {
+            let (left, folder) = (left.count() + 1, folder.display());
+            done.push(format!("left {left} tasks of this cluster alone, whose data is in {folder}"));
         }
         if tasks > 0 || cleared.killed > 0 {
             done.push(format!("killed {tasks} tasks ({} processes)", cleared.killed));
@@ -229,8 +242,10 @@ fn delete_data(home: &Home, done: &mut Vec<String>) -> Result<(), Failure> {
     let failed =
         |why: String| Failure::new(Exit::Conflict, format!("could not lock {}: {why}", home.data.display()));
     // A `ctl up` on another run folder may just start on it.
-    let lock = UpLock::take(&home.data_lock()).map_err(|error| match error {
-        NoLock::Held(Some(holder)) => failed(format!("`ctl up` (pid {}) uses it", holder.process.pid)),
+    let lock = UpLock::take(&home.data_lock(), Verb::Down).map_err(|error| match error {
+        NoLock::Held(Some(holder)) => {
+            failed(format!("`ctl {}` (pid {}) uses it", holder.verb.word(), holder.process.pid))
+        }
         NoLock::Held(None) => failed("another `ctl up` just starts on it".into()),
         NoLock::File(_, error) => failed(error.to_string()),
     })?;

@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::api::Api;
 use crate::cluster::folders::{Home, cgroup_of};
-use crate::cluster::lock::{NoLock, UpLock};
+use crate::cluster::lock::{NoLock, UpLock, Verb};
 use crate::cluster::machine::{missing_here, programs};
 use crate::cluster::parts::{Ended, Parts, tail};
 use crate::cluster::processes::{self, Process};
@@ -71,7 +71,7 @@ pub async fn run(task: Up) -> Result<(), Failure> {
 
 async fn supervise(task: &Up, programs: &std::path::Path, mut before: Before) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    let lock = match UpLock::take(&task.home.lock()) {
+    let lock = match UpLock::take(&task.home.lock(), Verb::Up) {
         Ok(lock) => lock,
         Err(error) => {
             before.sweep();
@@ -180,7 +180,7 @@ async fn leave_no_predecessor(home: &Home) {
 /// Why the data folder cannot be had: if it is for a run on the same run folder, that run is what counts.
 fn data_refusal(task: &Up, error: &NoLock) -> Failure {
     if task.home.lock().exists()
-        && let Err(here) = UpLock::take(&task.home.lock())
+        && let Err(here) = UpLock::take(&task.home.lock(), Verb::Up)
     {
         return refusal(task, &here);
     }
@@ -202,6 +202,13 @@ fn data_refusal(task: &Up, error: &NoLock) -> Failure {
 
 fn refusal(task: &Up, error: &NoLock) -> Failure {
     match error {
+        NoLock::Held(Some(holder)) if holder.verb == Verb::Down => {
+            let pid = holder.process.pid;
+            Failure::new(
+                Exit::Conflict,
+                format!("a `ctl down` (pid {pid}) is at work here; try again when it has ended"),
+            )
+        }
         NoLock::Held(Some(holder)) => {
             let since = holder.since;
             let ago = age(Some(since), SystemClock.now());

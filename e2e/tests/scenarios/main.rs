@@ -87,6 +87,7 @@ fn all() -> Vec<Scenario> {
         on!(up::a_failed_up_takes_back_the_node_that_it_registered, ETCD),
         on!(up::down_of_a_copy_leaves_the_original_alone, Embedded),
         on!(up::down_of_a_renamed_folder_ends_its_tasks, Embedded),
+        on!(up::down_after_a_restore_ends_the_tasks, Embedded),
         on!(pager::a_reader_that_pauses_gets_every_line, Embedded),
         on!(copies::a_copy_of_a_data_folder_touches_nothing_of_the_original, Embedded),
         on!(copies::a_data_folder_of_another_name_is_refused_before_anything_is_adopted, Embedded),

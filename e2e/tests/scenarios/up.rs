@@ -108,13 +108,41 @@ pub fn down_of_a_renamed_folder_ends_its_tasks(form: StoreForm) {
         world.ctl(&["down", "--data", &data, "--run", &run]).ok()
     };
     let said = down(&world.data(), &world.dir().join("run-copy"));
-    assert!(said.contains("left 3 tasks of this cluster alone"), "{said}");
+    assert!(
+        said.contains("left 3 tasks of this cluster alone") && said.contains("/renamed/node/tasks"),
+        "{said}"
+    );
     assert_eq!(first_processes(&world, &tasks), before, "{said}");
     let said = down(&renamed, &world.run());
     assert!(said.contains("killed 3 tasks") && !said.contains("left"), "{said}");
     fs::remove_dir_all(world.data()).expect("the world's folder is writable");
     fs::rename(&renamed, world.data()).expect("the world's folder is writable");
     assert!(first_processes(&world, &tasks).iter().all(Option::is_none), "{said}");
+}
+
+/// An older copy is put in place of the data folder while Tasks run: `ctl up` adopts them, and `ctl down` ends them.
+pub fn down_after_a_restore_ends_the_tasks(form: StoreForm) {
+    let world = World::empty(form);
+    let first = start(&world);
+    world.ctl(&["apply", "-f", "manifests/hello.yaml"]).ok();
+    let tasks = world.wait_ready("hello", 3);
+    let before = first_processes(&world, &tasks);
+    assert!(before.iter().all(Option::is_some), "{before:?}");
+    first.stop();
+
+    let copy = world.dir().join("copy");
+    let copied = Command::new("cp").arg("-a").arg(world.data()).arg(&copy).status().expect("cp starts");
+    assert!(copied.success());
+    fs::remove_dir_all(world.data()).expect("the world's folder is writable");
+    fs::rename(&copy, world.data()).expect("the world's folder is writable");
+    let second = start(&world);
+    let tasks = world.wait_ready("hello", 3);
+    assert_eq!(first_processes(&world, &tasks), before, "containers are adopted");
+    let (data, run) = (world.data().display().to_string(), world.run().display().to_string());
+    let said = world.ctl(&["down", "--data", &data, "--run", &run]).ok();
+    assert!(said.contains("killed 3 tasks") && !said.contains("left"), "{said}");
+    assert!(first_processes(&world, &tasks).iter().all(Option::is_none), "{said}");
+    drop(second);
 }
 
 /// A `ctl up` that fails after its agent registered takes the Node back, as nothing of its data stays.

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::api::Api;
 use crate::cluster::folders::{Home, cgroup_of};
-use crate::cluster::lock::{NoLock, UpLock};
+use crate::cluster::lock::{NoLock, UpLock, Verb};
 use crate::cluster::parts::Parts;
 use crate::cluster::{cgroups, mounts};
 use crate::request::Up;
@@ -75,7 +75,7 @@ impl Before {
     pub fn lock_data(home: &Home) -> Result<Self, NoLock> {
         let first = Self::look(home);
         let made = home.make_data().map_err(|error| NoLock::File(home.data.clone(), error));
-        match made.and_then(|()| UpLock::take(&home.data_lock())) {
+        match made.and_then(|()| UpLock::take(&home.data_lock(), Verb::Up)) {
             Ok(lock) => Ok(Self {
                 absent: first.absent,
                 data_lock: Some(lock),
@@ -119,8 +119,8 @@ impl Before {
     pub fn undo_logs(&mut self) {
         let lasting = [self.home.agent_data(), self.home.store()];
         let lasts = self.home.cluster().is_some() || !lasting.iter().all(|path| holds_nothing(path));
-        let Ok(lock) = UpLock::take(&self.home.lock()) else { return };
-        match UpLock::take(&self.home.data_lock()) {
+        let Ok(lock) = UpLock::take(&self.home.lock(), Verb::Up) else { return };
+        match UpLock::take(&self.home.data_lock(), Verb::Up) {
             Ok(lock) => self.data_lock = Some(lock),
             Err(_) => self.new_data.clear(),
         }
