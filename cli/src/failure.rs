@@ -43,7 +43,7 @@ impl Failure {
     }
 
     /// A failure whose every reason is on stderr already.
-    pub fn said(exit: Exit) -> Self {
+    pub fn reported(exit: Exit) -> Self {
         Self::new(exit, "")
     }
 

@@ -24,7 +24,7 @@ use request::{Purpose, Request};
 fn main() -> ExitCode {
     if std::env::args_os().len() < 2 {
         print::message(&args::Cli::command().render_help().to_string());
-        return end(Purpose::Deed, Err(Failure::said(Exit::Usage)));
+        return end(Purpose::Deed, Err(Failure::reported(Exit::Usage)));
     }
     let cli = match args::Cli::try_parse() {
         Ok(cli) => cli,
@@ -61,7 +61,7 @@ fn shown(answer: &clap::Error) -> ExitCode {
     };
     if answer.use_stderr() {
         print::message(&colour(io::stderr().is_terminal()));
-        return end(Purpose::Deed, Err(Failure::said(Exit::Usage)));
+        return end(Purpose::Deed, Err(Failure::reported(Exit::Usage)));
     }
     print::raw(colour(io::stdout().is_terminal()).as_bytes());
     end(Purpose::Output, Ok(()))

@@ -153,6 +153,29 @@ pub struct Condition {
 }
 
 impl Condition {
+    /// A condition whose status changed at `since`, without a generation.
+    pub fn new(
+        type_: &str,
+        status: ConditionStatus,
+        reason: &str,
+        message: impl Into<String>,
+        since: Timestamp,
+    ) -> Self {
+        Self {
+            type_: type_.into(),
+            status,
+            observed_generation: 0,
+            last_transition_time: since,
+            reason: reason.into(),
+            message: message.into(),
+        }
+    }
+
+    /// The same, of this generation of the spec.
+    pub fn of_generation(self, generation: i64) -> Self {
+        Self { observed_generation: generation, ..self }
+    }
+
     /// The condition of type `type_` among `conditions`.
     pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
         conditions.iter().find(|condition| condition.type_ == type_)

@@ -5,7 +5,7 @@ pub mod folders;
 pub mod lock;
 pub mod machine;
 pub mod mounts;
-pub mod nodes;
+pub mod node_locks;
 pub mod owned;
 pub mod parts;
 pub mod processes;

@@ -232,14 +232,14 @@ fn event(event: &Event, now: Timestamp) -> Vec<String> {
         event.type_.clone(),
         event.reason.clone(),
         format!("{}/{}", about.kind.to_lowercase(), about.name),
-        told(event),
+        message(event),
         event.count.max(1).to_string(),
         event.source.component.clone(),
     ]
 }
 
 /// What an Event says, and how often it was so.
-pub fn told(event: &Event) -> String {
+pub fn message(event: &Event) -> String {
     let count = if event.count > 1 { format!(" (x{})", event.count) } else { String::new() };
     format!("{}{count}", event.message)
 }

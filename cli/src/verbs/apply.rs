@@ -13,8 +13,8 @@ use crate::output::print;
 use crate::request::{Apply, Conflicts};
 use crate::waiting;
 
+use super::answer::{self, TAKE_FROM};
 use super::rollout;
-use super::told::{self, TAKE_FROM};
 
 /// Who applies.
 const MANAGER: &str = "ctl";
@@ -35,7 +35,7 @@ pub async fn run(api: impl FnOnce() -> Result<Api, Failure>, task: &Apply) -> Re
     place(&mut reading, task.namespace.as_deref());
     if let Some(report) = reading.report("nothing was applied") {
         print::message(&report);
-        return Err(Failure::said(Exit::Usage));
+        return Err(Failure::reported(Exit::Usage));
     }
     if reading.documents.is_empty() {
         print::note("there is no object in the manifests");
@@ -103,7 +103,7 @@ async fn apply_all(api: &Api, task: &Apply, documents: &[Document]) -> Result<()
         let lost = refused.len();
         print::note(&format!("{lost} of {} objects were not applied; {done} were", documents.len()));
     }
-    Err(Failure::said(*exit))
+    Err(Failure::reported(*exit))
 }
 
 /// Applies one document. A refusal is told here and does not keep the others from being applied.
@@ -118,14 +118,14 @@ async fn apply_one(api: &Api, task: &Apply, document: &Document) -> Result<Resul
     }
     match api.client.send_and_hear(&write).await {
         Ok((_, written)) => {
-            tell(task, document, &written);
+            report_done(task, document, &written);
             Ok(Ok(()))
         }
         Err(error) => refusal(api, &step, document, &error),
     }
 }
 
-fn tell(task: &Apply, document: &Document, written: &Written) {
+fn report_done(task: &Apply, document: &Document, written: &Written) {
     let what = match written.effect {
         Effect::Created => "created",
         Effect::Configured => "configured",
@@ -135,7 +135,7 @@ fn tell(task: &Apply, document: &Document, written: &Written) {
     };
     let only_asked = if task.reach == DryRun::Server { " (server dry run)" } else { "" };
     print::line(&format!("{} {what}{only_asked}", document.name()));
-    told::note(&document.name(), written);
+    answer::report(&document.name(), written);
 }
 
 fn refusal(api: &Api, step: &str, document: &Document, error: &Error) -> Result<Result<(), Exit>, Failure> {

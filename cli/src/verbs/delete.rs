@@ -60,7 +60,7 @@ fn from_manifests(task: &Delete) -> Result<Vec<Doomed>, Failure> {
     let mut reading = read(&task.inputs);
     if let Some(report) = reading.report("nothing was deleted") {
         print::message(&report);
-        return Err(Failure::said(Exit::Usage));
+        return Err(Failure::reported(Exit::Usage));
     }
     reading.documents.sort_by_key(|document| document.kind.kind == "Namespace");
     let key = |value: &Value, kind: &Kind| {

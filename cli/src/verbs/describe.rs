@@ -85,9 +85,9 @@ async fn story(api: &Api, kind: &str, object: &Value) -> Result<Story, Failure> 
     let metadata: ObjectMeta = serde_json::from_value(object["metadata"].clone()).unwrap_or_default();
     head(&mut story, kind, &metadata, now);
     match kind {
-        "App" => app::tell(api, &mut story, &read(object)?, now).await?,
-        "Task" => task::tell(&mut story, &read(object)?, now),
-        "Node" => node::tell(api, &mut story, &read(object)?, now).await?,
+        "App" => app::describe(api, &mut story, &read(object)?, now).await?,
+        "Task" => task::describe(&mut story, &read(object)?, now),
+        "Node" => node::describe(api, &mut story, &read(object)?, now).await?,
         _ => rest(&mut story, object),
     }
     if kind == Namespace::KIND && metadata.deletion_timestamp.is_some() {
@@ -171,7 +171,7 @@ async fn events(api: &Api, story: &mut Story, metadata: &ObjectMeta, now: Timest
     let time = |event: &Event| event.last_timestamp.or(event.metadata.creation_timestamp);
     events.sort_by_key(time);
     let row = |event: &Event| {
-        vec![age(time(event), now), event.type_.clone(), event.reason.clone(), columns::told(event)]
+        vec![age(time(event), now), event.type_.clone(), event.reason.clone(), columns::message(event)]
     };
     let rows: Vec<Vec<String>> = events[events.len().saturating_sub(EVENTS)..].iter().map(row).collect();
     if rows.is_empty() {

@@ -28,20 +28,20 @@ pub async fn run(api: &Api, task: &Logs) -> Result<(), Failure> {
     match task.follow {
         Follow::Once => {
             for source in &sources {
-                last = copy(api, source).await.err().inspect(tell).or(last);
+                last = copy(api, source).await.err().inspect(report).or(last);
             }
         }
         Follow::Changes => {
             let mut copies: FuturesUnordered<_> = sources.iter().map(|source| follow(api, source)).collect();
             while let Some(done) = copies.next().await {
-                last = done.err().inspect(tell).or(last);
+                last = done.err().inspect(report).or(last);
             }
         }
     }
-    last.map_or(Ok(()), |failure| Err(Failure::said(failure.exit)))
+    last.map_or(Ok(()), |failure| Err(Failure::reported(failure.exit)))
 }
 
-fn tell(failure: &Failure) {
+fn report(failure: &Failure) {
     print::message(&failure.to_string());
 }
 

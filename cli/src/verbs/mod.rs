@@ -1,5 +1,6 @@
 //! One module per verb: what it asks the API for, and what it says about it.
 
+mod answer;
 mod apply;
 mod consent;
 mod contents;
@@ -11,7 +12,6 @@ mod logs;
 mod refusals;
 mod rollout;
 mod scale;
-mod told;
 mod up;
 mod validate;
 mod version;

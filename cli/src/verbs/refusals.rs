@@ -32,7 +32,7 @@ impl Refusals {
         if let Err(failure) = last {
             print::message(&failure.to_string());
         }
-        Err(Failure::said(exit))
+        Err(Failure::reported(exit))
     }
 }
 
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     fn failed(exit: Exit) -> Result<(), Failure> {
-        Err(Failure::said(exit))
+        Err(Failure::reported(exit))
     }
 
     /// Notes the outcomes in their order; the exit code of the run, and how many objects were dealt with well.

@@ -4,7 +4,7 @@ use berth_client::{ObjectKey, Write};
 use serde_json::json;
 
 use super::refusals::Refusals;
-use super::{rollout, told};
+use super::{answer, rollout};
 use crate::api::Api;
 use crate::failure::Failure;
 use crate::output::print;
@@ -37,7 +37,7 @@ async fn scale(api: &Api, key: &ObjectKey, replicas: u32) -> Result<(), Failure>
     } else {
         format!("app/{} scaled from {before} to {replicas}", key.name)
     });
-    told::note(&format!("app/{}", key.name), &written);
+    answer::report(&format!("app/{}", key.name), &written);
     Ok(())
 }
 

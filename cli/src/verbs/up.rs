@@ -103,7 +103,7 @@ async fn supervise(task: &Up, programs: &std::path::Path, mut before: Before) ->
     };
     stop(parts, &mut signals).await;
     match (&done, stays) {
-        (Ok(()), _) => say_what_runs_on(task),
+        (Ok(()), _) => report_running_tasks(task),
         (Err(_), None) => before.undo(task, lock).await,
         (Err(_), Some(why)) => return done.map_err(|failure| failure.detail(why)),
     }
@@ -122,7 +122,7 @@ fn late(task: &Up, logs: &start::Logs, waited_for: Option<&str>) -> Failure {
 async fn attend(parts: &mut Parts, signals: &mut Signals) {
     loop {
         tokio::select! {
-            ended = parts.ended() => print::note(told(&ended).trim_end()),
+            ended = parts.ended() => print::note(message(&ended).trim_end()),
             () = signals.stop() => return,
         }
     }
@@ -137,7 +137,7 @@ async fn stop(parts: Parts, signals: &mut Signals) {
     }
 }
 
-fn say_what_runs_on(task: &Up) {
+fn report_running_tasks(task: &Up) {
     if task.home.goes_down() {
         return print::note("Berth has stopped; `ctl down` stops its tasks");
     }
@@ -154,7 +154,7 @@ fn say_what_runs_on(task: &Up) {
 }
 
 /// What is said of a part that ended by itself.
-fn told(ended: &Ended) -> String {
+fn message(ended: &Ended) -> String {
     let wait = ended.again_in.as_millis() as f64 / 1000.0;
     let lines = tail(&ended.log, 0, LAST_WORDS);
     let words = if lines.is_empty() { "" } else { "; its last words:" };

@@ -9,7 +9,7 @@ pub fn run(inputs: &[Input]) -> Result<(), Failure> {
     let reading = read(inputs);
     if let Some(report) = reading.report("nothing was asked of a server") {
         print::message(&report);
-        return Err(Failure::said(Exit::Usage));
+        return Err(Failure::reported(Exit::Usage));
     }
     for document in &reading.documents {
         print::line(&format!("{} is valid", document.name()));

@@ -203,7 +203,7 @@ impl<K: Resource> Shared<K> {
         };
         let version = ResourceVersion::parse(&version);
         if !deltas.is_empty() {
-            state.tell(version, deltas);
+            state.notify(version, deltas);
         }
         // Under the lock: whoever sees the version finds the objects.
         self.reached.send_replace(Some(version));
@@ -254,7 +254,7 @@ impl<K: Resource> State<K> {
         Some(Delta::Deleted(old))
     }
 
-    fn tell(&mut self, version: ResourceVersion, deltas: Vec<Delta<K>>) {
+    fn notify(&mut self, version: ResourceVersion, deltas: Vec<Delta<K>>) {
         let Some((last, others)) = self.subscribers.split_last() else {
             return;
         };

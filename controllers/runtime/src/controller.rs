@@ -251,7 +251,7 @@ impl<R: Reconciler> Job<R> {
         let mut written = Written::new();
         let outcome = self.carry_out(work, &mut written).await;
         drop(room);
-        self.see(&written).await;
+        self.wait_for_caches(&written).await;
         match outcome {
             Outcome::Done => Ended::Settled { wake_at },
             Outcome::Stale | Outcome::Failed(_) => Ended::Again,
@@ -282,7 +282,7 @@ impl<R: Reconciler> Job<R> {
     }
 
     /// Waits until every cache of a written kind has the write.
-    async fn see(&self, written: &Written) {
+    async fn wait_for_caches(&self, written: &Written) {
         let seen = async {
             for progress in &self.progress {
                 if let Some(version) = written.get(&progress.kind) {

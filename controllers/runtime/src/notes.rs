@@ -106,7 +106,7 @@ impl Notes {
     }
 
     /// Tells a note; at once, and whatever becomes of it.
-    pub fn tell(&self, note: Note) {
+    pub fn report(&self, note: Note) {
         if let Err(dropped) = self.sender.try_send(note) {
             tracing::debug!(why = %dropped, "a note was dropped");
         }

@@ -100,9 +100,9 @@ impl Writer {
                     _ => groups.next().unwrap_or_default(),
                 };
                 let outcome = judge(deed, &results);
-                tell(deed, &outcome);
+                log(deed, &outcome);
                 if outcome == Outcome::Done {
-                    deed.notes.iter().for_each(|note| self.notes.tell(note.clone()));
+                    deed.notes.iter().for_each(|note| self.notes.report(note.clone()));
                 }
                 note(&results, written);
                 outcome
@@ -161,7 +161,7 @@ fn judge(deed: &Deed, results: &[(KindName, Result<Object, Error>)]) -> Outcome 
     worst
 }
 
-fn tell(deed: &Deed, outcome: &Outcome) {
+fn log(deed: &Deed, outcome: &Outcome) {
     let (object, action, why) = (&deed.object, deed.action, &deed.why);
     match outcome {
         Outcome::Done if deed.action == STATUS => tracing::debug!(object, action, "acted"),

@@ -90,15 +90,10 @@ fn uid(task: &Task) -> Arc<str> {
 fn deed(explanation: &Explanation) -> Deed {
     let task = &*explanation.task;
     let mut conditions = task.status.conditions.clone();
-    let condition = Condition {
-        type_: SCHEDULED.into(),
-        status: ConditionStatus::False,
-        observed_generation: task.metadata.generation,
-        last_transition_time: SteadyClock.now(),
-        reason: UNSCHEDULABLE.into(),
-        message: parcel::text(&explanation.message).into_owned(),
-    };
-    condition.set(&mut conditions);
+    let message = parcel::text(&explanation.message);
+    Condition::new(SCHEDULED, ConditionStatus::False, UNSCHEDULABLE, message, SteadyClock.now())
+        .of_generation(task.metadata.generation)
+        .set(&mut conditions);
     let meta = &task.metadata;
     let patch = json!({ "status": { "conditions": conditions } });
     let write = Write::patch_status::<Task>(&meta.namespace, &meta.name, patch).unchanged(task);

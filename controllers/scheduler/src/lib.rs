@@ -88,14 +88,14 @@ impl Stepper for Shell {
                 if let Some(old) = old.filter(|old| old.metadata.uid != new.metadata.uid) {
                     self.scheduler.node_gone(&old.metadata.uid);
                 }
-                self.scheduler.node_seen(Machine::read(&new));
+                self.scheduler.node_changed(Machine::read(&new));
             }
             Event::NodeGone(old) => self.scheduler.node_gone(&old.metadata.uid),
             Event::Task(new, old) => {
                 if let Some(old) = old.filter(|old| old.metadata.uid != new.metadata.uid) {
                     self.scheduler.task_gone(&old.metadata.uid);
                 }
-                self.scheduler.task_seen(new);
+                self.scheduler.task_changed(new);
             }
             Event::TaskGone(old) => self.scheduler.task_gone(&old.metadata.uid),
             Event::Answered { refused } => {

@@ -123,7 +123,7 @@ pub struct Decisions {
 
 impl Scheduler {
     /// A Node came to be or changed.
-    pub fn node_seen(&mut self, machine: Machine) {
+    pub fn node_changed(&mut self, machine: Machine) {
         self.nodes.put(machine);
     }
 
@@ -133,7 +133,7 @@ impl Scheduler {
     }
 
     /// A Task came to be or changed.
-    pub fn task_seen(&mut self, task: Arc<Task>) {
+    pub fn task_changed(&mut self, task: Arc<Task>) {
         let uid: Arc<str> = task.metadata.uid.as_str().into();
         if Phase::of(&task).is_ok_and(Phase::is_final) {
             return self.forget(&uid);

@@ -209,7 +209,7 @@ impl Agent {
     fn note(&self, uid: &TaskUid, told: Told) {
         let object = self.statuses.object(uid).or_else(|| self.journalled.get(uid).cloned());
         if let (Some(task), Some(notes)) = (object, &self.notes) {
-            notes.tell(Note::new(&*task, Weight::Warning, told.reason, told.message));
+            notes.report(Note::new(&*task, Weight::Warning, told.reason, told.message));
         }
     }
 

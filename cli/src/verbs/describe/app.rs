@@ -12,7 +12,7 @@ use crate::output::age::age;
 use crate::output::columns::{app_state, cause, runs, state};
 
 /// Tells what an App asks for, what it has, and what each of its Tasks lacks.
-pub async fn tell(api: &Api, story: &mut Story, app: &App, now: Timestamp) -> Result<(), Failure> {
+pub async fn describe(api: &Api, story: &mut Story, app: &App, now: Timestamp) -> Result<(), Failure> {
     let status = &app.status;
     let asked = app.spec.replicas.unwrap_or(1);
     story.fact("Status", app_state(app));

@@ -15,7 +15,7 @@ use crate::output::age::age;
 use crate::output::columns::{node_state, state};
 
 /// Tells what a machine is, what it has, and what runs there.
-pub async fn tell(api: &Api, story: &mut Story, node: &Node, now: Timestamp) -> Result<(), Failure> {
+pub async fn describe(api: &Api, story: &mut Story, node: &Node, now: Timestamp) -> Result<(), Failure> {
     let info = &node.status.node_info;
     story.fact("Status", node_state(node));
     let pressure = Condition::find(&node.status.conditions, DISK_PRESSURE);

@@ -8,7 +8,7 @@ use crate::output::age::age;
 use crate::output::columns::{cause, end, state};
 
 /// Tells where a Task is, how each container goes, and why it is not as it should be.
-pub fn tell(story: &mut Story, task: &Task, now: Timestamp) {
+pub fn describe(story: &mut Story, task: &Task, now: Timestamp) {
     story.fact("Status", state(task));
     story.fact("Why", cause(task).unwrap_or_default());
     story.fact("Node", if task.spec.node_name.is_empty() { "none yet" } else { &task.spec.node_name });
@@ -21,12 +21,12 @@ pub fn tell(story: &mut Story, task: &Task, now: Timestamp) {
         app::containers(story, container);
         let status = task.status.container_statuses.iter().find(|status| status.name == container.name);
         if let Some(status) = status {
-            tell_status(story, status, now);
+            describe_status(story, status, now);
         }
     }
 }
 
-fn tell_status(story: &mut Story, status: &ContainerStatus, now: Timestamp) {
+fn describe_status(story: &mut Story, status: &ContainerStatus, now: Timestamp) {
     let ready = if status.ready { "ready" } else { "not ready" };
     if let Some(running) = &status.state.running {
         story.line(format!(

@@ -37,7 +37,7 @@ pub async fn run(task: &Up) -> Result<(), Failure> {
     }
     let exit = [Exit::Usage, Exit::TimedOut, Exit::Conflict, Exit::Interrupted];
     let exit = exit.into_iter().find(|exit| status.code() == Some(*exit as i32)).unwrap_or(Exit::Failed);
-    Err(Failure::said(exit))
+    Err(Failure::reported(exit))
 }
 
 fn start(log: &File) -> std::io::Result<Child> {

@@ -10,7 +10,7 @@ use berth_types::node::Node;
 
 use super::{ALL_LINES, Api, Exit, Failure, LINES, Parts, Progress, Up, tail};
 use crate::args;
-use crate::cluster::nodes;
+use crate::cluster::node_locks;
 use crate::cluster::parts::Part;
 use crate::manifest::visible;
 use crate::request::OldEtcd;
@@ -41,8 +41,8 @@ pub async fn all(
 /// The agent would refuse too; but a copied store says that its node is ready.
 fn refuse_second_agent(task: &Up) -> Result<(), Failure> {
     let Some(cluster) = task.home.cluster() else { return Ok(()) };
-    let locks = Path::new(nodes::FOLDER);
-    let Some(holder) = nodes::other_agent(locks, &cluster, &task.node, &task.home.agent_data()) else {
+    let locks = Path::new(node_locks::FOLDER);
+    let Some(holder) = node_locks::other_agent(locks, &cluster, &task.node, &task.home.agent_data()) else {
         return Ok(());
     };
     let message = format!("node {} of this cluster already runs on this machine", task.node);

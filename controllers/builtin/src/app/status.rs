@@ -239,14 +239,7 @@ fn condition(
     reason: &str,
     message: String,
 ) -> Condition {
-    Condition {
-        type_: type_.into(),
-        status,
-        observed_generation: seen.app.generation,
-        last_transition_time: since,
-        reason: reason.into(),
-        message,
-    }
+    Condition::new(type_, status, reason, message, since).of_generation(seen.app.generation)
 }
 
 fn put(conditions: &mut Vec<Condition>, condition: Condition) {

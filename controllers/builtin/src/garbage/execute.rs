@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use berth_client::{Error, KindName, ObjectKey, Precondition, Write};
-use berth_runtime::{Deed as Work, Execute, Note, Outcome, Weight, Writer};
+use berth_runtime::{Deed, Execute, Note, Outcome, Weight, Writer};
 use berth_types::Resource;
 use berth_types::app::App;
 use berth_types::core::{Event as EventObject, Namespace, ObjectReference};
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::Collector;
 use super::observed::{Identity, Kind, Place};
-use super::plan::{Action, Deed, Event};
+use super::plan::{Action, Event, Removal};
 
 /// Owners that an Event names.
 const OWNERS_NAMED: usize = 3;
@@ -41,9 +41,9 @@ impl Execute<Collector> for Hands {
         let owners = ask(&actions, writer).await;
         let (mut events, mut wave, mut objects) = (Vec::new(), Vec::new(), Vec::new());
         for action in actions {
-            match work(&action, &owners) {
-                Ok(work) => {
-                    wave.push(work);
+            match deed(&action, &owners) {
+                Ok(deed) => {
+                    wave.push(deed);
                     objects.push(action.object);
                 }
                 Err(Owner::There) => events.push(Event::NotCalledFor(action.object)),
@@ -64,7 +64,7 @@ impl Execute<Collector> for Hands {
 async fn ask(actions: &[Action], writer: &Writer) -> BTreeMap<Identity, Owner> {
     let mut owners = BTreeMap::new();
     for action in actions {
-        let (Deed::DeleteWithout(gone) | Deed::DeleteStray(gone)) = &action.deed else { continue };
+        let (Removal::DeleteWithout(gone) | Removal::DeleteStray(gone)) = &action.removal else { continue };
         for owner in gone {
             if !owners.contains_key(owner) {
                 owners.insert(owner.clone(), ask_for(owner, writer).await);
@@ -91,13 +91,13 @@ async fn ask_for(owner: &Identity, writer: &Writer) -> Owner {
 }
 
 /// The write of an action, or the owner that speaks against it.
-fn work(action: &Action, owners: &BTreeMap<Identity, Owner>) -> Result<Work, Owner> {
+fn deed(action: &Action, owners: &BTreeMap<Identity, Owner>) -> Result<Deed, Owner> {
     let Identity { place, uid } = &action.object;
     let key = key(place);
     let delete = Write::delete(&key).expecting_uid(uid);
     let object = format!("{}/{}/{}", key.kind.kind, place.namespace, place.name);
-    match &action.deed {
-        Deed::DeleteWithout(gone) | Deed::DeleteStray(gone) => {
+    match &action.removal {
+        Removal::DeleteWithout(gone) | Removal::DeleteStray(gone) => {
             let mut write = delete;
             for owner in gone {
                 match owners.get(owner) {
@@ -107,17 +107,17 @@ fn work(action: &Action, owners: &BTreeMap<Identity, Owner>) -> Result<Work, Own
                 }
             }
             let names: Vec<&str> = gone.iter().map(|owner| owner.place.name.as_str()).collect();
-            let work = Work::one("delete", object, format!("{} gone", names.join(", ")), write);
-            Ok(match &action.deed {
-                Deed::DeleteStray(_) => work.noting([told_as_stray(&action.object, gone)]),
-                Deed::DeleteWithout(_) | Deed::Delete(_) | Deed::Release { .. } => work,
+            let deed = Deed::one("delete", object, format!("{} gone", names.join(", ")), write);
+            Ok(match &action.removal {
+                Removal::DeleteStray(_) => deed.noting([told_as_stray(&action.object, gone)]),
+                Removal::DeleteWithout(_) | Removal::Delete(_) | Removal::Release { .. } => deed,
             })
         }
-        Deed::Delete(why) => Ok(Work::one("delete", object, format!("{why:?}"), delete)),
-        Deed::Release { finalizer, left } => {
+        Removal::Delete(why) => Ok(Deed::one("delete", object, format!("{why:?}"), delete)),
+        Removal::Release { finalizer, left } => {
             let patch = json!({ "metadata": { "finalizers": left } });
             let write = Write::patch_json(&key, &patch).expecting_uid(uid).expecting_version(&action.version);
-            Ok(Work::one("release", object, *finalizer, write))
+            Ok(Deed::one("release", object, *finalizer, write))
         }
     }
 }

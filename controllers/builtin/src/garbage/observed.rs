@@ -157,7 +157,7 @@ impl Item {
     }
 
     /// Whether all that an object is judged by is as in `other`: all but the version.
-    pub fn says_the_same(&self, other: &Self) -> bool {
+    pub fn is_judged_like(&self, other: &Self) -> bool {
         let Self { place, uid, version: _, deleting, finalizers, owners, concern } = self;
         (place, uid, *deleting) == (&other.place, &other.uid, other.deleting)
             && (finalizers, owners, concern) == (&other.finalizers, &other.owners, &other.concern)

@@ -70,12 +70,12 @@ pub struct Action {
     /// The version that was decided on.
     pub version: String,
     /// What is done to it.
-    pub deed: Deed,
+    pub removal: Removal,
 }
 
 /// What is done to an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Deed {
+pub enum Removal {
     /// Delete it, if the server too knows none of these any more.
     DeleteWithout(Vec<Identity>),
     /// The same of an object whose owners were never there: its user has to be told.
@@ -147,7 +147,7 @@ enum Asked {
 }
 
 enum Judgement {
-    Act(Deed),
+    Act(Removal),
     /// Its owners are missing from the start, and have until then to show up.
     Stray(Timestamp),
     LookAgain(Timestamp),
@@ -240,7 +240,7 @@ impl State {
             return self.judge_leaving(item);
         }
         if self.is_dying(&item.place.namespace) {
-            return Judgement::Act(Deed::Delete(Why::NamespaceGoes));
+            return Judgement::Act(Removal::Delete(Why::NamespaceGoes));
         }
         if let Some(judgement) = self.judge_owners(item, sight, now) {
             return judgement;
@@ -248,7 +248,7 @@ impl State {
         match &item.concern {
             Concern::None => Judgement::Fine,
             Concern::Bound(node) if self.is_there(node) => Judgement::Fine,
-            Concern::Bound(node) => Judgement::Act(Deed::DeleteWithout(vec![node.clone()])),
+            Concern::Bound(node) => Judgement::Act(Removal::DeleteWithout(vec![node.clone()])),
             Concern::Finished(at) => self.keep_until(self.finished_until(item, *at), Why::Finished, now),
             Concern::Seen(at) => self.keep_until(self.event_until(item, *at), Why::Expired, now),
         }
@@ -294,14 +294,14 @@ impl State {
         Some(match sight {
             // Caches of different kinds do not keep step: the owner may be just behind.
             Sight::First => Judgement::Stray(now.plus(self.limits.owner_shows_up)),
-            Sight::Start => Judgement::Act(Deed::DeleteStray(gone)),
-            Sight::Again if self.strays.contains(&item.uid) => Judgement::Act(Deed::DeleteStray(gone)),
-            Sight::Again => Judgement::Act(Deed::DeleteWithout(gone)),
+            Sight::Start => Judgement::Act(Removal::DeleteStray(gone)),
+            Sight::Again if self.strays.contains(&item.uid) => Judgement::Act(Removal::DeleteStray(gone)),
+            Sight::Again => Judgement::Act(Removal::DeleteWithout(gone)),
         })
     }
 
     fn keep_until(&self, until: Timestamp, why: Why, now: Timestamp) -> Judgement {
-        if until <= now { Judgement::Act(Deed::Delete(why)) } else { Judgement::LookAgain(until) }
+        if until <= now { Judgement::Act(Removal::Delete(why)) } else { Judgement::LookAgain(until) }
     }
 
     fn finished_until(&self, item: &Item, at: Timestamp) -> Timestamp {
@@ -361,11 +361,11 @@ impl State {
                 self.due.set(uid, at);
                 None
             }
-            Judgement::Act(deed) => {
-                if matches!(deed, Deed::DeleteStray(_)) {
+            Judgement::Act(removal) => {
+                if matches!(removal, Removal::DeleteStray(_)) {
                     self.strays.insert(uid.to_owned());
                 }
-                let action = Action { object: item.identity(), version: item.version.clone(), deed };
+                let action = Action { object: item.identity(), version: item.version.clone(), removal };
                 self.asked
                     .insert(uid.to_owned(), Asked::UnderWay { version: item.version.clone(), failures });
                 Some(action)
@@ -406,7 +406,7 @@ impl State {
 
     fn seen(&mut self, item: Item, now: Timestamp) -> Vec<Action> {
         if let Some(known) = self.items.get_mut(&item.uid)
-            && known.says_the_same(&item)
+            && known.is_judged_like(&item)
         {
             // Only its version is new, as with most of what a Task's agent reports: nothing is judged by that but
             // what an action on the item still waits for.
@@ -477,9 +477,9 @@ pub fn step(state: &mut State, event: Event, now: Timestamp) -> Vec<Action> {
     }
 }
 
-fn release(item: &Item, finalizer: &'static str) -> Deed {
+fn release(item: &Item, finalizer: &'static str) -> Removal {
     let left = item.finalizers.iter().filter(|one| *one != finalizer).cloned().collect();
-    Deed::Release { finalizer, left }
+    Removal::Release { finalizer, left }
 }
 
 fn first_owner(item: &Item) -> String {

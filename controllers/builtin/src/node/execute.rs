@@ -67,15 +67,9 @@ fn with(
     now: Timestamp,
 ) -> Vec<Condition> {
     let mut conditions = conditions.to_vec();
-    let condition = Condition {
-        type_: type_.into(),
-        status: verdict.status,
-        observed_generation: generation,
-        last_transition_time: now,
-        reason: verdict.reason.into(),
-        message: verdict.message,
-    };
-    condition.set(&mut conditions);
+    Condition::new(type_, verdict.status, verdict.reason, verdict.message, now)
+        .of_generation(generation)
+        .set(&mut conditions);
     conditions
 }
 
@@ -84,14 +78,7 @@ mod tests {
     use super::*;
 
     fn said(type_: &str) -> Condition {
-        Condition {
-            type_: type_.into(),
-            status: ConditionStatus::True,
-            observed_generation: 1,
-            last_transition_time: Timestamp::from_millis(0),
-            reason: "Said".into(),
-            message: String::new(),
-        }
+        Condition::new(type_, ConditionStatus::True, "Said", "", Timestamp::from_millis(0)).of_generation(1)
     }
 
     /// A Task of which its agent and this controller have said something before.

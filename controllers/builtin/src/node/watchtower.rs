@@ -56,11 +56,11 @@ impl Watchtower {
         reports: PresenceStream,
         clock: Arc<dyn Clock>,
     ) -> impl Stream<Item = Vec<Key>> {
-        self.hear(Presence::Lost, clock.now());
+        self.receive(Presence::Lost, clock.now());
         futures::stream::unfold((self, reports, clock), |(tower, mut reports, clock)| async move {
             let woken = loop {
                 match reports.next().await {
-                    Ok(report) => break tower.hear(report, clock.now()),
+                    Ok(report) => break tower.receive(report, clock.now()),
                     Err(why) => {
                         tracing::warn!(%why, "could not follow the presence of nodes");
                         tokio::time::sleep(AFTER_REFUSAL).await;
@@ -72,7 +72,7 @@ impl Watchtower {
     }
 
     /// Takes a report in. Every node that is away is concerned by it too: how many vanished together counts.
-    fn hear(&self, report: Presence, now: Timestamp) -> Vec<Key> {
+    fn receive(&self, report: Presence, now: Timestamp) -> Vec<Key> {
         let mut told = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let before = told.by;
         let mut woken: Vec<String> = match report {
@@ -131,15 +131,15 @@ mod tests {
         let (tower, now) = (Watchtower::default(), Timestamp::from_millis(60_000));
         let away = PresenceState::Absent(Duration::from_secs(6));
         assert_eq!(tower.sight("n1", "u1"), Sight::Unseen);
-        tower.hear(Presence::All { believed: false, nodes: report("n1", away) }, now);
+        tower.receive(Presence::All { believed: false, nodes: report("n1", away) }, now);
         assert_eq!(tower.sight("n1", "u1"), Sight::Unseen);
-        let woken = tower.hear(Presence::Changes { believed: true, nodes: vec![] }, now);
+        let woken = tower.receive(Presence::Changes { believed: true, nodes: vec![] }, now);
         assert_eq!(woken, [Key::new("", "n1")]);
         assert_eq!(tower.sight("n1", "u1"), Sight::Away(Timestamp::from_millis(54_000)));
         assert_eq!(tower.sight("n1", "of an earlier Node"), Sight::Unseen);
-        tower.hear(Presence::Changes { believed: true, nodes: report("n1", PresenceState::Present) }, now);
+        tower.receive(Presence::Changes { believed: true, nodes: report("n1", PresenceState::Present) }, now);
         assert_eq!(tower.sight("n1", "u1"), Sight::Present);
-        tower.hear(Presence::Lost, now);
+        tower.receive(Presence::Lost, now);
         assert_eq!(tower.sight("n1", "u1"), Sight::Unseen);
     }
 
@@ -153,7 +153,7 @@ mod tests {
                 true => Presence::All { believed: true, nodes },
                 false => Presence::Changes { believed: true, nodes },
             };
-            tower.hear(report, now).iter().map(|key| key.name.clone()).collect::<Vec<_>>()
+            tower.receive(report, now).iter().map(|key| key.name.clone()).collect::<Vec<_>>()
         };
         let sights = || ["n1", "n2", "n3", "n4"].map(|node| tower.sight(node, "u1"));
         let (since, present) =

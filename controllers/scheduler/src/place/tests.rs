@@ -62,8 +62,8 @@ struct World(Scheduler);
 impl World {
     fn new(nodes: impl IntoIterator<Item = Machine>, tasks: impl IntoIterator<Item = Arc<Task>>) -> Self {
         let mut scheduler = Scheduler::default();
-        nodes.into_iter().for_each(|node| scheduler.node_seen(node));
-        tasks.into_iter().for_each(|task| scheduler.task_seen(task));
+        nodes.into_iter().for_each(|node| scheduler.node_changed(node));
+        tasks.into_iter().for_each(|task| scheduler.task_changed(task));
         Self(scheduler)
     }
 
@@ -116,8 +116,8 @@ fn nodes_that_are_equal_share_tasks_and_then_go_by_name() {
 fn what_is_decided_is_charged_before_anybody_confirms_it() {
     let mut world = World::new([node("n1", room(2), json!({}))], [task("a", 1, needs(1))]);
     world.decides(0, expect!["a to n1"]);
-    world.0.task_seen(task("b", 2, needs(1)));
-    world.0.task_seen(task("c", 3, needs(1)));
+    world.0.task_changed(task("b", 2, needs(1)));
+    world.0.task_changed(task("c", 3, needs(1)));
     world.decides(
         0,
         expect![[r#"
@@ -125,9 +125,9 @@ fn what_is_decided_is_charged_before_anybody_confirms_it() {
         c waits: 0 of 1 nodes fit: 1 not enough cpu (nearest n1 is short of 1)"#]],
     );
     // Seen bound, it is charged once, not twice; at its end its room is free.
-    world.0.task_seen(bound(&task("a", 1, needs(1)), "n1", &[]));
+    world.0.task_changed(bound(&task("a", 1, needs(1)), "n1", &[]));
     world.decides(0, expect![""]);
-    world.0.task_seen(failed(&bound(&task("a", 1, needs(1)), "n1", &[])));
+    world.0.task_changed(failed(&bound(&task("a", 1, needs(1)), "n1", &[])));
     world.decides(0, expect!["c to n1"]);
 }
 
@@ -143,7 +143,7 @@ fn a_refused_placement_gives_its_room_back_and_is_tried_again_later_and_later() 
     assert_eq!(world.0.wake_at(), Some(Timestamp::from_millis(1040)));
     // A refusal that comes after the Task was seen bound says nothing.
     world.decides(2, expect!["a to n1"]);
-    world.0.task_seen(bound(&task("a", 1, needs(1)), "n1", &[]));
+    world.0.task_changed(bound(&task("a", 1, needs(1)), "n1", &[]));
     world.0.refused("uid of a", at(2));
     world.decides(9, expect![""]);
 }
@@ -162,7 +162,7 @@ fn ports_are_free_ones_of_the_range_and_never_given_out_twice() {
             b to n1 http=31002
             c waits: 0 of 1 nodes fit: 1 without enough free ports"#]],
     );
-    world.0.task_seen(bound(&task("a", 2, port()), "n1", &[31000]));
+    world.0.task_changed(bound(&task("a", 2, port()), "n1", &[31000]));
     world.0.task_gone("uid of a");
     world.decides(0, expect!["c to n1 http=31000"]);
 }
@@ -173,7 +173,7 @@ fn a_task_that_fits_nowhere_says_why_once_and_is_placed_when_a_node_changes() {
     let mut world = World::new([cordoned()], [task("a", 1, needs(1))]);
     world.decides(0, expect!["a waits: 0 of 1 nodes fit: 1 cordoned"]);
     world.decides(0, expect![""]);
-    world.0.node_seen(node("n2", room(0), json!({})));
+    world.0.node_changed(node("n2", room(0), json!({})));
     world.decides(1, expect![""]);
     // The reason is looked at again at its time, not at every change.
     assert_eq!(world.0.wake_at(), Some(at(5)));
@@ -182,7 +182,7 @@ fn a_task_that_fits_nowhere_says_why_once_and_is_placed_when_a_node_changes() {
         expect!["a waits: 0 of 2 nodes fit: 1 cordoned, 1 not enough cpu (nearest n2 is short of 1)"],
     );
     assert_eq!(world.0.wake_at(), None);
-    world.0.node_seen(node("n1", room(4), json!({})));
+    world.0.node_changed(node("n1", room(4), json!({})));
     world.decides(6, expect!["a to n1"]);
 }
 
@@ -197,10 +197,10 @@ fn each_port_of_each_task_is_held_until_the_last_that_holds_it_ends() {
     for port in 80..=84 {
         let mut world = World::new([node("n1", room(4), json!({}))], []);
         for (name, ports) in &holders {
-            world.0.task_seen(bound(&asks(name, ports), "n1", &[]));
+            world.0.task_changed(bound(&asks(name, ports), "n1", &[]));
         }
         let mut left: Vec<_> = holders.iter().filter(|(_, ports)| ports.contains(&port)).collect();
-        world.0.task_seen(asks("c", &[90, port, 91]));
+        world.0.task_changed(asks("c", &[90, port, 91]));
         let waits = "c waits: 0 of 1 nodes fit: 1 with a host port taken";
         assert_eq!(text(&world.0.decide(at(0))), waits, "port {port} is held");
         while let Some((name, _)) = left.pop() {
@@ -298,12 +298,12 @@ proptest! {
             let (now, name) = (at(now as i64 * 10), format!("t{n}"));
             let (uid, task) = (format!("uid of {name}"), task(&name, 1, port()));
             match step {
-                0 => world.0.task_seen(task),
+                0 => world.0.task_changed(task),
                 1 => world.0.refused(&uid, now),
                 2 => world.0.task_gone(&uid),
-                3 => world.0.task_seen(bound(&task, "n0", &[31000])),
+                3 => world.0.task_changed(bound(&task, "n0", &[31000])),
                 4 => world.0.node_gone("uid of n1"),
-                _ => world.0.node_seen(node("n1", room(6), json!({}))),
+                _ => world.0.node_changed(node("n1", room(6), json!({}))),
             }
             world.0.decide(now);
         }
@@ -345,6 +345,6 @@ fn a_node_under_disk_pressure_gets_no_task_until_it_has_room() {
     let cordoned = node("n2", room(4), json!({ "unschedulable": true }));
     let mut world = World::new([pressed("True"), cordoned], [task("web-0", 1, needs(1))]);
     world.decides(0, expect!["web-0 waits: 0 of 2 nodes fit: 1 cordoned, 1 with a disk that is too full"]);
-    world.0.node_seen(pressed("False"));
+    world.0.node_changed(pressed("False"));
     world.decides(10, expect!["web-0 to n1"]);
 }

@@ -67,13 +67,13 @@ fn collector(items: Vec<Item>) -> (State, Vec<Action>) {
 fn text(actions: &[Action]) -> String {
     let line = |action: &Action| {
         let name = &action.object.place.name;
-        match &action.deed {
-            Deed::DeleteWithout(gone) | Deed::DeleteStray(gone) => {
+        match &action.removal {
+            Removal::DeleteWithout(gone) | Removal::DeleteStray(gone) => {
                 let gone: Vec<&str> = gone.iter().map(|one| one.place.name.as_str()).collect();
                 format!("delete {name} without {}", gone.join(" and "))
             }
-            Deed::Delete(why) => format!("delete {name} {why:?}"),
-            Deed::Release { finalizer, left } => format!("release {name} from {finalizer}, left {left:?}"),
+            Removal::Delete(why) => format!("delete {name} {why:?}"),
+            Removal::Release { finalizer, left } => format!("release {name} from {finalizer}, left {left:?}"),
         }
     };
     let mut lines: Vec<String> = actions.iter().map(line).collect();
@@ -161,8 +161,8 @@ fn an_owner_that_was_never_seen_gets_time_to_show_up() {
 #[test]
 fn only_what_was_without_its_owners_from_the_start_is_a_stray() {
     let is_stray = |actions: &[Action]| match actions {
-        [Action { deed: Deed::DeleteStray(_), .. }] => true,
-        [Action { deed: Deed::DeleteWithout(_), .. }] => false,
+        [Action { removal: Removal::DeleteStray(_), .. }] => true,
+        [Action { removal: Removal::DeleteWithout(_), .. }] => false,
         other => panic!("{other:?}"),
     };
     let task = || of_app("web", item(Kind::Task, "web-1"));
@@ -335,15 +335,15 @@ fn worlds() -> impl Strategy<Value = Vec<Item>> {
 /// A server that carries actions out, and agents that acknowledge the ends of Tasks on nodes that are there.
 fn settle(world: &mut BTreeMap<String, Item>, actions: Vec<Action>) -> Vec<Event> {
     let mut events: Vec<Event> = actions.iter().map(|action| Event::Done(action.object.clone())).collect();
-    for Action { object, deed, .. } in actions {
-        if let Deed::DeleteWithout(gone) | Deed::DeleteStray(gone) = &deed {
+    for Action { object, removal, .. } in actions {
+        if let Removal::DeleteWithout(gone) | Removal::DeleteStray(gone) = &removal {
             assert!(!gone.iter().any(|one| world.contains_key(&one.uid)), "an owner is there");
         }
         let Some(item) = world.get_mut(&object.uid) else { continue };
         item.version.push('+');
-        match deed {
-            Deed::DeleteWithout(_) | Deed::DeleteStray(_) | Deed::Delete(_) => item.deleting = true,
-            Deed::Release { left, .. } => item.finalizers = left,
+        match removal {
+            Removal::DeleteWithout(_) | Removal::DeleteStray(_) | Removal::Delete(_) => item.deleting = true,
+            Removal::Release { left, .. } => item.finalizers = left,
         }
     }
     let nodes: Vec<String> = ["n0", "n1"].map(|name| format!("uid of {name}")).to_vec();

@@ -11,7 +11,7 @@ use crate::output::print;
 pub const TAKE_FROM: [&str; 2] = ["ctl-scale", "ctl-rollout"];
 
 /// Writes to standard error what an apply to `name` took from others and removed, and what the server warns of.
-pub fn note(name: &str, written: &Written) {
+pub fn report(name: &str, written: &Written) {
     taken(&written.changes).iter().for_each(|line| print::note(&visible(&format!("{name}: {line}"))));
     removed(&written.changes).iter().for_each(|line| print::note(&visible(&format!("{name}: {line}"))));
     for warning in &written.warnings {
