@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use berth_client::{Change, Client, KindName, Query, Update, Watch};
 use berth_types::Resource;
+use berth_types::meta::ManagedFields;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -44,6 +45,8 @@ struct Shared<K> {
 
 struct State<K> {
     objects: BTreeMap<Arc<Key>, Arc<K>>,
+    /// Bytes of the `managedFields` that an object came with, where it had any.
+    managed_bytes: BTreeMap<Arc<Key>, usize>,
     indexed: Indexed<K>,
     subscribers: Vec<mpsc::UnboundedSender<Changed<K>>>,
 }
@@ -94,8 +97,12 @@ impl<K> Delta<K> {
 impl<K: Resource> Cache<K> {
     /// An empty cache that [`Self::apply`] fills: for tests, and for who follows the API itself.
     pub fn empty(indexes: Indexes<K>) -> Self {
-        let state =
-            State { objects: BTreeMap::new(), indexed: Indexed::new(indexes), subscribers: Vec::new() };
+        let state = State {
+            objects: BTreeMap::new(),
+            managed_bytes: BTreeMap::new(),
+            indexed: Indexed::new(indexes),
+            subscribers: Vec::new(),
+        };
         let shared = Shared {
             state: RwLock::new(state),
             reached: watch::Sender::new(None),
@@ -117,6 +124,12 @@ impl<K: Resource> Cache<K> {
     /// The object of this key.
     pub fn get(&self, key: &Key) -> Option<Arc<K>> {
         self.read(|state| state.objects.get(key).cloned())
+    }
+
+    /// Bytes of the object's `managedFields` as JSON: the cache does not keep them, but the server writes them with every
+    /// change of the object. 0 if there are none.
+    pub fn managed_bytes(&self, key: &Key) -> usize {
+        self.read(|state| state.managed_bytes.get(key).copied().unwrap_or(0))
     }
 
     /// All objects, in the order of their keys.
@@ -231,9 +244,10 @@ impl<K: Resource> State<K> {
     }
 
     fn put(&mut self, mut object: K) -> Option<Delta<K>> {
-        object.meta_mut().managed_fields = Vec::new();
+        let managed = std::mem::take(&mut object.meta_mut().managed_fields);
         let key = Arc::new(Key::of(&object));
         let new = Arc::new(object);
+        self.keep_managed_bytes(&key, &managed);
         let Some(old) = self.objects.get(&key).cloned() else {
             self.objects.insert(key.clone(), new.clone());
             self.indexed.add(&key, &new);
@@ -248,8 +262,18 @@ impl<K: Resource> State<K> {
         Some(Delta::Modified { old, new })
     }
 
+    fn keep_managed_bytes(&mut self, key: &Arc<Key>, managed: &[ManagedFields]) {
+        if managed.is_empty() {
+            self.managed_bytes.remove(key);
+        } else {
+            let bytes = serde_json::to_vec(managed).map_or(0, |json| json.len());
+            self.managed_bytes.insert(key.clone(), bytes);
+        }
+    }
+
     fn remove(&mut self, key: &Key) -> Option<Delta<K>> {
         let old = self.objects.remove(key)?;
+        self.managed_bytes.remove(key);
         self.indexed.remove(key, &old);
         Some(Delta::Deleted(old))
     }

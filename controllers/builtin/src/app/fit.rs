@@ -18,13 +18,13 @@ const TOGETHER: usize = 1_300_000;
 const ADDED: usize = 1_000;
 
 /// Leaves out the Tasks that are too many bytes for one call; the next look creates them. If not even the first fits,
-/// none is created and the status says why.
-pub fn fit(plan: &mut Plan, app: &App, seen: &Observed) {
+/// none is created and the status says why. The App has `managed_bytes` more than `app`: its `managedFields`.
+pub fn fit(plan: &mut Plan, app: &App, managed_bytes: usize, seen: &Observed) {
     let mut too_large = None;
     for action in &mut plan.wave {
         let Action::Create { counter, tasks } = action else { continue };
         let sizes = sizes(seen, tasks);
-        let of_app = serde_json::to_vec(app).map_or(0, |json| json.len());
+        let of_app = managed_bytes + serde_json::to_vec(app).map_or(0, |json| json.len());
         let of_first = sizes.first().copied().unwrap_or(0);
         if of_app + of_first > TOGETHER {
             too_large = Some((of_app, of_first));
@@ -83,7 +83,7 @@ mod tests {
     }
 
     /// A hundred new Tasks; those from the eleventh on are of a Revision of so many bytes.
-    fn planned(of_template: usize, of_others: usize, annotation: usize) -> Plan {
+    fn planned(of_template: usize, of_others: usize, annotation: usize, managed_bytes: usize) -> Plan {
         let mut app = App { metadata: ObjectMeta::named("shop", "web"), ..App::default() };
         app.metadata.annotations.insert("note".into(), "x".repeat(annotation));
         app.spec.template = template(of_template);
@@ -98,33 +98,29 @@ mod tests {
             restarts_before: 0,
         };
         let wave = vec![Action::Create { counter: 110, tasks: (10..110).map(born).collect() }];
-        let condition = Condition {
-            type_: "Available".into(),
-            status: ConditionStatus::False,
-            observed_generation: 0,
-            last_transition_time: Timestamp::from_millis(0),
-            reason: String::new(),
-            message: String::new(),
-        };
+        let start = Timestamp::from_millis(0);
+        let condition = Condition::new("Available", ConditionStatus::False, "", "", start);
         let status = AppStatus { conditions: vec![condition], ..AppStatus::default() };
         let mut plan = Plan { wave, status, wake: None };
         let (held, now) = (|_: &str| false, Timestamp::from_millis(0));
         let seen = Observed { app: &wanted, tasks: &[], revisions: &[other], held: &held, now };
-        fit(&mut plan, &app, &seen);
+        fit(&mut plan, &app, managed_bytes, &seen);
         plan
     }
 
     #[test]
     fn tasks_created_together_are_cut_by_bytes_and_the_counter_follows_the_last() {
-        for (of_template, of_others, annotation, expected) in [
-            (100, 100, 0, 100..=100),
-            (14_000, 14_000, 0, 80..=90),
-            (14_000, 14_000, 200_000, 66..=76),
-            (300_000, 300_000, 0, 3..=3),
-            (600_000, 600_000, 0, 1..=1),
-            (100, 300_000, 0, 14..=14),
+        for (of_template, of_others, annotation, managed_bytes, expected) in [
+            (100, 100, 0, 0, 100..=100),
+            (14_000, 14_000, 0, 0, 80..=90),
+            (14_000, 14_000, 200_000, 0, 66..=76),
+            (14_000, 14_000, 0, 200_000, 66..=76),
+            (300_000, 300_000, 0, 0, 3..=3),
+            (300_000, 300_000, 0, 600_000, 1..=1),
+            (600_000, 600_000, 0, 0, 1..=1),
+            (100, 300_000, 0, 0, 14..=14),
         ] {
-            let plan = planned(of_template, of_others, annotation);
+            let plan = planned(of_template, of_others, annotation, managed_bytes);
             let [Action::Create { counter, tasks }] = &plan.wave[..] else { panic!("{:?}", plan.wave) };
             assert!(expected.contains(&tasks.len()), "{of_template}, {of_others}: {}", tasks.len());
             assert_eq!(*counter, 10 + tasks.len() as i64);
@@ -133,9 +129,11 @@ mod tests {
 
     #[test]
     fn an_app_beside_which_no_task_fits_says_so_in_its_status() {
-        let plan = planned(700_000, 700_000, 0);
-        assert_eq!(plan.wave, []);
-        let said = &plan.status.conditions[0].message;
-        assert!(said.contains("make spec.template smaller"), "{said}");
+        for (of_template, managed_bytes) in [(700_000, 0), (300_000, 750_000)] {
+            let plan = planned(of_template, of_template, 0, managed_bytes);
+            assert_eq!(plan.wave, []);
+            let message = &plan.status.conditions[0].message;
+            assert!(message.contains("make spec.template smaller"), "{message}");
+        }
     }
 }

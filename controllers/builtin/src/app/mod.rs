@@ -94,7 +94,7 @@ impl Reconciler for AppController {
             self.currency.ask(key);
             plan.put_stops_off();
         }
-        fit::fit(&mut plan, &app, &seen);
+        fit::fit(&mut plan, &app, self.apps.managed_bytes(key), &seen);
         execute::work(&seen, plan)
     }
 }

@@ -62,12 +62,28 @@ fn what_vanished_while_the_watch_was_broken_is_told_as_deleted() {
 }
 
 #[test]
-fn the_entries_of_managers_are_not_kept() {
+fn of_the_entries_of_managers_the_size_is_kept() {
     let cache = Cache::empty(Indexes::new());
-    let mut managed = app("a", 1, "", "");
-    managed.metadata.managed_fields = vec![ManagedFields::default()];
-    cache.apply(whole(vec![managed], 1023));
+    let managed = |version: u64, manager: &str| {
+        let mut managed = app("a", version, "", "");
+        let entry = ManagedFields { manager: manager.into(), ..ManagedFields::default() };
+        managed.metadata.managed_fields = vec![entry];
+        managed
+    };
+    let size = |manager: &str| {
+        serde_json::to_vec(&managed(1, manager).metadata.managed_fields).expect("text keys").len()
+    };
+    let key = Key::new("shop", "a");
+    cache.apply(whole(vec![managed(1, "one"), app("b", 2, "", "")], 1023));
     assert_eq!(*cache.all()[0], app("a", 1, "", ""));
+    assert_eq!((cache.managed_bytes(&key), cache.managed_bytes(&Key::new("shop", "b"))), (size("one"), 0));
+    cache.apply(changes(vec![Change::Modified(managed(2048, "another"))], 2048));
+    assert_eq!(cache.managed_bytes(&key), size("another"));
+    cache.apply(changes(vec![Change::Modified(app("a", 3072, "", ""))], 3072));
+    assert_eq!(cache.managed_bytes(&key), 0);
+    cache.apply(changes(vec![Change::Modified(managed(4096, "one"))], 4096));
+    cache.apply(changes(vec![Change::Deleted(app("a", 4096, "", ""))], 5120));
+    assert_eq!(cache.managed_bytes(&key), 0);
 }
 
 #[test]
