@@ -252,6 +252,31 @@ async fn what_is_too_large_or_too_deep_is_refused_before_it_is_looked_at() {
     }
 }
 
+/// An App is stored together with its first Task, and the entries of its managers with it.
+#[tokio::test]
+async fn an_app_that_is_too_large_with_its_managers_is_refused_however_it_is_written() {
+    let api = api().await;
+    let env: Value = (0..1000).map(|n| json!({"name": format!("A{n:05}"), "value": "x"})).collect();
+    let of = |containers: usize| {
+        let mut app = app(1);
+        let containers = (0..containers)
+            .map(|n| json!({"name": format!("c{n}"), "command": ["sleep", "1"], "env": env}))
+            .collect();
+        app["spec"]["template"]["spec"]["containers"] = containers;
+        app
+    };
+    // Less than 1 MiB: 330 KB of template, and twice as much of managed fields.
+    for verb in [Verb::Apply, Verb::Patch, Verb::Update] {
+        api.send(write(Verb::Apply, "App", "web", app(1))).await.unwrap();
+        api.send(write(verb, "App", "web", of(1))).await.unwrap();
+        let refused = api.send(write(verb, "App", "web", of(11))).await.unwrap_err();
+        assert_eq!(refused.reason, Reason::Invalid, "{verb:?}: {}", refused.message);
+        let fields: Vec<&str> = refused.details.causes.iter().map(|cause| cause.field.as_str()).collect();
+        assert_eq!(fields, ["spec.template"], "{verb:?}");
+        api.delete("App", "web").await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_grace_period_can_be_shortened_and_not_lengthened() {
     let api = api().await;

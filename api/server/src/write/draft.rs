@@ -159,8 +159,12 @@ fn admitted(
     let mut beside = row.hooks.admit(change, &seen.world)?;
     faults.append(&mut beside.faults);
     refuse_faults(row, request, &faults)?;
-    let tree = Some(owned(row, request, old, tree, seen.now));
-    Ok(Draft { tree, beside, told: Told::default() })
+    let tree = owned(row, request, old, tree, seen.now);
+    if act == Act::Update && matches!(request.verb, Verb::Replace(_) | Verb::Patch(_)) {
+        // The entries of managers are new, and count in the size of the object. An apply made them before.
+        refuse_faults(row, request, &row.kind.validate(&tree))?;
+    }
+    Ok(Draft { tree: Some(tree), beside, told: Told::default() })
 }
 
 /// What the object breaks. A part that the call does not write was stored under rules of its time.
