@@ -3,6 +3,7 @@
 pub mod age;
 pub mod columns;
 pub mod escape;
+pub mod pieces;
 pub mod print;
 pub mod progress;
 pub mod table;

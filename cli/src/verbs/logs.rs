@@ -8,7 +8,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 
 use crate::api::Api;
 use crate::failure::{Exit, Failure};
-use crate::output::escape::harmless;
+use crate::output::pieces::{Pieces, Reader};
 use crate::output::print;
 use crate::request::{Attempt, Follow, Logs};
 
@@ -200,36 +200,19 @@ async fn copy(api: &Api, source: &Source) -> Result<(), Failure> {
     let step =
         format!("could not read the log of task/{}, container {}", source.query.task, source.query.container);
     let mut chunks = api.client.logs(&source.query).await.map_err(|error| api.failed(&step, &error))?;
-    let mut begun = Vec::new();
+    let reader = if io::stdout().is_terminal() { Reader::Terminal } else { Reader::Program };
+    let mut pieces = Pieces::new(reader, &source.prefix);
+    let mut outcome = Ok(());
     while let Some(chunk) = chunks.next().await {
-        begun.extend_from_slice(&chunk.map_err(|error| api.failed(&step, &error))?);
-        // Lines of several sources must not be mixed: only whole ones are printed.
-        let whole = begun.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        write(&begun[..whole], &source.prefix);
-        begun.drain(..whole);
+        match chunk {
+            Ok(chunk) => print::raw(&pieces.take(&chunk)),
+            Err(error) => {
+                outcome = Err(api.failed(&step, &error));
+                break;
+            }
+        }
         print::settled().await;
     }
-    if !begun.is_empty() {
-        begun.push(b'\n');
-        write(&begun, &source.prefix);
-    }
-    Ok(())
-}
-
-/// To a terminal harmless, elsewhere byte by byte.
-fn write(lines: &[u8], prefix: &str) {
-    if lines.is_empty() {
-        return;
-    }
-    let shown =
-        if io::stdout().is_terminal() { harmless(lines).into_owned().into_bytes() } else { lines.to_vec() };
-    if prefix.is_empty() {
-        return print::raw(&shown);
-    }
-    let mut out = Vec::with_capacity(shown.len() * 2);
-    for line in shown.split_inclusive(|byte| *byte == b'\n') {
-        out.extend_from_slice(prefix.as_bytes());
-        out.extend_from_slice(line);
-    }
-    print::raw(&out);
+    print::raw(&pieces.end());
+    outcome
 }
