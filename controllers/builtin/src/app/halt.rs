@@ -7,6 +7,8 @@ use super::observed::Observed;
 
 /// Agents of so many nodes are no accident.
 const NODES: usize = 2;
+/// The Namespace that `ctl` uses without `-n`.
+const DEFAULT_NAMESPACE: &str = "default";
 
 /// Whether no further Task of the Revision asked for may be created or placed.
 pub fn is_halted(seen: &Observed) -> bool {
@@ -20,9 +22,13 @@ pub fn why(seen: &Observed) -> String {
     let whose =
         if nodes.len() < NODES { "of several nodes".into() } else { format!("of {}", nodes.join(", ")) };
     let (revision, app) = (&seen.app.revision, &seen.app.name);
+    let namespace = match seen.app.namespace.as_str() {
+        DEFAULT_NAMESPACE => String::new(),
+        namespace => format!(" -n {namespace}"),
+    };
     format!(
         "revision {revision} took down the agents {whose} and is sent to no further node: apply another template, or \
-         `ctl rollout restart app/{app}` to try it again"
+         `ctl rollout restart app/{app}{namespace}` to try it again"
     )
 }
 

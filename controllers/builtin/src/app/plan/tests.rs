@@ -15,6 +15,7 @@ const NOW: i64 = 1_000_000_000;
 fn web(replicas: u32) -> Wanted {
     let mut app = berth_types::app::App::default();
     app.metadata.name = "web".into();
+    app.metadata.namespace = "default".into();
     app.metadata.generation = 1;
     app.spec.replicas = Some(replicas);
     let mut wanted = Wanted::read(&app).unwrap();
@@ -485,6 +486,9 @@ fn a_revision_that_took_down_the_agents_of_two_nodes_goes_to_no_further_node() {
         ],
     );
     assert_eq!(plan_of(&web(1), &both).status.halted_revision, "web-new");
+    let elsewhere = Wanted { namespace: "shop".into(), ..web(1) };
+    let text_there = text(&plan_of(&elsewhere, &both));
+    assert!(text_there.contains("`ctl rollout restart app/web -n shop` to try"), "{text_there}");
 
     // What has a node stays where it is; what has none stops.
     let third = [culprit(1, "a"), culprit(2, "b"), new(5, Life::Unbound), new(6, ready())];
