@@ -6,6 +6,7 @@ use berth_types::revision::Revision;
 use berth_types::{Clock, Condition, Resource, SystemClock, Timestamp};
 use serde_json::{Value, json};
 
+use super::refusals::Refusals;
 use crate::api::Api;
 use crate::failure::{Exit, Failure};
 use crate::output::age::age;
@@ -52,9 +53,10 @@ pub fn meanwhile(api: &Api, keys: &[ObjectKey]) -> String {
 
 /// Goes back to an earlier template.
 pub async fn undo(api: &Api, selection: &Selection, to: Option<i64>) -> Result<(), Failure> {
+    let mut refusals = Refusals::default();
     for key in keys(api, selection).await? {
         let step = format!("could not undo app/{}", key.name);
-        let said = decided(api, &key, &step, async |app| {
+        let outcome = decided(api, &key, &step, async |app| {
             let history = revisions(api, app).await?;
             let target = target(app, &history, to).ok_or_else(|| no_target(api, app, to))?;
             let number = target.spec.number;
@@ -69,24 +71,29 @@ pub async fn undo(api: &Api, selection: &Selection, to: Option<i64>) -> Result<(
             let patch = json!({"spec": {"template": template}});
             Ok((Some(patch), format!("app/{} goes back to revision {number}", key.name)))
         });
-        print::line(&said.await?);
+        if let Some(done) = refusals.note(outcome.await)? {
+            print::line(&done);
+        }
     }
-    Ok(())
+    refusals.end(Ok(()))
 }
 
 /// Replaces every Task by the rules of a rolling update.
 pub async fn restart(api: &Api, selection: &Selection) -> Result<(), Failure> {
+    let mut refusals = Refusals::default();
     for key in keys(api, selection).await? {
         let step = format!("could not restart app/{}", key.name);
-        let said = decided(api, &key, &step, async |app| {
+        let outcome = decided(api, &key, &step, async |app| {
             // The server refuses one that is too large.
             let next = app.spec.restart_generation.unwrap_or(0).saturating_add(1);
             let patch = json!({"spec": {"restartGeneration": next}});
             Ok((Some(patch), format!("app/{} restarts", key.name)))
         });
-        print::line(&said.await?);
+        if let Some(done) = refusals.note(outcome.await)? {
+            print::line(&done);
+        }
     }
-    Ok(())
+    refusals.end(Ok(()))
 }
 
 /// Carries out what `decide` makes of an App (a patch, if there is something to do, and what to say), on the spec that it

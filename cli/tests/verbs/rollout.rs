@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 
 use super::{WEB, World};
 
-/// A Revision of the App `web` in the default namespace, whose only container runs `command`.
-fn revision(uid: &str, number: u32, command: &str) -> String {
+/// A Revision of an App in the default namespace, whose only container runs `command`.
+pub fn revision(app: &str, uid: &str, number: u32, command: &str) -> String {
     format!(
         "apiVersion: berth.dev/v1
 kind: Revision
 metadata:
-  name: web-{number}
-  ownerReferences: [{{apiVersion: berth.dev/v1, kind: App, name: web, uid: {uid}, controller: true}}]
+  name: {app}-{number}
+  ownerReferences: [{{apiVersion: berth.dev/v1, kind: App, name: {app}, uid: {uid}, controller: true}}]
 spec:
   number: {number}
   template: {{spec: {{containers: [{{name: web, command: [sleep, '{command}']}}]}}}}
@@ -56,7 +56,7 @@ fn world() -> (World, String) {
     let (_, app, _) = world.run("get app/web -o json");
     let app: Value = serde_json::from_str(&app).expect("JSON");
     let uid = app["metadata"]["uid"].as_str().expect("a uid");
-    world.write("revisions.yaml", &(revision(uid, 1, "99") + &revision(uid, 2, "100")));
+    world.write("revisions.yaml", &(revision("web", uid, 1, "99") + &revision("web", uid, 2, "100")));
     assert_eq!(world.run("apply -f revisions.yaml").0, 0);
     let server = format!("unix:{}", world.socket().display());
     (world, server)

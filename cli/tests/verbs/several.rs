@@ -70,6 +70,37 @@ fn a_scale_goes_on_and_tells_the_refusal() {
 }
 
 #[test]
+fn a_restart_and_an_undo_go_on_and_report_the_refusal() {
+    let world = World::start();
+    world.write("all.yaml", &format!("{}---\n{}", document("a"), document("b")));
+    world.run("apply -f all.yaml");
+    for name in ["a", "b"] {
+        world.write("revision.yaml", &revision_of(&world, name));
+        assert_eq!(world.run("apply -f revision.yaml").0, 0);
+    }
+    for (order, code) in orders(&[("gone", 1)]) {
+        let words: String = order.iter().map(|name| format!("app/{name} ")).collect();
+        for (verb, expected) in [
+            ("restart", "app/a restarts\napp/b restarts\n"),
+            ("undo", "app/a goes back to revision 7\napp/b goes back to revision 7\n"),
+        ] {
+            let (seen, output, errors) = world.run(&format!("rollout {verb} {words}"));
+            assert_eq!((seen, output.as_str()), (code, expected), "{verb} {words}: {errors}");
+            assert_eq!(errors.matches("app/gone not found").count(), usize::from(code != 0), "{errors}");
+        }
+        world.run("apply -f all.yaml");
+    }
+}
+
+/// A Revision of an App, with another template than the App has.
+fn revision_of(world: &World, app: &str) -> String {
+    let (_, object, _) = world.run(&format!("get app/{app} -o json"));
+    let object: serde_json::Value = serde_json::from_str(&object).expect("JSON");
+    let uid = object["metadata"]["uid"].as_str().expect("a uid");
+    super::rollout::revision(app, uid, 7, "99")
+}
+
+#[test]
 fn a_delete_goes_on_and_tells_the_first_refusal() {
     let world = World::start();
     for (order, code) in orders(&[("app/gone", 1), ("namespace/default", 4)]) {
