@@ -110,7 +110,7 @@ fn a_second_up_on_a_data_folder_is_refused_whatever_its_run_folder() {
             .expect("a free lock");
         fs::write(data.join("up.lock"), own_lock_line()).expect("a writable file");
         let said = fails(top.path(), &[&["--node-name", "No_Name"], place].concat());
-        let told = format!("pid {} uses the data folder {}", std::process::id(), data.display());
+        let told = format!("pid {} has been using data folder {}", std::process::id(), data.display());
         assert!(said.contains(&told), "{said}");
         let mut left = left(top.path());
         // The run in the background wrote its refusal there, where that of the holder has its logs.

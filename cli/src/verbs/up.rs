@@ -99,7 +99,7 @@ async fn supervise(task: &Up, programs: &std::path::Path, mut before: Before) ->
     };
     let stays = match &done {
         Ok(()) => None,
-        Err(_) => undo::why_data_stays(&mut parts, task, &before).await,
+        Err(_) => undo::why_data_stays(&mut parts, task, programs, &before).await,
     };
     stop(parts, &mut signals).await;
     match (&done, stays) {
@@ -189,7 +189,7 @@ fn data_refusal(task: &Up, error: &NoLock) -> Failure {
             let (data, since) = (task.home.data.display(), holder.since);
             let ago = age(Some(since), SystemClock.now());
             let pid = holder.process.pid;
-            let message = format!("pid {pid} uses the data folder {data} since {since} ({ago} ago)");
+            let message = format!("pid {pid} has been using data folder {data} since {since} ({ago} ago)");
             Failure::new(Exit::Conflict, message)
                 .hint("choose another --data folder, or stop that `ctl up` first")
         }

@@ -17,7 +17,8 @@ use crate::request::OldEtcd;
 use crate::suggested::quoted;
 use crate::verbs::up::parts;
 
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// Between two looks at what is waited for.
+pub const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Starts every part; gives what to say once the node is ready.
 pub async fn all(
@@ -28,7 +29,7 @@ pub async fn all(
     progress: &mut Progress,
 ) -> Result<String, Failure> {
     refuse_second_agent(task)?;
-    kept.keep(apiserver(task, programs));
+    kept.keep(apiserver(task, programs, &task.home.server()));
     let api = socket(kept, task, logs, progress).await?;
     let version = or_ended(kept, logs, answer(&api)).await??;
     claim(task, &version)?;
@@ -153,13 +154,14 @@ async fn ready(api: &Api, task: &Up, progress: &mut Progress) {
     }
 }
 
-fn apiserver(task: &Up, programs: &Path) -> Part {
+/// The apiserver over the store of this run, with its API at `server`.
+pub fn apiserver(task: &Up, programs: &Path, server: &str) -> Part {
     let store: OsString = if task.etcd.is_empty() {
         [OsString::from("embedded:"), task.home.store().into()].into_iter().collect()
     } else {
         format!("etcd:{}", task.etcd.join(",")).into()
     };
-    let mut args: Vec<OsString> = vec!["--store".into(), store, "--listen".into(), task.home.server().into()];
+    let mut args: Vec<OsString> = vec!["--store".into(), store, "--listen".into(), server.into()];
     if task.old_etcd == OldEtcd::Taken {
         args.push("--allow-unsupported-etcd".into());
     }

@@ -14,6 +14,7 @@ use berth_types::lease::Lease;
 use berth_types::node::Node;
 use serde_json::Value;
 
+use super::start;
 use crate::api::Api;
 use crate::cluster::folders::{Home, cgroup_of};
 use crate::cluster::lock::{NoLock, UpLock, Verb};
@@ -164,37 +165,42 @@ impl Before {
 }
 
 /// The reason for which the data of a failed run must stay, if there is one.
-pub async fn why_data_stays(parts: &mut Parts, task: &Up, before: &Before) -> Option<String> {
+pub async fn why_data_stays(
+    parts: &mut Parts,
+    task: &Up,
+    programs: &Path,
+    before: &Before,
+) -> Option<String> {
     match (before.is_new(), task.etcd.is_empty()) {
         (false, _) => None,
-        (true, true) => written_by_others(parts, task).await,
+        (true, true) => written_by_others(parts, task, programs).await,
         (true, false) => unregister(parts, task).await,
     }
 }
 
 /// Whether the store of a failed run holds, or may hold, an object that the run did not cause: its writer was told that
 /// it is stored.
-async fn written_by_others(parts: &mut Parts, task: &Up) -> Option<String> {
+async fn written_by_others(parts: &mut Parts, task: &Up, programs: &Path) -> Option<String> {
     if !task.home.socket().exists() && !task.home.claim_file().exists() {
         // The API never listened, so nobody could write.
         return None;
     }
-    // Nobody finds the API from here on: a write after the list is made would be lost.
+    // A client that is connected could still write after the list is made. So the apiserver ends first; another one lists
+    // what is stored, at an address that nobody else has.
+    for part in ["node-agent", "controllers", "apiserver"] {
+        parts.stop_one(part).await;
+    }
     let aside = task.home.agent_run().join("undo.sock");
-    let moved = fs::rename(task.home.socket(), &aside);
-    parts.stop_one("controllers").await;
-    let looked = match moved {
-        Ok(()) => tokio::time::timeout(LISTED_WITHIN, object_of_others(task, &aside))
-            .await
-            .unwrap_or_else(|_| Err("the apiserver does not answer".into())),
-        Err(error) => Err(format!("the apiserver cannot be reached: {error}")),
-    };
+    parts.keep(start::apiserver(task, programs, &address(&aside)));
+    let looked = tokio::time::timeout(LISTED_WITHIN, object_of_others(task, &aside))
+        .await
+        .unwrap_or_else(|_| Err("the apiserver does not answer".into()));
+    parts.stop_one("apiserver").await;
     let why = match looked {
         Ok(None) => return None,
         Ok(Some(object)) => format!("its store holds {object}"),
         Err(error) => format!("its store may hold what others wrote: {error}"),
     };
-    let _ = fs::remove_file(&aside);
     let (data, up) = (task.home.data.display(), task.command());
     let delete = task.home.command("down --delete-data");
     Some(format!(
@@ -204,7 +210,10 @@ async fn written_by_others(parts: &mut Parts, task: &Up) -> Option<String> {
 
 /// An object that a `ctl up` does not cause, as `app/web`.
 async fn object_of_others(task: &Up, socket: &Path) -> Result<Option<String>, String> {
-    let api = Api::at(&[format!("unix:{}", socket.display())]).map_err(|failure| failure.to_string())?;
+    while !socket.exists() {
+        tokio::time::sleep(start::LOOK_AGAIN).await;
+    }
+    let api = Api::at(&[address(socket)]).map_err(|failure| failure.to_string())?;
     // Events only tell about other objects.
     for kind in KINDS.iter().filter(|kind| kind.kind != Event::KIND) {
         let query = Query::new(KindName::new(kind.api_version, kind.kind));
@@ -225,6 +234,10 @@ async fn object_of_others(task: &Up, socket: &Path) -> Result<Option<String>, St
     Ok(None)
 }
 
+fn address(socket: &Path) -> String {
+    format!("unix:{}", socket.display())
+}
+
 /// Whether an object is one that every new cluster with the node `node` has.
 fn is_of_up(kind: &str, object: &Value, node: &str) -> bool {
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
@@ -243,7 +256,7 @@ async fn unregister(parts: &mut Parts, task: &Up) -> Option<String> {
     let claim = fs::read_to_string(task.home.agent_data().join("claim")).ok()?;
     let why = forget(task, claim.trim()).await.err()?;
     let data = task.home.data.display();
-    Some(format!("node/{} may be registered, so {data} stays, with which it starts again: {why}", task.node))
+    Some(format!("node/{} may be registered; {data} is kept so that it can start again: {why}", task.node))
 }
 
 async fn forget(task: &Up, claim: &str) -> Result<(), String> {
