@@ -14,6 +14,9 @@ use crate::failure::{Exit, Failure};
 use crate::output::progress::Progress;
 use crate::request::Patience;
 
+/// The reason to wait until the first state of an object arrives.
+const NO_ANSWER: &str = "no answer yet";
+
 /// How an object stands towards what is waited for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -94,7 +97,7 @@ async fn watch(
     let fields = format!("metadata.name={}", one.key.name);
     let query = Query::new(one.key.kind.clone()).in_namespace(one.key.namespace.clone()).fields(fields);
     let mut watch = api.client.watch(&query);
-    let mut reason = String::new();
+    let mut reason = NO_ANSWER.to_owned();
     let mut silence = Box::pin(api.fallen_silent_or_back());
     loop {
         let update = tokio::select! {

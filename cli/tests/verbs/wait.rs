@@ -1,5 +1,7 @@
 //! Waits that end, and those that cannot.
 
+use std::os::unix::net::UnixListener;
+
 use expect_test::expect;
 
 use super::{WEB, World};
@@ -44,6 +46,23 @@ fn a_wait_that_cannot_end_or_does_not_says_why() {
             $ ctl scale app/nope --replicas 1
             ! error: app/nope not found
             exit code 1
+        "#]],
+    );
+}
+
+#[test]
+fn a_wait_without_an_answer_says_so() {
+    let world = World::start();
+    // It takes connections, and never answers.
+    let _mute = UnixListener::bind(world.folder.path().join("mute.sock")).expect("a socket");
+    world.shows(
+        &["wait app/web --for=condition=Available --timeout 1500ms --server unix:mute.sock"],
+        expect![[r#"
+            $ ctl wait app/web --for=condition=Available --timeout 1500ms --server unix:mute.sock
+            ! waiting for app/web: no answer yet
+            ! error: timed out waiting for condition Available=True
+            !   app/web: no answer yet
+            exit code 3
         "#]],
     );
 }
