@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
-use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span};
 
-use super::json;
+use super::json::Yaml;
 use super::marks::{Mark, Parts, Place, Scalar, Style};
 use super::syntax;
 use super::values::{Meaning, meaning};
@@ -31,12 +31,12 @@ pub struct Malformed {
 
 /// The marks of the document in `text`, whose first line is line `first` of its file; none when it is empty.
 pub fn parse(text: &str, first: usize) -> (Option<Mark>, Vec<Malformed>) {
-    let mut tree = Tree { first, ..Tree::default() };
-    let text = &*json::as_yaml(text);
-    for event in Parser::new_from_str(text) {
+    let yaml = Yaml::of(text);
+    let mut tree = Tree::new(first, &yaml);
+    for event in Parser::new_from_str(&yaml.text) {
         let done = match event {
             Ok((event, span)) => tree.take(&event, span),
-            Err(error) => Err(tree.unreadable(text, &error)),
+            Err(error) => Err(tree.unreadable(&error)),
         };
         if let Err(fault) = done {
             tree.faults.push(fault);
@@ -46,9 +46,9 @@ pub fn parse(text: &str, first: usize) -> (Option<Mark>, Vec<Malformed>) {
     (tree.root, tree.faults)
 }
 
-#[derive(Default)]
-struct Tree {
+struct Tree<'a> {
     first: usize,
+    yaml: &'a Yaml<'a>,
     open: Vec<Open>,
     root: Option<Mark>,
     faults: Vec<Malformed>,
@@ -102,7 +102,20 @@ struct Merged {
     mappings: Vec<Rc<BTreeMap<String, Mark>>>,
 }
 
-impl Tree {
+impl<'a> Tree<'a> {
+    fn new(first: usize, yaml: &'a Yaml<'a>) -> Self {
+        Self {
+            first,
+            yaml,
+            open: Vec::new(),
+            root: None,
+            faults: Vec::new(),
+            read: Size::default(),
+            aliased: Size::default(),
+            anchors: HashMap::new(),
+        }
+    }
+
     fn take(&mut self, event: &Event<'_>, span: Span) -> Result<(), Malformed> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
@@ -274,13 +287,16 @@ impl Tree {
 
     fn place(&self, span: Span) -> Place {
         let same_line = span.start.line() == span.end.line();
-        let width = if same_line { span.end.col().saturating_sub(span.start.col()) } else { 0 };
-        Place { line: self.first - 1 + span.start.line(), column: span.start.col(), width }
+        let column = |marker: Marker| self.yaml.column_in_json(marker.line(), marker.col());
+        let (start, end) = (column(span.start), column(span.end));
+        let width = if same_line { end.saturating_sub(start) } else { 0 };
+        Place { line: self.first - 1 + span.start.line(), column: start, width }
     }
 
-    fn unreadable(&self, text: &str, error: &ScanError) -> Malformed {
+    fn unreadable(&self, error: &ScanError) -> Malformed {
         let at = error.marker();
-        let mut fault = syntax::explain(text, error.info(), at.line(), at.col());
+        let mut fault = syntax::explain(&self.yaml.text, error.info(), at.line(), at.col());
+        fault.place.column = self.yaml.column_in_json(fault.place.line, fault.place.column);
         fault.place.line += self.first - 1;
         fault
     }

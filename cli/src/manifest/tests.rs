@@ -5,7 +5,7 @@ use std::rc::Rc;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use super::marks::Mark;
+use super::marks::{Mark, Parts, Place};
 use super::parse::parse;
 use super::values::{unstorable, value_of};
 
@@ -44,6 +44,43 @@ fn json_reads_as_json() {
     }
     let (line, message) = &wrong("{\n\t\"a\": \"\\x\"\n}\n")[0];
     assert!(*line == 2 && !message.contains("tab"), "{message}");
+}
+
+/// The texts that keys and values of a document stand at, in the order of their places.
+fn pointed_at(text: &str) -> Vec<String> {
+    fn collect(mark: &Mark, places: &mut Vec<Place>) {
+        places.extend(mark.key);
+        match &mark.parts {
+            Parts::Scalar(_) => places.push(mark.value),
+            Parts::Mapping(entries) => entries.values().for_each(|mark| collect(mark, places)),
+            Parts::List(items) => items.iter().for_each(|mark| collect(mark, places)),
+        }
+    }
+    let mut found = Vec::new();
+    collect(&parse(text, 1).0.expect("a document"), &mut found);
+    found.sort();
+    let lines: Vec<&str> = text.lines().collect();
+    let stretch =
+        |place: &Place| lines[place.line - 1].chars().skip(place.column).take(place.width).collect();
+    found.iter().map(stretch).collect()
+}
+
+#[test]
+fn places_in_json_are_those_of_the_file() {
+    let line = r#"{"a": "\ud83d\ude00", "b\uD83D\uDE00\ud83d\ude01": 1, "c": "\\\ud83d\ude00é", "d": "x"}"#;
+    let parts = [
+        r#""a""#,
+        r#""\ud83d\ude00""#,
+        r#""b\uD83D\uDE00\ud83d\ude01""#,
+        "1",
+        r#""c""#,
+        r#""\\\ud83d\ude00é""#,
+        r#""d""#,
+        r#""x""#,
+    ];
+    assert_eq!(pointed_at(line), parts);
+    let lines = line.replace(", ", ",\n\t").replace(": ", ":\r\n");
+    assert_eq!(pointed_at(&lines), parts);
 }
 
 #[test]
