@@ -105,9 +105,9 @@ impl Client {
 
     /// Sends one write; answers also with what the write did and what the server warns of.
     pub async fn send_and_hear(&self, write: &Write) -> Result<(Object, Written), Error> {
-        let answer = self
+        let (answer, earlier) = self
             .servers
-            .call(write.resend(), |endpoint| {
+            .call_with_earlier(write.resend(), |endpoint| {
                 let (mut api, message, verb) = (resources(endpoint), write.wire(), write.verb());
                 async move {
                     match verb {
@@ -121,7 +121,7 @@ impl Client {
                 }
             })
             .await?;
-        Ok((Object(answer.json), Written::of(answer.written)))
+        Ok((Object(answer.json), Written::of(answer.written, earlier)))
     }
 
     /// Sends many writes in one call; an outcome for each, in order. Resent after an unknown outcome only when each

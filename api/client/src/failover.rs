@@ -61,6 +61,15 @@ pub enum Resend {
     Unsafe,
 }
 
+/// What the attempts of a call before the answered one may have done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Earlier {
+    /// Nothing.
+    NotDone,
+    /// The whole call: an answer was lost.
+    InDoubt,
+}
+
 /// The endpoints, and which is current. All clones of a client share it: one that fails over takes all along.
 #[derive(Debug)]
 pub(crate) struct Servers {
@@ -100,13 +109,28 @@ impl Servers {
     where
         F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     {
+        self.call_with_earlier(resend, attempt).await.map(|(answer, _)| answer)
+    }
+
+    /// The same; returns also what the attempts before the answered one may have done.
+    pub(crate) async fn call_with_earlier<T, F>(
+        &self,
+        resend: Resend,
+        attempt: impl Fn(Endpoint) -> F,
+    ) -> Result<(T, Earlier), Error>
+    where
+        F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    {
         let until = Instant::now() + self.options.deadline;
         let mut backoff = self.backoff();
         let mut in_doubt = None;
         loop {
             let endpoint = self.current();
             let failure = match tokio::time::timeout(self.time_left(until), attempt(endpoint.clone())).await {
-                Ok(Ok(response)) => return Ok(response.into_inner()),
+                Ok(Ok(response)) => {
+                    let earlier = if in_doubt.is_some() { Earlier::InDoubt } else { Earlier::NotDone };
+                    return Ok((response.into_inner(), earlier));
+                }
                 Ok(Err(grpc)) => Failure::of(&grpc, &endpoint.name),
                 Err(_) => Failure::timed_out(&endpoint.name),
             };

@@ -3,6 +3,8 @@
 use berth_proto::v1;
 use berth_proto::v1::written::Effect as WireEffect;
 
+use crate::failover::Earlier;
+
 /// What a write did to its object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
@@ -14,7 +16,8 @@ pub enum Effect {
     Unchanged,
     /// The object is gone.
     Deleted,
-    /// The server does not say.
+    /// Created, configured or unchanged: the server does not say, or the object is as wanted and an earlier sending of the
+    /// same write, whose answer was lost, may have made it so.
     Unknown,
 }
 
@@ -43,12 +46,15 @@ pub struct Written {
 }
 
 impl Written {
-    pub(crate) fn of(answered: Option<v1::Written>) -> Self {
+    pub(crate) fn of(answered: Option<v1::Written>, earlier: Earlier) -> Self {
         let answered = answered.unwrap_or_default();
         let effect = match answered.effect() {
             WireEffect::Created => Effect::Created,
             WireEffect::Configured => Effect::Configured,
-            WireEffect::Unchanged => Effect::Unchanged,
+            WireEffect::Unchanged => match earlier {
+                Earlier::NotDone => Effect::Unchanged,
+                Earlier::InDoubt => Effect::Unknown,
+            },
             WireEffect::Deleted => Effect::Deleted,
             WireEffect::Unspecified => Effect::Unknown,
         };

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use berth_client::{Atomicity, Error, ObjectKey, Query, Write};
+use berth_client::{Atomicity, Effect, Error, ObjectKey, Query, Write};
 use berth_types::app::App;
 use berth_types::{ObjectMeta, Reason, Status};
 use serde_json::json;
@@ -85,6 +85,30 @@ async fn a_write_whose_answer_was_lost_is_sent_again_only_when_that_does_no_harm
             Ok(_) => assert_eq!(sent_again, 1, "{write:?}"),
             Err(error) => assert!(matches!(error, Error::Unknown(_)) && sent_again == 0, "{error:?}"),
         }
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_finds_itself_done_is_not_answered_as_unchanged() {
+    let patch = Write::patch_json(&key(), &json!({}));
+    for (first, effect) in [
+        // Both answer that nothing changed.
+        (None, Effect::Unchanged),
+        (Some(Answers::Refuses(Status::new(Reason::Unavailable, "no leader"))), Effect::Unchanged),
+        (Some(Answers::Nothing), Effect::Unknown),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let lives = Fake::start(folder.path(), "lives", web(), Vec::new());
+        let first = first.map(|answers| Fake::start(folder.path(), "first", answers, Vec::new()));
+        let addresses = first.iter().map(Fake::address).chain([lives.address()]).collect::<Vec<_>>();
+        let (client, patch) = (client(&addresses), patch.clone());
+        let sent = tokio::spawn(async move { client.send_and_hear(&patch).await });
+        if let Some(first) = first {
+            first.asked(1).await;
+            first.kill().await;
+        }
+        let (_, written) = sent.await.unwrap().unwrap();
+        assert_eq!(written.effect, effect);
     }
 }
 

@@ -148,7 +148,9 @@ impl Face {
     }
 
     async fn object(&self, call: &str) -> Result<Response<wire::Object>, tonic::Status> {
-        Ok(Response::new(wire::Object { json: self.json(call).await?.into(), written: None }))
+        let json = self.json(call).await?.into();
+        let written = wire::Written { effect: wire::written::Effect::Unchanged.into(), ..Default::default() };
+        Ok(Response::new(wire::Object { json, written: Some(written) }))
     }
 }
 
