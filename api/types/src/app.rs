@@ -123,10 +123,10 @@ pub struct AppStatus {
     /// Name of the Revision that is asked for.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub current_revision: String,
-    /// Name of the Revision whose Tasks took down the agents of several nodes; no further Task is made of it.
+    /// Name of the Revision whose Tasks took down the agents of several nodes; no more Tasks are created from it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub halted_revision: String,
-    /// Name of the Revision of which every replica was available last: what is lost during a rollout is made from it.
+    /// The last Revision whose replicas were all available; Tasks lost during a rollout are replaced from it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub stable_revision: String,
     /// `Available`, `Progressing`.

@@ -8,7 +8,7 @@ use crate::output::print;
 /// Asks `question` and goes on only after a yes. Without a terminal `what` is refused, as there is nobody to ask.
 pub async fn ask(question: &str, what: &str) -> Result<(), Failure> {
     if !io::stdin().is_terminal() {
-        return Err(Failure::new(Exit::Usage, format!("{what} needs a yes")).hint("add --yes"));
+        return Err(Failure::new(Exit::Usage, format!("{what} needs confirmation")).hint("add --yes"));
     }
     print::message(&format!("{question} Type yes to go on: "));
     print::settled().await;

@@ -36,17 +36,17 @@ pub async fn run(task: &Down) -> Result<(), Failure> {
         let data = home.data.display();
         return Err(Failure::new(
             Exit::Conflict,
-            format!("what keeps its data in {data} runs on another folder"),
+            format!("the cluster with data folder {data} uses another run folder"),
         )
-        .detail(format!("on {}; without it `ctl up` there would start everything again", other.run.display()))
+        .detail(format!("{}: stop it there, or its `ctl up` starts everything again", other.run.display()))
         .hint(other.command("down").to_string()));
     }
     if let Some(other) = kept_elsewhere(&processes::all(), home) {
         return Err(Failure::new(
             Exit::Conflict,
-            format!("what runs on {} keeps its data elsewhere", home.run.display()),
+            format!("the cluster on run folder {} uses another data folder", home.run.display()),
         )
-        .detail(format!("in {}; without it its containers cannot be told from others", other.data.display()))
+        .detail(format!("{}: only it tells which containers are of the cluster", other.data.display()))
         .hint(other.command("down").to_string()));
     }
     agree(task).await?;

@@ -60,7 +60,7 @@ fn without_a_terminal_it_is_refused_and_nothing_is_deleted() {
         assert_eq!((code, said.as_str()), (2, ""), "{line}");
         assert_eq!(
             why,
-            "error: deleting a node on which tasks run, node/busy (1 task), needs a yes\nhint: add --yes\n"
+            "error: deleting a node on which tasks run, node/busy (1 task), needs confirmation\nhint: add --yes\n"
         );
         assert_eq!(nodes(&world), "node/busy\nnode/idle\n", "{line}");
     }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use berth_types::Room;
 use berth_types::demand::{PortAsk, ports_asked};
-use berth_types::misfit::PORT_TAKEN;
+use berth_types::misfit::{PORT_TAKEN, Shortage};
 use berth_types::node::Taint;
 use berth_types::quantity::{BadQuantity, Bytes, Millicores, Quantity};
 use berth_types::task::{Task, Toleration};
@@ -204,9 +204,9 @@ impl fmt::Display for Survey {
             if place > 0 {
                 f.write_str(", ")?;
             }
-            write!(f, "{} {words}", reason.nodes)?;
-            if let Some((short, node, misfit)) = &reason.nearest {
-                write!(f, " (nearest {node} is short of {})", misfit.amount(*short))?;
+            match reason.nearest.as_ref().and_then(|(_, node, misfit)| misfit.shortage_on(node)) {
+                Some(shortage) => write!(f, "{} {shortage}", reason.nodes)?,
+                None => write!(f, "{} {words}", reason.nodes)?,
             }
         }
         Ok(())
@@ -218,7 +218,7 @@ impl Misfit {
         match self {
             Self::NotReady => "not ready",
             Self::Cordoned => "cordoned",
-            Self::DiskPressure => "with a disk that is too full",
+            Self::DiskPressure => "under disk pressure",
             Self::Tainted => "tainted",
             Self::Unselected => "without the labels of nodeSelector",
             Self::PortTaken => PORT_TAKEN,
@@ -242,18 +242,21 @@ impl Misfit {
         }
     }
 
-    fn amount(self, short: i64) -> Quantity {
-        match self {
-            Self::ShortOfMemory(_) | Self::ShortOfDisk(_) => Quantity::of_bytes(Bytes(short)),
-            Self::ShortOfCpu(_)
-            | Self::NotReady
+    /// What a node of this name is short of, if it is short of a resource.
+    fn shortage_on(self, node: &str) -> Option<Shortage> {
+        let (resource, amount) = match self {
+            Self::ShortOfCpu(short) => ("cpu", Quantity::of_millicores(Millicores(short))),
+            Self::ShortOfMemory(short) => ("memory", Quantity::of_bytes(Bytes(short))),
+            Self::ShortOfDisk(short) => ("disk", Quantity::of_bytes(Bytes(short))),
+            Self::NotReady
             | Self::Cordoned
             | Self::DiskPressure
             | Self::Tainted
             | Self::Unselected
             | Self::PortTaken
-            | Self::TooFewPorts => Quantity::of_millicores(Millicores(short)),
-        }
+            | Self::TooFewPorts => return None,
+        };
+        Some(Shortage { resource: resource.into(), node: node.into(), amount })
     }
 }
 
@@ -263,7 +266,6 @@ mod alone;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use berth_types::misfit::Shortage;
     use serde_json::json;
 
     fn ask(spec: serde_json::Value) -> Ask {

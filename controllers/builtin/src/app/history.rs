@@ -59,7 +59,7 @@ fn without_empty(tree: Value) -> Value {
 pub fn keep_history(seen: &Observed) -> Vec<Action> {
     let current = seen.app.revision.as_str();
     let newest = seen.revisions.iter().map(|revision| revision.spec.number).max().unwrap_or(0);
-    // Behind the largest number there is none: those that have it are as good as one another.
+    // Numbers end at the largest; revisions that share it are not ordered.
     let next = newest.saturating_add(1).min(MOST_GENERATION);
     let mut actions = Vec::new();
     match seen.revisions.iter().find(|revision| revision.metadata.name == current) {

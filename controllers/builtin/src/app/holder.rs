@@ -26,8 +26,8 @@ pub fn held_by_own(seen: &Observed, fleet: &Fleet, waiting: &Replica) -> Option<
         return Some(held);
     }
     Some(format!(
-        "{held} and stops only once {} is available: set spec.strategy.rollingUpdate.maxUnavailable to 1, so that it \
-         stops first",
+        "{held} and stops only after {} is available; set spec.strategy.rollingUpdate.maxUnavailable to 1 to stop it \
+         first",
         waiting.name
     ))
 }

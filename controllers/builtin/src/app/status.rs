@@ -68,7 +68,8 @@ impl Trial {
     }
 
     fn waits_for(self) -> Option<String> {
-        self.ends().map(|at| format!("replicas failed before: whether these live is seen at {at}"))
+        self.ends()
+            .map(|at| format!("earlier replicas failed; the new ones count from {at} if they stay ready"))
     }
 
     fn ends(self) -> Option<Timestamp> {

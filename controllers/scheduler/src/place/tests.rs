@@ -344,7 +344,7 @@ fn a_node_under_disk_pressure_gets_no_task_until_it_has_room() {
     };
     let cordoned = node("n2", room(4), json!({ "unschedulable": true }));
     let mut world = World::new([pressed("True"), cordoned], [task("web-0", 1, needs(1))]);
-    world.decides(0, expect!["web-0 waits: 0 of 2 nodes fit: 1 cordoned, 1 with a disk that is too full"]);
+    world.decides(0, expect!["web-0 waits: 0 of 2 nodes fit: 1 cordoned, 1 under disk pressure"]);
     world.0.node_changed(pressed("False"));
     world.decides(10, expect!["web-0 to n1"]);
 }

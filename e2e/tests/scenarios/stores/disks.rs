@@ -70,7 +70,7 @@ pub fn a_filling_disk_gets_no_tasks_and_loses_the_one_that_fills_it(form: StoreF
     world.apply(&one.replace("name: steady", "name: late")).ok();
     eventually("the scheduler says why the Task has no node", SOON, || {
         let tasks = world.tasks_of("late")?;
-        let says = |task: &Value| task["status"].to_string().contains("1 with a disk that is too full");
+        let says = |task: &Value| task["status"].to_string().contains("1 under disk pressure");
         if tasks.iter().any(says) { Ok(()) } else { Err(summary(&tasks)) }
     });
     always("what runs runs on", judgement(), || containers.untouched(&world));

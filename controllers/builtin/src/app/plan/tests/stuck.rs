@@ -212,8 +212,8 @@ fn a_rollout_that_waits_for_room_that_its_own_old_task_holds_says_so() {
         let progressing = plan.status.conditions.into_iter().find(|c| c.type_ == "Progressing").unwrap();
         progressing.message.split_once(';').map_or(String::new(), |(_, held)| held.trim().to_owned())
     };
-    let remedy = " and stops only once web-1 is available: set spec.strategy.rollingUpdate.maxUnavailable to 1, so \
-                  that it stops first";
+    let remedy = " and stops only after web-1 is available; set spec.strategy.rollingUpdate.maxUnavailable to 1 to \
+                  stop it first";
     let taken = "1 cordoned, 1 with a host port taken";
     let short =
         "1 not enough memory (nearest n2 is short of 8Mi), 1 not enough cpu (nearest n1 is short of 200m)";
