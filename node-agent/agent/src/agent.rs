@@ -221,6 +221,8 @@ impl Agent {
                 self.notes = Some(Notes::new(self.client.clone(), "node-agent", &node.name));
                 self.node = Some(node);
                 self.pressure = None;
+                // One under way is for the Node before.
+                self.conditions = JoinSet::new();
             }
             News::NodeGone(emptied) => {
                 self.watch = None;

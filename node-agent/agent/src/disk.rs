@@ -1,7 +1,7 @@
 //! The disk under the data folder: how full it is, and what each Task has on it.
 //!
-//! A look costs one system call while the disk has room. Once the configured share is passed the folders of all Tasks are
-//! walked, in at most a tenth of the time. What a Task keeps open and has deleted is not seen.
+//! A look costs a system call or two. While more than the configured share is in use, the folders of all Tasks are walked
+//! too, in at most a tenth of the time. What a Task keeps open and has deleted is not seen.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -23,7 +23,7 @@ use crate::assignment::TaskUid;
 use crate::execute::blocking;
 use crate::places::Places;
 
-/// Between two looks at a disk that has room.
+/// Between two looks.
 const LOOK: Duration = Duration::from_secs(1);
 /// A disk must have room for this long before the pressure is over: a Task that fills it again and again makes one.
 const CALM: Duration = Duration::from_secs(10);
@@ -56,7 +56,7 @@ pub struct Look {
     pub percent: u8,
     /// Whether the node is to be under pressure.
     pub pressed: bool,
-    /// Bytes that each Task uses; empty while the disk has room.
+    /// Bytes that each Task uses; empty while the disk has room, and between two walks.
     pub tasks: BTreeMap<TaskUid, u64>,
 }
 
@@ -120,30 +120,76 @@ pub fn amount(bytes: u64) -> Quantity {
     Quantity::of_bytes(Bytes(i64::try_from(bytes).unwrap_or(i64::MAX) >> 20 << 20))
 }
 
-/// Looks at the disk of `places` for ever: sends the first look, each one with more than `percent` in use, and the one
-/// that ends the pressure.
+/// Looks at the disk of `places` until the agent ends: sends the first look, each one with more than `percent` in use,
+/// and the one that ends the pressure.
 pub async fn watch(places: Places, percent: u8, looks: mpsc::Sender<Look>) {
-    let mut last: Option<(bool, Instant)> = None;
+    let mut watcher = Watcher::new(percent);
     loop {
-        let mut pause = LOOK;
-        match Fullness::look(places.data()) {
-            Ok(fullness) if fullness.passes(percent) => {
-                let (began, walked) = (Instant::now(), places.clone());
-                let tasks = blocking(move || uses(&walked)).await;
-                pause = pause.max(began.elapsed() * WALK_SHARE);
-                last = Some((true, Instant::now()));
+        let walked = places.clone();
+        let (found, next) = blocking(move || {
+            let found = watcher.look(|| Fullness::look(walked.data()), || uses(&walked));
+            (found, watcher)
+        })
+        .await;
+        watcher = next;
+        match found {
+            Ok(Some(look)) => {
                 // Nobody listens only when the agent ends.
-                let _ = looks.send(Look { fullness, percent, pressed: true, tasks }).await;
+                let _ = looks.send(look).await;
             }
-            Ok(fullness) if last.is_none_or(|(pressed, since)| pressed && since.elapsed() > CALM) => {
-                last = Some((false, Instant::now()));
-                let tasks = BTreeMap::new();
-                let _ = looks.send(Look { fullness, percent, pressed: false, tasks }).await;
-            }
-            Ok(_) => {}
+            Ok(None) => {}
             Err(error) => tracing::warn!(error = %error, "the disk of the data folder cannot be looked at"),
         }
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// What earlier looks found.
+#[derive(Debug)]
+struct Watcher {
+    percent: u8,
+    /// Whether the last look that was sent was of a disk that is too full; and when it last was.
+    last: Option<(bool, Instant)>,
+    /// The next walk begins no earlier.
+    walk_from: Instant,
+}
+
+impl Watcher {
+    fn new(percent: u8) -> Self {
+        Self { percent, last: None, walk_from: Instant::now() }
+    }
+
+    /// The look to send, if it is news. After a walk `fullness` is asked again: a Task that ended meanwhile may have made
+    /// room, and then no other one is to be stopped.
+    fn look(
+        &mut self,
+        fullness: impl Fn() -> io::Result<Fullness>,
+        walk: impl FnOnce() -> BTreeMap<TaskUid, u64>,
+    ) -> io::Result<Option<Look>> {
+        let percent = self.percent;
+        let (now, pressed) = (fullness()?, self.last.is_some_and(|(pressed, _)| pressed));
+        if !now.passes(percent) {
+            if self.last.is_some_and(|(pressed, since)| !pressed || since.elapsed() <= CALM) {
+                return Ok(None);
+            }
+            self.last = Some((false, Instant::now()));
+            return Ok(Some(Look { fullness: now, percent, pressed: false, tasks: BTreeMap::new() }));
+        }
+        if pressed {
+            self.last = Some((true, Instant::now()));
+        }
+        let began = Instant::now();
+        let mut tasks = BTreeMap::new();
+        if began >= self.walk_from {
+            tasks = walk();
+            self.walk_from = Instant::now() + began.elapsed() * WALK_SHARE;
+        }
+        let fullness = fullness()?;
+        if !fullness.passes(percent) {
+            return Ok(None);
+        }
+        self.last = Some((true, Instant::now()));
+        Ok(Some(Look { fullness, percent, pressed: true, tasks }))
     }
 }
 
@@ -232,6 +278,34 @@ mod tests {
         ] {
             assert_eq!(Fullness { used, room }.passes(percent), passes, "{used} of {room} at {percent} %");
         }
+    }
+
+    #[test]
+    fn a_disk_that_got_room_during_the_walk_costs_no_task() {
+        let (full, free) = (Fullness { used: 95, room: 100 }, Fullness { used: 10, room: 100 });
+        let uid = TaskUid::parse(&"1".repeat(32)).unwrap();
+        let walk = || BTreeMap::from([(uid.clone(), 5)]);
+        for (after, expected) in [(full, Some((true, 1))), (free, None)] {
+            let (asked, mut watcher) = (std::cell::Cell::new(0), Watcher::new(90));
+            let fullness = || {
+                asked.set(asked.get() + 1);
+                Ok(if asked.get() == 1 { full } else { after })
+            };
+            let look = watcher.look(fullness, walk).unwrap();
+            assert_eq!(look.map(|look| (look.pressed, look.tasks.len())), expected, "{after:?}");
+        }
+    }
+
+    #[test]
+    fn looks_go_on_between_two_walks_and_name_no_task_then() {
+        let full = || Ok(Fullness { used: 95, room: 100 });
+        let uid = TaskUid::parse(&"1".repeat(32)).unwrap();
+        let walk = || BTreeMap::from([(uid.clone(), 5)]);
+        let mut watcher = Watcher::new(90);
+        assert_eq!(watcher.look(full, walk).unwrap().unwrap().tasks.len(), 1);
+        watcher.walk_from = Instant::now() + Duration::from_secs(600);
+        let look = watcher.look(full, walk).unwrap().unwrap();
+        assert!(look.pressed && look.tasks.is_empty(), "{look:?}");
     }
 
     #[test]

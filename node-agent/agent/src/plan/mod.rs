@@ -37,6 +37,7 @@ pub const UNKNOWN_TASKS_LIVE: Duration = Duration::from_secs(60);
 pub struct State {
     tasks: BTreeMap<TaskUid, TaskRun>,
     unknown_tasks_live: Duration,
+    relief: relief::Relief,
 }
 
 impl Default for State {
@@ -314,7 +315,7 @@ impl Action {
 impl State {
     /// Nothing runs; a Task that the store does not know is left alone for this long.
     pub fn new(unknown_tasks_live: Duration) -> Self {
-        Self { tasks: BTreeMap::new(), unknown_tasks_live }
+        Self { tasks: BTreeMap::new(), unknown_tasks_live, relief: relief::Relief::default() }
     }
 
     /// Every Task, by uid.
@@ -336,6 +337,7 @@ impl State {
 /// What `event` at `now` makes of the state, and what is to be done about it.
 pub fn step(state: &mut State, event: Event, now: Timestamp) -> Vec<Action> {
     let mut actions = Vec::new();
+    state.relief.observe(&event, now);
     let touched = take_in(state, event.with_short_texts(), now, &mut actions);
     match touched {
         Touched::One(uid) => advance(state, &uid, now, &mut actions),
