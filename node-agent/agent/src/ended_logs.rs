@@ -34,27 +34,67 @@ struct EndedLog {
     written: SystemTime,
     /// Rotations ago.
     age: u32,
+    /// Whether nothing else of its Task is left.
+    task_gone: bool,
 }
 
-/// Removes what is over the bounds; tells how many files that were.
+/// The attempts of one container that have logs.
+#[derive(Debug)]
+pub struct Attempts {
+    newest: Option<u32>,
+    task: PathBuf,
+    container: String,
+}
+
+impl Attempts {
+    /// As the container's log folder shows them.
+    pub fn look(places: &Places, task: &TaskUid, container: &str, logs: &Path) -> Self {
+        let files = entries(logs);
+        let newest = files.iter().filter_map(|(file, _)| parse(file)).map(|(number, _)| number).max();
+        Self { newest, task: places.task(task), container: container.to_owned() }
+    }
+
+    /// Whether an attempt has ended: its Task is gone, its end is recorded or a later one began. A shim that is killed
+    /// records no end.
+    pub fn has_ended(&self, number: u32) -> bool {
+        let exit = || self.task.join("exits").join(format!("{}.{number}.json", self.container));
+        self.is_task_gone() || self.newest > Some(number) || exit().exists()
+    }
+
+    fn is_task_gone(&self) -> bool {
+        !self.task.exists()
+    }
+}
+
+/// Removes what is over the bounds; tells how many files that were. What cannot be removed keeps no other file.
 pub fn bound(places: &Places) -> io::Result<usize> {
     let disk = Fullness::look(places.data())?;
     let per_node = Bound { bytes: PER_NODE.bytes.min(disk.room / DISK_SHARE), ..PER_NODE };
-    let over = surplus(ended(places), PER_APP, per_node);
-    for path in &over {
+    let (mut removed, mut failures) = (0, Vec::new());
+    for log in surplus(ended(places), PER_APP, per_node) {
         // Whoever reads it right now goes on reading what is open.
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
+        match fs::remove_file(&log.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                failures.push((log.path, error));
+                continue;
+            }
+            Ok(()) | Err(_) => removed += 1,
         }
-        // Folders that still hold something stay.
-        let _ = path.ancestors().skip(1).take(2).try_for_each(fs::remove_dir);
+        // A Task that is still here may begin an attempt, whose log folder is empty at first. Folders that still hold
+        // something stay.
+        if log.task_gone {
+            let _ = log.path.ancestors().skip(1).take(2).try_for_each(fs::remove_dir);
+        }
     }
-    Ok(over.len())
+    if let Some((path, error)) = failures.first() {
+        let (path, files) = (path.display(), failures.len());
+        tracing::warn!(files, %path, %error, "logs over the bound could not be removed; the first of them is named");
+    }
+    Ok(removed)
 }
 
 /// The files that are over a bound: of each App, and of what is left of all, those that were written last are kept.
-fn surplus(mut logs: Vec<EndedLog>, per_app: Bound, per_node: Bound) -> Vec<PathBuf> {
+fn surplus(mut logs: Vec<EndedLog>, per_app: Bound, per_node: Bound) -> Vec<EndedLog> {
     logs.sort_by(|a, b| (b.written, a.age, &a.path).cmp(&(a.written, b.age, &b.path)));
     let mut apps: BTreeMap<String, Bound> = BTreeMap::new();
     let mut node = Bound { bytes: 0, files: 0 };
@@ -62,7 +102,7 @@ fn surplus(mut logs: Vec<EndedLog>, per_app: Bound, per_node: Bound) -> Vec<Path
         let app = apps.entry(log.app.clone()).or_insert(Bound { bytes: 0, files: 0 });
         app.take(log, per_app) && node.take(log, per_node)
     };
-    logs.into_iter().filter(|log| !keeps(log)).map(|log| log.path).collect()
+    logs.into_iter().filter(|log| !keeps(log)).collect()
 }
 
 impl Bound {
@@ -74,23 +114,17 @@ impl Bound {
     }
 }
 
-/// Every file of an ended attempt. An attempt has ended when its Task is gone, its end is recorded or a later one began.
+/// Every file of an ended attempt.
 fn ended(places: &Places) -> Vec<EndedLog> {
     let mut ended = Vec::new();
     for (name, task) in entries(&places.all_logs()) {
         let Some(uid) = name.rsplit('_').next().and_then(TaskUid::parse) else { continue };
-        let home = places.task(&uid);
         for (container, folder) in entries(&task) {
+            let attempts = Attempts::look(places, &uid, &container, &folder);
+            let task_gone = attempts.is_task_gone();
             let files = entries(&folder);
-            let numbered = |(file, path): &(String, PathBuf)| Some((parse(file)?, path.clone()));
-            let files: Vec<((u32, u32), PathBuf)> = files.iter().filter_map(numbered).collect();
-            let newest = files.iter().map(|((number, _), _)| *number).max();
-            let over = !home.exists();
-            let is_ended = |number: u32| {
-                over || newest > Some(number)
-                    || home.join(format!("exits/{container}.{number}.json")).exists()
-            };
-            let files = files.into_iter().filter(|((number, _), _)| is_ended(*number));
+            let numbered = files.into_iter().filter_map(|(file, path)| Some((parse(&file)?, path)));
+            let files = numbered.filter(|((number, _), _)| attempts.has_ended(*number));
             ended.extend(files.filter_map(|((_, age), path)| {
                 let meta = fs::symlink_metadata(&path).ok()?;
                 Some(EndedLog {
@@ -99,6 +133,7 @@ fn ended(places: &Places) -> Vec<EndedLog> {
                     written: meta.modified().ok()?,
                     path,
                     age,
+                    task_gone,
                 })
             }));
         }
@@ -133,7 +168,8 @@ mod tests {
 
     fn log(app: &str, second: u64, age: u32, bytes: u64) -> EndedLog {
         let written = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
-        EndedLog { app: app.into(), path: format!("{app}.{second}.{age}").into(), bytes, written, age }
+        let path = format!("{app}.{second}.{age}").into();
+        EndedLog { app: app.into(), path, bytes, written, age, task_gone: true }
     }
 
     #[test]
@@ -155,7 +191,7 @@ mod tests {
             ),
         ] {
             let over = surplus(logs.clone(), per_app, per_node);
-            let over: Vec<_> = over.iter().map(|path| path.to_str().unwrap()).collect();
+            let over: Vec<_> = over.iter().map(|log| log.path.to_str().unwrap()).collect();
             assert_eq!(over, expected, "{case}");
         }
     }
@@ -194,5 +230,26 @@ mod tests {
         fs::write(places.task(&alive).join("exits/main.1.json"), "{}").unwrap();
         assert_eq!(bound(&places).unwrap(), 1);
         assert!(!runs.exists() && rotated.exists());
+        assert!(runs.parent().unwrap().is_dir(), "the next attempt's log may be about to be made there");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_removed_keeps_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let places = Places::new(dir.path(), dir.path(), "p");
+        let gone = TaskUid::parse(&"1".repeat(32)).unwrap();
+        let folder = places.all_logs().join(format!("default_web-1_{gone}")).join("main");
+        // A folder in the place of a file cannot be removed like one.
+        fs::create_dir_all(folder.join("1.log/full")).unwrap();
+        for (file, bytes, second) in [("2.log", PER_APP.bytes + 1, 3), ("1.log", 0, 2), ("0.log", 0, 1)] {
+            let path = folder.join(file);
+            if bytes > 0 || file == "0.log" {
+                fs::File::create(&path).unwrap().set_len(bytes).unwrap();
+            }
+            let written = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+            fs::File::open(&path).unwrap().set_modified(written).unwrap();
+        }
+        assert_eq!(bound(&places).unwrap(), 2);
+        assert!(!folder.join("2.log").exists() && !folder.join("0.log").exists());
     }
 }

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::assignment::TaskUid;
+use crate::ended_logs::Attempts;
 use crate::places::Places;
 use crate::plan::Attempt;
 
@@ -37,15 +38,17 @@ pub fn serve(places: &Places, request: &OpenLogs, out: &Lines) {
 }
 
 /// One attempt's log.
-struct Log {
+struct Log<'a> {
+    places: &'a Places,
+    task: TaskUid,
+    container: String,
+    number: u32,
+    folder: PathBuf,
+    /// The file that is written to.
     path: PathBuf,
-    /// Exists once the attempt has ended.
-    exit: PathBuf,
-    /// Exists while the Task does.
-    task: PathBuf,
 }
 
-fn find(places: &Places, request: &OpenLogs) -> Result<Log, String> {
+fn find<'a>(places: &'a Places, request: &OpenLogs) -> Result<Log<'a>, String> {
     let task = TaskUid::parse(&request.task_uid).ok_or("the request names no task")?;
     let suffix = format!("_{task}");
     let name = &request.logs.task;
@@ -74,7 +77,8 @@ fn find(places: &Places, request: &OpenLogs) -> Result<Log, String> {
         0 => format!("container {container} of task {name} has no log yet"),
         _ => format!("container {container} of task {name} has no log of an earlier attempt"),
     })?;
-    Ok(Log { path: folder.join(format!("{number}.log")), exit: exit_of(number), task: home })
+    let (number, path) = (*number, folder.join(format!("{number}.log")));
+    Ok(Log { places, task, container: container.clone(), number, folder: folder.clone(), path })
 }
 
 /// The attempts of a Task's containers that its shims ever began: each opens the attempt's log before anything else.
@@ -119,7 +123,7 @@ enum Next {
     Gap(Reading),
 }
 
-impl Log {
+impl Log<'_> {
     fn send(&self, request: &OpenLogs, out: &Lines) -> io::Result<()> {
         let mut sender = Sender::new(out);
         let mut files = self.files()?;
@@ -135,27 +139,39 @@ impl Log {
             reading.drain(&mut sender)?;
             reading = newer;
         }
+        let follow = request.logs.follow;
         loop {
-            // Looked at before reading: what was written before the end, or before the cut, is read after it was seen.
-            let ended = self.exit.exists() || !self.task.exists();
-            let next = if request.logs.follow { self.after(&reading)? } else { Next::Nothing };
-            reading.drain(&mut sender)?;
-            match next {
-                Next::File(newer) => {
-                    reading = newer;
-                    continue;
-                }
-                Next::Gap(mut newer) => {
-                    sender.tell_gap(reading.last, newer.first_time()?)?;
-                    reading = newer;
-                    continue;
-                }
-                Next::Nothing if !request.logs.follow || ended || out.is_closed() => return sender.end(),
-                Next::Nothing => {}
+            // Looked at before reading: what was written before the end is read after it was seen.
+            let ended = self.has_ended();
+            if self.read_on(follow, &mut reading, &mut sender)? {
+                continue;
+            }
+            if !follow || ended || out.is_closed() {
+                return sender.end();
             }
             sender.catch_up()?;
             std::thread::sleep(POLL);
         }
+    }
+
+    fn has_ended(&self) -> bool {
+        Attempts::look(self.places, &self.task, &self.container, &self.folder).has_ended(self.number)
+    }
+
+    /// Reads what there is, and moves on to the next file; whether there is one.
+    fn read_on(&self, follow: bool, reading: &mut Reading, sender: &mut Sender<'_>) -> io::Result<bool> {
+        // Looked at before reading: what was written before the cut is read after it was seen.
+        let next = if follow { self.after(reading)? } else { Next::Nothing };
+        reading.drain(sender)?;
+        match next {
+            Next::Nothing => return Ok(false),
+            Next::File(newer) => *reading = newer,
+            Next::Gap(mut newer) => {
+                sender.tell_gap(reading.last, newer.first_time()?)?;
+                *reading = newer;
+            }
+        }
+        Ok(true)
     }
 
     /// The files that there are, the newest first. They are opened in this order, in which the shim moves them on: one
@@ -485,16 +501,33 @@ mod tests {
     fn a_follower_is_told_where_lines_were_dropped() {
         let node = Node::new();
         node.write("web/0.log", &["0"]);
-        let (mut lines, reader) = node.follow();
-        assert_eq!(lines.blocking_recv().unwrap().unwrap(), "0\n");
+        let logs = LogsQuery { task: "web-1".into(), follow: true, ..LogsQuery::default() };
+        let request = OpenLogs { id: "1".into(), task_uid: UID.into(), logs };
+        let log = find(&node.places, &request).unwrap();
+        let (out, lines) = mpsc::channel(100);
+        let mut sender = Sender::new(&out);
+        let mut reading = log.files().unwrap().pop().unwrap();
+        assert!(!log.read_on(true, &mut reading, &mut sender).unwrap());
         for n in 1..=4 {
             node.rotate();
             node.write("web/0.log", &[&n.to_string()]);
         }
-        node.end();
+        while log.read_on(true, &mut reading, &mut sender).unwrap() {}
+        drop(out);
         let told = "berth: lines from 1970-01-01T00:00:00Z to 1970-01-01T00:00:00Z may be missing: the log was rotated \
                     faster than it was read\n";
-        assert_eq!(all(lines), format!("{told}2\n3\n4\n"));
+        assert_eq!(all(lines), format!("0\n{told}2\n3\n4\n"));
+    }
+
+    #[test]
+    fn a_follower_of_an_attempt_whose_end_was_not_recorded_is_done_once_the_next_one_began() {
+        let node = Node::new();
+        node.write("web/0.log", &["a"]);
+        let (mut lines, reader) = node.follow();
+        assert_eq!(lines.blocking_recv().unwrap().unwrap(), "a\n");
+        node.write("web/0.log", &["b"]);
+        node.write("web/1.log", &["c"]);
+        assert_eq!(all(lines), "b\n");
         reader.join().unwrap();
     }
 
