@@ -9,6 +9,7 @@ use berth_client::Client;
 use berth_types::availability::AGENT_RESTARTING;
 use berth_types::{Clock, Condition, ConditionStatus, SteadyClock, Timestamp};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::conditions;
 use crate::journal::Identity;
@@ -33,9 +34,16 @@ pub struct Lives {
 }
 
 impl Lives {
+    /// Whether the last agent began in this boot and was not told to end; asked before another one has [`begun`].
+    ///
+    /// [`begun`]: Self::begun
+    pub fn died_in(&self, boot: &str) -> bool {
+        self.running.as_deref() == Some(boot)
+    }
+
     /// Another agent begins.
     pub fn begun(mut self, boot: &str, now: Timestamp) -> Self {
-        if self.running.as_deref() == Some(boot) {
+        if self.died_in(boot) {
             self.deaths.push(now);
         }
         let surplus = self.deaths.len().saturating_sub(KEPT);
@@ -61,11 +69,9 @@ impl Lives {
         self.lately(now).len() >= OFTEN
     }
 
-    /// When that is over, if no more die.
-    fn over_at(&self, now: Timestamp) -> Option<Timestamp> {
-        let lately = self.lately(now);
-        let first = lately.len().checked_sub(OFTEN)?;
-        Some(lately[first].plus(WITHIN))
+    /// When the next death of a loop leaves the window: the condition says something else then, if no more die.
+    fn changes_at(&self, now: Timestamp) -> Option<Timestamp> {
+        self.is_loop(now).then(|| self.lately(now)[0].plus(WITHIN))
     }
 
     fn condition(&self, now: Timestamp) -> Condition {
@@ -92,21 +98,38 @@ impl Lives {
     }
 }
 
-/// Has the Node say how it stands, again until a server has it.
-pub async fn tell_once(client: &Client, identity: &Identity, lives: &Lives) {
-    while !conditions::set(client, identity, lives.condition(SteadyClock.now())).await {}
+/// Writes the condition to the Node; retries until a server accepts it. Returns the time that it speaks of.
+pub async fn tell_once(client: &Client, identity: &Identity, lives: &Lives) -> Timestamp {
+    loop {
+        let now = SteadyClock.now();
+        if conditions::set(client, identity, lives.condition(now)).await {
+            return now;
+        }
+    }
 }
 
-/// The same, and once more when the loop is over; does not end.
-pub async fn tell(client: &Client, identity: Option<Identity>, lives: &Lives) {
-    let Some(identity) = identity else { return std::future::pending().await };
+/// The same for each Node that this agent is, and again whenever the condition changes with time; does not end.
+pub async fn tell(client: &Client, mut node: watch::Receiver<Option<Identity>>, lives: &Lives) {
     loop {
-        tell_once(client, &identity, lives).await;
-        let now = SteadyClock.now();
-        match lives.over_at(now) {
-            Some(at) => tokio::time::sleep(at.since(now) + Duration::from_secs(1)).await,
-            None => std::future::pending().await,
+        let identity = node.borrow_and_update().clone();
+        let telling = async {
+            let Some(identity) = identity else { return std::future::pending().await };
+            tell_of_all_changes(client, &identity, lives).await;
+        };
+        tokio::select! {
+            () = telling => {}
+            Ok(()) = node.changed() => continue,
         }
+        if node.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+async fn tell_of_all_changes(client: &Client, identity: &Identity, lives: &Lives) {
+    while let Some(at) = lives.changes_at(tell_once(client, identity, lives).await) {
+        // A death leaves the window just then.
+        tokio::time::sleep(at.since(SteadyClock.now()) + Duration::from_millis(1)).await;
     }
 }
 
@@ -142,11 +165,19 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_is_over_when_too_few_deaths_are_left_in_the_window() {
+    fn a_loop_is_over_when_too_few_deaths_are_left_in_the_window_and_its_text_changes_with_each() {
         let lives = died(&[0, 100, 200, 300, 400]);
-        assert_eq!(lives.over_at(at(400)), Some(at(800)));
         assert!(lives.is_loop(at(799)) && !lives.is_loop(at(800)));
-        assert_eq!(died(&[0, 1, 2]).over_at(at(2)), None);
+        let mut now = at(400);
+        let mut texts = vec![lives.condition(now).message];
+        while let Some(next) = lives.changes_at(now) {
+            now = next;
+            texts.push(lives.condition(now).message);
+        }
+        assert_eq!(now, at(800));
+        let counts: Vec<_> = texts.iter().map(|text| text.split(' ').nth(4).unwrap_or("")).collect();
+        assert_eq!(counts, ["4", "3", ""], "{texts:?}");
+        assert_eq!(died(&[0, 1, 2]).changes_at(at(2)), None);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use berth_agent::execute::{World, blocking};
 use berth_agent::homes::{Homes, Views};
 use berth_agent::journal::{Journal, JournalError, Record};
 use berth_agent::machine::{Machine, node_says};
-use berth_agent::membership::{Candidate, Membership, check_name};
+use berth_agent::membership::{Candidate, Membership, MembershipError, check_name};
 use berth_agent::node_lock::{self, Holder, NoNodeLock, NodeLock};
 use berth_agent::places::Places;
 use berth_agent::plan::State;
@@ -198,24 +198,32 @@ impl Setup {
             reconnect: self.pace.reconnect,
             unknown_tasks: self.pace.unknown_tasks,
         };
-        let identity = memory.identity.clone();
         let known = (memory.identity, memory.session);
         let membership = Membership::new(client.clone(), world.clone(), candidate, known, news_in);
-        let told_to_end = Record::Lives(lives.clone().ended());
+        let node = membership.node();
+        // An end that is asked for, or meant to be followed by another start, is no death.
+        let told_to_end = async {
+            let journalled = journal.append(vec![Record::Lives(lives.clone().ended())]).await;
+            journalled.unwrap_or_else(|error| tracing::warn!(error = %error, "counts as a death"));
+        };
         tokio::select! {
             () = agent.run(events, news, looks, &mut stop) => {
                 tracing::info!("the agent ends; containers run on");
-                let journalled = journal.append(vec![told_to_end]).await;
-                journalled.unwrap_or_else(|error| tracing::warn!(error = %error, "counts as a death"));
+                told_to_end.await;
                 Ok(())
             }
-            refused = membership.run() => refused.map_err(AnyError::from).map(|never| match never {}),
+            refused = membership.run() => {
+                let refused: Result<(), _> = refused.map(|never| match never {});
+                if let Err(MembershipError::OtherHistory(_)) = refused {
+                    told_to_end.await;
+                }
+                refused.map_err(AnyError::from)
+            }
             () = client.store_replaced() => {
-                let journalled = journal.append(vec![told_to_end]).await;
-                journalled.unwrap_or_else(|error| tracing::warn!(error = %error, "counts as a death"));
+                told_to_end.await;
                 Err(OTHER_HISTORY.into())
             }
-            () = lives::tell(&client, identity, &lives) => Ok(()),
+            () = lives::tell(&client, node, &lives) => Ok(()),
             () = journal.broken() => Err(JournalError::Broken.into()),
             () = disk::watch(world.places.clone(), self.disk_pressure, looks_in) => Ok(()),
             () = sweep(world, unknown, self.pace.unknown_tasks) => Ok(()),

@@ -10,7 +10,7 @@ use berth_client::{Client, Error, FromServer, Hello, OpenLogs, Query, Session, T
 use berth_types::node::{Node, NodeStatus, PortRange};
 use berth_types::{ObjectMeta, Resource};
 use serde_json::json;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -110,6 +110,8 @@ pub struct Membership {
     /// Sessions up to this number are journalled, whether they were opened or not.
     reserved: u64,
     news: mpsc::UnboundedSender<News>,
+    /// The Node that this agent is.
+    node: watch::Sender<Option<Identity>>,
     tunnels: JoinSet<()>,
 }
 
@@ -129,8 +131,13 @@ impl Membership {
         (known, session): (Option<Identity>, u64),
         news: mpsc::UnboundedSender<News>,
     ) -> Self {
-        let reserved = session;
-        Self { client, world, candidate, known, session, reserved, news, tunnels: JoinSet::new() }
+        let (reserved, node) = (session, watch::Sender::new(known.clone()));
+        Self { client, world, candidate, known, session, reserved, news, node, tunnels: JoinSet::new() }
+    }
+
+    /// The Node that this agent is: the journalled one at first, then each that is registered.
+    pub fn node(&self) -> watch::Receiver<Option<Identity>> {
+        self.node.subscribe()
     }
 
     /// Registers, and stays present, until something that does not pass by waiting.
@@ -138,6 +145,11 @@ impl Membership {
         loop {
             let identity = self.join().await?;
             tracing::info!(node = identity.name, uid = identity.uid, "registered");
+            self.node.send_if_modified(|node| {
+                let is_new = node.as_ref().is_none_or(|known| known.uid != identity.uid);
+                *node = Some(identity.clone());
+                is_new
+            });
             // Nobody listens only when the agent ends.
             let _ = self.news.send(News::Joined(identity.clone()));
             self.stay(&identity).await?;

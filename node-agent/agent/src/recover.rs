@@ -32,13 +32,15 @@ pub struct Recovered {
     pub digests: Vec<String>,
     /// What happened meanwhile.
     pub events: Vec<Event>,
-    /// Whether its preparation was under way when the earlier agent ended.
+    /// Whether its preparation was under way when the earlier agent died.
     pub suspect: bool,
 }
 
 /// Takes on every Task that the journal remembers. Shims of an earlier boot are gone with it.
 pub async fn recover(world: &Arc<World>, memory: &Memory, boot_id: &str, now: Timestamp) -> Vec<Recovered> {
     let same_boot = memory.boot == boot_id;
+    // What was under way when an agent was told to end did not end it.
+    let died = same_boot && memory.lives.died_in(boot_id);
     let mut recovered = Vec::new();
     for (uid, known) in &memory.tasks {
         let Some(uid) = TaskUid::parse(uid) else { continue };
@@ -52,13 +54,15 @@ pub async fn recover(world: &Arc<World>, memory: &Memory, boot_id: &str, now: Ti
             continue;
         }
         let found = if same_boot { reach(world, &uid, known).await } else { None };
-        recovered.push(match found {
+        let mut next = match found {
             Some((reports, conversation)) => {
                 let digests = digests(world, known).await;
                 adopt(&uid, known, &reports, (conversation, digests), now)
             }
-            None => lost(world, &uid, known, same_boot, now).await,
-        });
+            None => lost(world, &uid, known, now).await,
+        };
+        next.suspect &= died;
+        recovered.push(next);
     }
     recovered
 }
@@ -146,13 +150,7 @@ fn adopt(
 }
 
 /// A Task whose shim is gone: nothing of it may run on, and the ends that were recorded are told with their codes.
-async fn lost(
-    world: &Arc<World>,
-    uid: &TaskUid,
-    known: &RememberedTask,
-    same_boot: bool,
-    now: Timestamp,
-) -> Recovered {
+async fn lost(world: &Arc<World>, uid: &TaskUid, known: &RememberedTask, now: Timestamp) -> Recovered {
     let (machine, task) = (world.clone(), uid.clone());
     let records = blocking(move || {
         let subtree = machine.hierarchies.subtree(&machine.places.task_cgroup(&task));
@@ -172,9 +170,53 @@ async fn lost(
         let since = record(name, number).map_or(asked, |r| r.started_at);
         ran(name, number).then(|| (name.clone(), Alive { number, since }))
     });
-    let suspect = same_boot && suspects(known, false, ran);
+    let suspect = suspects(known, false, ran);
     let run = recall(uid, known, &alive.collect(), Home::Lost, now);
     let ends = records.iter().map(|record| end(uid, record)).collect();
     let events = vec![Event::ShimLost { task: uid.clone(), ends, begun }];
     Recovered { run, conversation: None, digests: Vec::new(), events, suspect }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use berth_shim_api::SealedShim;
+    use berth_shim_api::cgroup::Hierarchies;
+    use berth_types::task::Task;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::homes::{Homes, Views};
+    use crate::journal::{Journal, Record};
+    use crate::lives::Lives;
+    use crate::places::Places;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_being_prepared_is_suspected_only_after_a_death_in_this_boot() {
+        let dir = tempfile::tempdir().unwrap();
+        let places = Places::new(dir.path(), dir.path(), "berth-recover-test");
+        let homes = Homes::new(places.clone(), crate::machine::node_says(&[]).unwrap(), Views::Allowed);
+        let (journal, _) = Journal::open(&places.journal()).unwrap();
+        let shim = SealedShim::load(Path::new("/bin/true")).unwrap();
+        let (told, _events) = mpsc::unbounded_channel();
+        let hierarchies = Hierarchies::discover().unwrap();
+        let world = Arc::new(World::new(places, homes, journal, hierarchies, shim, told));
+        let now = Timestamp::from_millis(0);
+        let begun = |boot| Lives::default().begun(boot, now);
+        for (what, boot, lives, expected) in [
+            ("it died", "this", begun("this"), true),
+            ("it was told to end", "this", begun("this").ended(), false),
+            ("it is of an earlier boot", "earlier", begun("earlier"), false),
+            ("it died before it knew what an earlier boot left", "earlier", begun("this"), false),
+        ] {
+            let mut task = Task::default();
+            task.metadata.uid = "0123456789abcdef".repeat(2);
+            let mut memory = Memory { lives, ..Memory::default() };
+            memory.take(Record::Boot { id: boot.into() });
+            memory.take(Record::Task { task: Box::new(task) });
+            let recovered = recover(&world, &memory, "this", now).await;
+            assert_eq!(recovered.iter().map(|task| task.suspect).collect::<Vec<_>>(), [expected], "{what}");
+        }
+    }
 }
