@@ -11,7 +11,7 @@ mod record;
 mod tests;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use tokio::sync::{mpsc, oneshot};
@@ -23,6 +23,8 @@ pub use record::{
 
 /// The file is rewritten when it has this many records, and four times as many as are needed.
 const COMPACT_FROM: usize = 1_000;
+/// It is rewritten too when it has this many bytes beyond four times as many as are needed.
+const SPARE_BYTES: u64 = 1 << 20;
 
 /// Why the journal cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -121,8 +123,16 @@ struct JournalFile {
     owed: Option<Record>,
     /// Bytes up to the end of the last whole record.
     length: u64,
+    /// Its size when it was last looked at whether it is to be rewritten.
+    looked_at: Size,
     /// Has the name of the file last.
     sync_folder: fn(&Path) -> io::Result<()>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Size {
+    records: usize,
+    bytes: u64,
 }
 
 /// Why records are not on disk.
@@ -146,7 +156,8 @@ impl JournalFile {
         file.set_len(whole).map_err(failed("cut"))?;
         file.sync_all().map_err(failed("sync"))?;
         sync_folder(path).map_err(failed("sync the folder of"))?;
-        Ok(Self { path: path.into(), file, memory, records, owed: None, length: whole, sync_folder })
+        let (owed, looked_at) = (None, Size::default());
+        Ok(Self { path: path.into(), file, memory, records, owed, length: whole, looked_at, sync_folder })
     }
 
     /// Writes until nobody can append any more; what is not durable is never said to be.
@@ -216,31 +227,54 @@ impl JournalFile {
 
     /// After an error that cuts off, the file is as it was.
     fn compact_if_due(&mut self) -> Result<(), WriteError> {
-        if self.records < COMPACT_FROM || self.records <= 4 * self.memory.records().len() {
+        // To count what is needed takes as long as to write it: not after every record.
+        let grown = self.records >= self.looked_at.records + COMPACT_FROM
+            || self.length >= self.looked_at.bytes + SPARE_BYTES;
+        if !grown {
             return Ok(());
         }
-        let records = self.memory.records();
-        let (file, length) = self.write_beside(&records).map_err(WriteError::CutOff)?;
+        self.looked_at = Size { records: self.records, bytes: self.length };
+        let needed = self.needed().map_err(WriteError::CutOff)?;
+        let is_many = self.records >= COMPACT_FROM && self.records > 4 * needed.records;
+        let is_long = self.length > 4 * needed.bytes + SPARE_BYTES;
+        if !is_many && !is_long {
+            return Ok(());
+        }
+        let (file, size) = self.write_beside().map_err(WriteError::CutOff)?;
         fs::rename(self.beside(), &self.path).map_err(WriteError::CutOff)?;
-        (self.file, self.records, self.length) = (file, records.len(), length);
+        (self.file, self.records, self.length, self.looked_at) = (file, size.records, size.bytes, size);
         // Until then a crash may bring the old file back, without what is appended to the new one.
         (self.sync_folder)(&self.path).map_err(WriteError::Unsure)
     }
 
-    /// A file of these records, on disk, open at its end; and its length in bytes.
-    fn write_beside(&self, records: &[Record]) -> io::Result<(File, u64)> {
-        let mut bytes = Vec::new();
-        for record in records {
-            line(record, &mut bytes)?;
-        }
+    /// What a rewritten file would have.
+    fn needed(&self) -> io::Result<Size> {
+        self.write_needed(&mut io::sink())
+    }
+
+    fn write_needed(&self, out: &mut impl Write) -> io::Result<Size> {
+        let (mut size, mut bytes) = (Size::default(), Vec::new());
+        self.memory.each_record(|record| {
+            bytes.clear();
+            line(&record, &mut bytes)?;
+            size.records += 1;
+            size.bytes += u64::try_from(bytes.len()).expect("a file position");
+            out.write_all(&bytes)
+        })?;
+        Ok(size)
+    }
+
+    /// A file of what is needed, on disk, open at its end.
+    fn write_beside(&self) -> io::Result<(File, Size)> {
         match fs::remove_file(self.beside()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        let mut file = OpenOptions::new().append(true).create_new(true).open(self.beside())?;
-        file.write_all(&bytes)?;
+        let mut file = BufWriter::new(OpenOptions::new().append(true).create_new(true).open(self.beside())?);
+        let size = self.write_needed(&mut file)?;
+        let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.sync_all()?;
-        Ok((file, u64::try_from(bytes.len()).expect("a file position")))
+        Ok((file, size))
     }
 
     fn beside(&self) -> PathBuf {

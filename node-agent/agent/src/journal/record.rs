@@ -236,35 +236,36 @@ impl Memory {
         }
     }
 
-    /// The fewest records that amount to the same.
-    pub fn records(&self) -> Vec<Record> {
-        let mut records: Vec<Record> = self.identity.iter().cloned().map(Record::Identity).collect();
-        records.push(Record::Boot { id: self.boot.clone() });
-        records.push(Record::Lives(self.lives.clone()));
-        records.push(Record::Session { number: self.session });
-        for (uid, known) in &self.tasks {
-            let task = || uid.clone();
-            records.push(Record::Task { task: Box::new(known.task.clone()) });
-            records.extend(known.shim.map(|process| Record::Shim { task: task(), process }));
-            for (name, container) in &known.containers {
-                let container_name = || name.clone();
-                let (number, begun) = (container.attempt, container.begun);
-                records.extend(begun.map(|at| Record::Attempt {
-                    task: task(),
-                    container: container_name(),
-                    number,
-                    at,
-                }));
-                let exits = container.exits.iter().cloned();
-                records.extend(exits.map(|exit| Record::Exit {
-                    task: task(),
-                    container: container_name(),
-                    exit,
-                }));
+    /// Gives the fewest records that amount to the same, one after another: together they may be large.
+    pub fn each_record<E>(&self, mut take: impl FnMut(Record) -> Result<(), E>) -> Result<(), E> {
+        self.identity.iter().cloned().map(Record::Identity).try_for_each(&mut take)?;
+        take(Record::Boot { id: self.boot.clone() })?;
+        take(Record::Lives(self.lives.clone()))?;
+        take(Record::Session { number: self.session })?;
+        self.tasks.iter().try_for_each(|(uid, known)| known.each_record(uid, &mut take))
+    }
+}
+
+impl RememberedTask {
+    fn each_record<E>(&self, uid: &str, take: &mut impl FnMut(Record) -> Result<(), E>) -> Result<(), E> {
+        let task = || uid.to_owned();
+        take(Record::Task { task: Box::new(self.task.clone()) })?;
+        self.shim.map(|process| Record::Shim { task: task(), process }).map_or(Ok(()), &mut *take)?;
+        for (name, container) in &self.containers {
+            let begun = container.begun.map(|at| Record::Attempt {
+                task: task(),
+                container: name.clone(),
+                number: container.attempt,
+                at,
+            });
+            begun.map_or(Ok(()), &mut *take)?;
+            for exit in &container.exits {
+                take(Record::Exit { task: task(), container: name.clone(), exit: exit.clone() })?;
             }
-            records.extend(known.stop.clone().map(|stop| Record::Stopping { task: task(), stop }));
-            records.extend(known.ending.clone().map(|ending| Record::Ending { task: task(), ending }));
         }
-        records
+        let stop = self.stop.clone().map(|stop| Record::Stopping { task: task(), stop });
+        stop.map_or(Ok(()), &mut *take)?;
+        let ending = self.ending.clone().map(|ending| Record::Ending { task: task(), ending });
+        ending.map_or(Ok(()), take)
     }
 }

@@ -84,6 +84,27 @@ fn a_journal_mostly_about_the_past_is_rewritten_and_remembers_the_same() {
 }
 
 #[test]
+fn a_journal_of_few_large_records_about_the_past_is_rewritten() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal");
+    let large = |uid: &str| {
+        let mut task = berth_types::task::Task::default();
+        task.metadata.uid = uid.into();
+        task.metadata.annotations.insert("note".into(), "x".repeat(100_000));
+        Record::Task { task: Box::new(task) }
+    };
+    let mut file = written(&path, vec![large("kept")]);
+    for n in 0..100 {
+        append(&mut file, vec![large(&n.to_string()), forgotten(&n.to_string())]);
+        // Four times the one that is needed, and what it may grow by between two looks.
+        assert!(file.length < 4 * 110_000 + 2 * SPARE_BYTES, "{} bytes after {n}", file.length);
+    }
+    let memory = file.memory.clone();
+    assert_eq!(JournalFile::open(&path).unwrap().memory, memory);
+    assert_eq!(memory.tasks.keys().collect::<Vec<_>>(), ["kept"]);
+}
+
+#[test]
 fn what_a_full_disk_refused_is_not_remembered_and_what_follows_is() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("journal");
