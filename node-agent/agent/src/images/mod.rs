@@ -126,19 +126,14 @@ impl ImageStore {
         let target = self.layers.join(diff_id.hex());
         let _one = self.unpacking.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let failed = |source| ImageError::Unpack { layer: diff_id.to_string(), source };
+        fs::create_dir_all(&self.layers).map_err(failed)?;
+        let _lock = lock(&self.layers).map_err(failed)?;
         if target.is_dir() {
             // Used now: it is not collected before a Task can name it.
             File::open(&target).and_then(|folder| folder.set_modified(SystemTime::now())).map_err(failed)?;
             return Ok(target);
         }
-        fs::create_dir_all(&self.layers).map_err(failed)?;
-        // Beside this process, one that prepares a Task alone may unpack.
-        let folder = File::open(&self.layers).map_err(failed)?;
-        flock(&folder, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
-        if target.is_dir() {
-            return Ok(target);
-        }
-        let beside = self.layers.join(format!("tmp-{}", diff_id.hex()));
+        let beside = self.layers.join(format!("{ASIDE}{}", diff_id.hex()));
         remove_tree(&beside).map_err(failed)?;
         fs::create_dir(&beside).map_err(failed)?;
         let unpacked = unpack::unpack(dir, blob, diff_id, &beside, &self.caps)
@@ -151,21 +146,58 @@ impl ImageStore {
     }
 }
 
-/// Removes layers below `layers` that nobody in `used` needs and that were not asked for since `before`.
+/// What is unpacked or removed has a name that begins so.
+const ASIDE: &str = "tmp-";
+
+/// Beside this process, one that prepares a Task alone may unpack, and a sweep may collect.
+fn lock(layers: &Path) -> io::Result<File> {
+    let folder = File::open(layers)?;
+    flock(&folder, FlockOperation::LockExclusive)?;
+    Ok(folder)
+}
+
+/// Removes layers below `layers` that nobody in `used` needs and that were not asked for since `before`. One that cannot
+/// be removed keeps no other.
 pub fn collect(layers: &Path, used: &BTreeSet<PathBuf>, before: SystemTime) -> io::Result<usize> {
     let mut removed = 0;
     for entry in fs::read_dir(layers)? {
-        let entry = entry?;
-        let old = entry.metadata()?.modified()? < before;
-        if old && !used.contains(&entry.path()) {
-            // Out of sight first: what is removed by half must not be taken for a layer.
-            let aside = layers.join(format!("tmp-{}", entry.file_name().to_string_lossy()));
-            fs::rename(entry.path(), &aside)?;
-            remove_tree(&aside)?;
-            removed += 1;
+        let path = entry?.path();
+        if used.contains(&path) {
+            continue;
+        }
+        // For each anew: an image that is asked for does not wait until all are removed.
+        let _lock = lock(layers)?;
+        match collect_one(&path, before) {
+            Ok(true) => removed += 1,
+            Ok(false) => {}
+            Err(error) => tracing::warn!(layer = %path.display(), %error, "an unused layer stays"),
         }
     }
     Ok(removed)
+}
+
+/// Whether the layer was old and is removed now.
+fn collect_one(layer: &Path, before: SystemTime) -> io::Result<bool> {
+    let written = match fs::symlink_metadata(layer) {
+        Ok(meta) => meta.modified()?,
+        // Unpacked by now, and renamed.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    if written >= before {
+        return Ok(false);
+    }
+    let name = layer.file_name().unwrap_or_default().to_string_lossy();
+    if name.starts_with(ASIDE) {
+        remove_tree(layer)?;
+        return Ok(true);
+    }
+    // Out of sight first: what is removed by half must not be taken for a layer.
+    let aside = layer.with_file_name(format!("{ASIDE}{name}"));
+    remove_tree(&aside)?;
+    fs::rename(layer, &aside)?;
+    remove_tree(&aside)?;
+    Ok(true)
 }
 
 /// All of the layer is on disk before its name is.

@@ -433,3 +433,42 @@ fn a_layer_is_collected_once_nobody_needs_it_and_it_was_not_asked_for_lately() {
     assert_eq!(fs::read_dir(&layers).unwrap().count(), 0);
     assert_eq!(store.prepare(layout.dir.path(), None).unwrap(), image);
 }
+
+#[test]
+fn what_cannot_be_collected_keeps_no_layer_and_what_is_aside_keeps_its_name() {
+    use std::time::Duration;
+    let data = tempfile::tempdir().unwrap();
+    let layers = data.path().join("layers");
+    for name in ["a", "b", "c", "tmp-d", "stuck"] {
+        fs::create_dir_all(layers.join(name).join("full")).unwrap();
+    }
+    // A layer that somebody mounted something on cannot be renamed; here, what is mounted is the layer.
+    let stuck = layers.join("stuck");
+    rustix::mount::mount_bind(&stuck, &stuck).unwrap();
+    let collected = collect(&layers, &BTreeSet::new(), SystemTime::now() + Duration::from_secs(60));
+    rustix::mount::unmount(&stuck, rustix::mount::UnmountFlags::DETACH).unwrap();
+    assert_eq!(collected.unwrap(), 4);
+    let left: Vec<_> = fs::read_dir(&layers).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["stuck"]);
+}
+
+#[test]
+fn a_layer_is_not_collected_while_an_image_is_prepared() {
+    use std::time::Duration;
+    let data = tempfile::tempdir().unwrap();
+    let layers = data.path().join("layers");
+    fs::create_dir_all(layers.join("a")).unwrap();
+    let preparing = lock(&layers).unwrap();
+    let folder = layers.clone();
+    let collecting = std::thread::spawn(move || {
+        let (none, later) = (BTreeSet::new(), SystemTime::now() + Duration::from_secs(60));
+        collect(&folder, &none, later)
+    });
+    let names = || fs::read_dir(&layers).unwrap().count();
+    // It waits for the lock, or has not begun: the layer is there either way.
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(names(), 1);
+    drop(preparing);
+    assert_eq!(collecting.join().unwrap().unwrap(), 1);
+    assert_eq!(names(), 0);
+}
