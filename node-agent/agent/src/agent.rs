@@ -131,8 +131,8 @@ impl Agent {
             if self.synced.is_some_and(|since| self.statuses.are_written() || since.elapsed() > REPORTING) {
                 self.world.suspects.may_begin();
             }
-            let due =
-                self.state.next_due().map_or(Duration::from_secs(3600), |at| at.since(self.clock.now()));
+            let due = [self.state.next_due(), self.statuses.next_due()].into_iter().flatten().min();
+            let due = due.map_or(Duration::from_secs(3600), |at| at.since(self.clock.now()));
             tokio::select! {
                 () = &mut stop => return,
                 Some(event) = events.recv() => self.take(event),
@@ -140,7 +140,9 @@ impl Agent {
                 Some(look) = looks.recv() => self.look(look),
                 Some(said) = self.conditions.join_next() => self.pressure = said.unwrap_or_default(),
                 update = next_update(&mut self.watch) => self.see(update),
-                Some(written) = self.told.join_next() => self.statuses.written(written.unwrap_or_default()),
+                Some(written) = self.told.join_next() => {
+                    self.statuses.written(written.unwrap_or_default(), self.clock.now());
+                }
                 () = tokio::time::sleep(due) => self.take(Event::Tick),
             }
             if self.state.tasks().next().is_none()

@@ -19,6 +19,9 @@ use crate::report::report;
 const BATCH: Parcel = Parcel::of(100, 1 << 20);
 /// Before another try when no server takes the writes.
 const PAUSE: Duration = Duration::from_millis(300);
+/// Before a status that a server refused is sent again: at first, and at most; it doubles each time.
+const REFUSED_PAUSE: Duration = Duration::from_secs(1);
+const MOST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Fields of a status that are absent when empty: a patch must say so to clear them.
 const CLEARABLE: &[&str] = &["reason", "message"];
@@ -31,6 +34,16 @@ pub struct Statuses {
     /// The Task that was looked at last: the next look goes on after it.
     last: Option<TaskUid>,
     writing: bool,
+    refused: HashMap<TaskUid, Refusal>,
+}
+
+/// The last answer to a status that a server refused.
+#[derive(Debug)]
+struct Refusal {
+    why: String,
+    pause: Duration,
+    /// When it is sent again.
+    until: Timestamp,
 }
 
 /// What came of one write.
@@ -42,6 +55,8 @@ pub enum Written {
     Newer(Box<Task>),
     /// The object is gone.
     Gone,
+    /// The server refuses it, for this reason.
+    Refused(String),
     /// Nobody took it.
     Later,
 }
@@ -79,6 +94,13 @@ impl Statuses {
     pub fn remove(&mut self, uid: &TaskUid) {
         self.objects.remove(uid);
         self.dirty.remove(uid);
+        self.refused.remove(uid);
+    }
+
+    /// When a refused status is sent again.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let waiting = self.refused.iter().filter(|(uid, _)| !self.writing && self.dirty.contains(*uid));
+        waiting.map(|(_, refusal)| refusal.until).min()
     }
 
     /// The writes that are due, while none is under way: at most a batch. They go round all Tasks, so that those whose
@@ -87,7 +109,7 @@ impl Statuses {
         let mut writes = Vec::new();
         let mut batch = BATCH;
         while !self.writing {
-            let Some(uid) = self.next_dirty() else { break };
+            let Some(uid) = self.next_dirty(now) else { break };
             self.dirty.remove(&uid);
             let (Some(run), Some(object)) = (state.task(&uid), self.objects.get(&uid)) else { continue };
             let Some(status) = report(run, &object.status, address, now) else { continue };
@@ -108,22 +130,39 @@ impl Statuses {
         writes
     }
 
-    fn next_dirty(&self) -> Option<TaskUid> {
+    fn next_dirty(&self, now: Timestamp) -> Option<TaskUid> {
+        let is_due = |uid: &&TaskUid| self.refused.get(*uid).is_none_or(|refusal| refusal.until <= now);
         let after = self.last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-        let later = self.dirty.range((after, Bound::Unbounded)).next();
-        later.or_else(|| self.dirty.first()).cloned()
+        let later = self.dirty.range((after, Bound::Unbounded)).find(is_due);
+        later.or_else(|| self.dirty.iter().find(is_due)).cloned()
     }
 
     /// Takes in what came of a batch.
-    pub fn written(&mut self, outcomes: Vec<(TaskUid, Written)>) {
+    pub fn written(&mut self, outcomes: Vec<(TaskUid, Written)>, now: Timestamp) {
         self.writing = false;
         for (uid, written) in outcomes {
             match written {
-                Written::Stored(task) | Written::Newer(task) => drop(self.observe(&uid, *task)),
+                Written::Stored(task) => {
+                    self.refused.remove(&uid);
+                    self.observe(&uid, *task);
+                }
+                Written::Newer(task) => drop(self.observe(&uid, *task)),
                 Written::Gone => self.remove(&uid),
+                Written::Refused(why) => self.refuse(uid, why, now),
                 Written::Later => self.touch(&uid),
             }
         }
+    }
+
+    /// Sends it again later. Each reason is logged once.
+    fn refuse(&mut self, uid: TaskUid, why: String, now: Timestamp) {
+        let last = self.refused.remove(&uid);
+        let pause = last.as_ref().map_or(REFUSED_PAUSE, |last| (last.pause * 2).min(MOST_PAUSE));
+        if last.is_none_or(|last| last.why != why) {
+            tracing::error!(task = %uid, error = why, "the server refuses a status");
+        }
+        self.touch(&uid);
+        self.refused.insert(uid, Refusal { why, pause, until: now.plus(pause) });
     }
 }
 
@@ -186,10 +225,7 @@ async fn settle(client: &Client, uid: &TaskUid, call: &Write, outcome: Result<Ta
                 Err(_) => Written::Later,
             }
         }
-        Err(error @ (Error::Invalid(_) | Error::Refused(_))) => {
-            tracing::error!(task = %uid, error = %error, "the server refuses a status");
-            Written::Later
-        }
+        Err(error @ (Error::Invalid(_) | Error::Refused(_))) => Written::Refused(error.to_string()),
         Err(Error::Expired(_) | Error::Unavailable(_)) => Written::Later,
     }
 }
@@ -229,7 +265,11 @@ mod tests {
     }
 
     fn take(state: &State, statuses: &mut Statuses) -> Vec<TaskUid> {
-        let writes = statuses.take_writes(state, "10.0.0.1", Timestamp::from_millis(0));
+        take_at(state, statuses, 0)
+    }
+
+    fn take_at(state: &State, statuses: &mut Statuses, millis: i64) -> Vec<TaskUid> {
+        let writes = statuses.take_writes(state, "10.0.0.1", Timestamp::from_millis(millis));
         let bytes: usize = writes.iter().map(|(_, write)| write.size()).sum();
         assert!(writes.len() == 1 || bytes <= 1 << 20, "{} writes of {bytes} bytes", writes.len());
         writes.into_iter().map(|(uid, _)| uid).collect()
@@ -253,18 +293,41 @@ mod tests {
         for _ in 0..3 {
             let taken = take(&state, &mut statuses);
             seen.extend(taken.iter().cloned());
-            statuses.written(taken.into_iter().map(|uid| (uid, Written::Later)).collect());
+            let outcomes = taken.into_iter().map(|uid| (uid, Written::Later)).collect();
+            statuses.written(outcomes, Timestamp::from_millis(0));
         }
         assert_eq!(seen.len(), 250);
     }
 
     #[test]
+    fn a_refused_status_is_sent_again_after_pauses_that_double_up_to_a_minute() {
+        let (state, mut statuses) = unfit(2, 0);
+        let (mut now, mut pauses) = (0, Vec::new());
+        assert_eq!(take_at(&state, &mut statuses, now), [uid(0), uid(1)]);
+        statuses.written(vec![(uid(1), Written::Later)], Timestamp::from_millis(now));
+        for _ in 0..8 {
+            let refused = Written::Refused("it is invalid".into());
+            statuses.written(vec![(uid(0), refused)], Timestamp::from_millis(now));
+            // The other one does not wait for it.
+            assert_eq!(take_at(&state, &mut statuses, now), [uid(1)]);
+            statuses.written(vec![(uid(1), Written::Later)], Timestamp::from_millis(now));
+            let due = statuses.next_due().expect("it is sent again").millis();
+            assert!(!take_at(&state, &mut statuses, due - 1).contains(&uid(0)));
+            statuses.written(vec![(uid(1), Written::Later)], Timestamp::from_millis(due));
+            assert!(take_at(&state, &mut statuses, due).contains(&uid(0)));
+            statuses.written(vec![(uid(1), Written::Later)], Timestamp::from_millis(due));
+            pauses.push((due - now) / 1000);
+            now = due;
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+    }
+
+    #[test]
     fn a_reason_of_any_length_is_cut_before_it_enters_a_status() {
-        let (state, statuses) = unfit(1, 0);
+        let (state, _) = unfit(1, 0);
         let status =
             report(state.task(&uid(0)).unwrap(), &TaskStatus::default(), "", Timestamp::from_millis(0));
         let message = status.unwrap().message;
         assert!(message.len() <= MOST_TEXT && message.ends_with("..."), "{}", message.len());
-        drop(statuses);
     }
 }
