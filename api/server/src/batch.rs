@@ -14,6 +14,10 @@ use crate::write::{Refused, Request, Writer, Written};
 const MOST: usize = 1000;
 /// The most objects and bytes of the answer to one call, well below what a client takes in one message.
 pub const ANSWER: Parcel = Parcel::of(MOST, 16 << 20);
+/// What to do about a write that the answer has no room for.
+pub const ANOTHER_CALL: &str = "send this write in another call";
+/// The most bytes of warnings and changes in the answer to one call, beside its objects.
+const BESIDE: usize = 8 << 20;
 
 /// Carries a batch out; the outcomes are in the order of the writes.
 pub async fn batch(writer: &Writer, batch: wire::BatchRequest) -> Answer<Vec<wire::Outcome>> {
@@ -24,18 +28,19 @@ pub async fn batch(writer: &Writer, batch: wire::BatchRequest) -> Answer<Vec<wir
         )));
     }
     let mut answer = ANSWER;
+    let remedy = if batch.atomic { "split the batch" } else { ANOTHER_CALL };
     let requests: Vec<_> = batch
         .writes
         .into_iter()
         .map(|write| {
             let bytes = write.json.len();
             let request = Request::read(&writer.table, write, None)?;
-            fits(&mut answer, writer, request.kind, &request.path, bytes)?;
+            take_room(&mut answer, writer, (request.kind, &request.path), bytes, remedy)?;
             Ok(request)
         })
         .collect();
     if batch.atomic {
-        return Ok(atomic(writer, requests).await);
+        return Ok(bounded(atomic(writer, requests).await));
     }
     let each = requests.into_iter().map(|request| async {
         match request {
@@ -43,16 +48,44 @@ pub async fn batch(writer: &Writer, batch: wire::BatchRequest) -> Answer<Vec<wir
             Err(refusal) => outcome(Err(refusal)),
         }
     });
-    Ok(join_all(each).await)
+    Ok(bounded(join_all(each).await))
+}
+
+/// Cuts what the outcomes state beside their objects: by then everything is done.
+fn bounded(mut outcomes: Vec<wire::Outcome>) -> Vec<wire::Outcome> {
+    let mut left = BESIDE;
+    for written in outcomes.iter_mut().filter_map(|outcome| outcome.written.as_mut()) {
+        let change = |change: &wire::FieldChange| {
+            change.field.len() + change.manager.len() + change.before.len() + change.after.len()
+        };
+        let bytes = written.changes.iter().map(change).chain(written.warnings.iter().map(String::len)).sum();
+        match left.checked_sub(bytes) {
+            Some(rest) => left = rest,
+            None => {
+                written.changes.clear();
+                written.warnings = vec![
+                    "the answer is too large to list the warnings and changed fields of this write"
+                        .to_owned(),
+                ];
+            }
+        }
+    }
+    outcomes
 }
 
 /// Refuses what would be answered with more than one message carries, before anything is done.
-pub fn fits(answer: &mut Parcel, writer: &Writer, kind: KindId, path: &str, adds: usize) -> Answer<()> {
+pub fn take_room(
+    answer: &mut Parcel,
+    writer: &Writer,
+    (kind, path): (KindId, &str),
+    adds: usize,
+    remedy: &str,
+) -> Answer<()> {
     let bytes = writer.cache.get(kind, path).map_or(0, |entry| entry.weight());
     if answer.takes(bytes + adds) {
         return Ok(());
     }
-    let message = "not carried out: the objects of this call are too many bytes for one answer; send it in a call of its own";
+    let message = format!("not written: the objects of this call are too large for one answer; {remedy}");
     Err(because(Reason::TooManyRequests, message))
 }
 
@@ -112,5 +145,28 @@ pub fn outcome(ended: Answer<(Bytes, Option<wire::Written>)>) -> wire::Outcome {
             let status = serde_json::to_vec(&*status).expect("a Status is always JSON").into();
             wire::Outcome { result: Some(Ended::Status(status)), written: None }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stated_beside_the_objects_of_one_answer_is_bounded() {
+        let change = wire::FieldChange { before: "x".repeat(900), ..wire::FieldChange::default() };
+        let written = || wire::Written {
+            changes: vec![change.clone(); 50],
+            warnings: vec!["w".repeat(200); 66],
+            ..wire::Written::default()
+        };
+        let outcomes: Vec<_> = (0..MOST).map(|_| outcome(Ok((Bytes::new(), Some(written()))))).collect();
+        let bounded = bounded(outcomes);
+        let written: Vec<&wire::Written> =
+            bounded.iter().filter_map(|outcome| outcome.written.as_ref()).collect();
+        assert_eq!(written.len(), MOST);
+        let whole = written.iter().filter(|written| written.changes.len() == 50).count();
+        assert_eq!(whole, BESIDE / (50 * 900 + 66 * 200));
+        assert!(written[whole..].iter().all(|written| written.warnings.len() == 1), "each says so");
     }
 }

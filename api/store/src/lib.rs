@@ -165,15 +165,15 @@ impl Write {
 /// servers and leaders in their place meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Urgency {
-    /// Nothing.
+    /// May not use the reserve.
     #[default]
     Ordinary,
-    /// Half of the reserve: leases, epochs, keys of servers.
+    /// May use half of the reserve: leases, epochs, keys of servers.
     Upkeep,
-    /// The reserve but for a small part: removals, and what ends something. Groups that only delete are always that
+    /// May use 15/16 of the reserve: deletes, and writes that end something. Groups that only delete are always that
     /// urgent.
     Removal,
-    /// All of the reserve: compactions, which make room in it.
+    /// May use all of the reserve: compactions, which make room in it.
     Compaction,
 }
 
@@ -292,7 +292,7 @@ pub struct Limits {
 }
 
 /// The limits of design: what etcd allows with its defaults.
-pub const LIMITS: Limits = Limits { operations: 128, writes: 1000, bytes: 1_400_000 };
+pub const LIMITS: Limits = Limits { operations: 128, writes: 1000, bytes: berth_types::parcel::CALL_BYTES };
 
 /// The end of the range of all keys that begin with `prefix`.
 pub fn prefix_end(prefix: &[u8]) -> Bytes {

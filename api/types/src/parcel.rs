@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+/// The most bytes of all keys and values of one call to the store.
+pub const CALL_BYTES: usize = 1_400_000;
+
 /// The most bytes of a text that enters a status: a message, or why something failed.
 pub const MOST_TEXT: usize = 1024;
 

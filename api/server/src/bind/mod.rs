@@ -18,7 +18,7 @@ use std::collections::{HashMap, VecDeque};
 use berth_failpoint::seeded_bug;
 use berth_proto::v1 as wire;
 use berth_store::{Rev, StoreError};
-use berth_types::parcel::Parcel;
+use berth_types::parcel::{CALL_BYTES, Parcel};
 use berth_types::task::Task;
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt, join_all};
@@ -36,7 +36,7 @@ use crate::write::{Fence, Writer};
 /// The most items of one call.
 const MOST_ITEMS: usize = 1000;
 /// The most Tasks and bytes of one group, below what a call of the store takes.
-const GROUP: Parcel = Parcel::of(60, 1_200_000);
+const GROUP: Parcel = Parcel::of(60, CALL_BYTES - 200_000);
 /// Bytes that a Bind adds to a Task, its key and conditions included; more for each port.
 const BOUND: usize = 2_000;
 /// Bytes of one assigned port.
@@ -111,7 +111,13 @@ impl Binder {
             let (answer, answered) = oneshot::channel();
             let sent = Placement::read(item).and_then(|place| {
                 let (kind, path) = place.task(&self.writer);
-                batch::fits(&mut answers, &self.writer, kind, &path, place.adds())?;
+                batch::take_room(
+                    &mut answers,
+                    &self.writer,
+                    (kind, &path),
+                    place.adds(),
+                    batch::ANOTHER_CALL,
+                )?;
                 self.items.send(Item { place, fence: fence.clone(), answer }).map_err(|_| stopped())
             });
             async move {

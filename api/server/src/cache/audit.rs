@@ -2,20 +2,23 @@
 //! follows the store is asked to read everything anew, because only it may change the state without losing an event.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use berth_store::{At, Kv, Rev, Store, StoreError, Value};
+use futures::TryStreamExt;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::cache::Cache;
 use crate::cache::entry::Entry;
+use crate::cache::pages::pages;
 use crate::cache::state::Held;
 use crate::keys;
 use crate::table::{Row, Table};
 
-/// Keys read in one page, and entries hashed before other tasks get their turn.
-const PAGE: usize = 500;
+/// Entries hashed before other tasks get their turn.
+const AT_ONCE: usize = 500;
 
 /// Everything that the cache holds of the store, in any order: objects with all that is read from them, their index, the
 /// system's own keys, and the keys of what cannot be read.
@@ -86,14 +89,14 @@ pub(super) async fn run(cache: Arc<Cache>, every: Duration) -> Result<(), StoreE
 /// The fingerprint of what the cache held.
 pub(super) async fn of_cache(table: &Table, held: Held) -> Fingerprint {
     let mut found = Fingerprint::default();
-    for part in held.objects.chunks(PAGE) {
+    for part in held.objects.chunks(AT_ONCE) {
         for (kind, entry) in part {
             found.add(&Item::Object(&table.row(*kind).folder, entry));
         }
         tokio::task::yield_now().await;
     }
     for (kind, value, entries) in &held.indexed {
-        for part in entries.chunks(PAGE) {
+        for part in entries.chunks(AT_ONCE) {
             for entry in part {
                 found.add(&Item::Indexed(&table.row(*kind).folder, value, entry));
             }
@@ -112,15 +115,11 @@ pub(super) async fn of_cache(table: &Table, held: Held) -> Fingerprint {
 /// The fingerprint of what the cache is to hold at `rev`, read from the store.
 pub(super) async fn of_store(store: &dyn Store, table: &Table, rev: Rev) -> Result<Fingerprint, StoreError> {
     let mut found = Fingerprint::default();
-    let mut start = keys::START.to_vec();
-    loop {
-        let page = store.range(&start, keys::END, PAGE, At::Rev(rev)).await?;
+    let mut pages = pin!(pages(store, At::Rev(rev)));
+    while let Some(page) = pages.try_next().await? {
         for kv in &page.kvs {
             found.add_stored(table, kv);
         }
-        // A store in memory answers at once, so its answers let no other task run.
-        tokio::task::yield_now().await;
-        let (Some(last), true) = (page.kvs.last(), page.more) else { return Ok(found) };
-        start = [&last.key[..], &[0]].concat();
     }
+    Ok(found)
 }

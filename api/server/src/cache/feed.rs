@@ -1,20 +1,21 @@
 //! Keeps the cache at the store: reads what is there, follows one watch, and starts anew when events were lost.
 
+use std::pin::pin;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use berth_store::{At, Author, Committer, Ended, Group, Rev, Store, StoreError, Write};
 use futures::future::{BoxFuture, Shared};
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use tokio::sync::watch;
 
+use crate::cache::pages::pages;
 use crate::cache::state::{Prepared, State, prepare};
 use crate::cache::{Cache, audit};
 use crate::keys;
 use crate::table::Table;
 
-/// Keys read in one page.
-const PAGE: usize = 1000;
 /// The most revisions that are replayed at the start.
 const MOST_REPLAYED: Rev = 20_000;
 /// Waited before the watch is opened again.
@@ -42,22 +43,15 @@ pub(super) async fn load_oldest(
 }
 
 async fn load(store: &dyn Store, table: &Table, window: usize, at: At) -> Result<State, StoreError> {
-    let mut start = keys::START.to_vec();
-    let mut page = store.range(&start, keys::END, PAGE, at).await?;
-    let rev = match at {
-        At::Latest => page.rev,
-        At::Rev(rev) => rev,
-    };
-    let mut state = State::empty(table, window, rev);
-    loop {
-        let last = page.kvs.last().map(|kv| kv.key.clone());
+    let mut pages = pin!(pages(store, at));
+    let mut state = None;
+    while let Some(page) = pages.try_next().await? {
+        let state = state.get_or_insert_with(|| State::empty(table, window, page.rev));
         for kv in page.kvs {
             state.load(table, kv);
         }
-        let (Some(last), true) = (last, page.more) else { return Ok(state) };
-        start = [&last[..], &[0]].concat();
-        page = store.range(&start, keys::END, PAGE, At::Rev(rev)).await?;
     }
+    Ok(state.expect("there is a first page"))
 }
 
 /// Why the cache no longer follows its watch.
@@ -210,8 +204,14 @@ impl Cache {
 
     /// A full store takes no sync key, so it is read instead: with every key as the cache has it, the cache is at `rev`,
     /// else events are on their way. One that arrives all the same was of a key that came and went, and `follow` starts
-    /// anew.
+    /// anew. Each comparison reads the whole store, so there is one at a time, for all who wait.
     async fn compare_at(&self, rev: Rev) -> Result<(), StoreError> {
+        self.comparing.wanted.fetch_max(rev, Ordering::SeqCst);
+        let _one = self.comparing.turn.lock().await;
+        if self.rev() >= rev {
+            return Ok(());
+        }
+        let rev = self.comparing.wanted.load(Ordering::SeqCst);
         let held = self.look(State::held);
         let before = held.rev;
         let ours = audit::of_cache(&self.table, held).await;
@@ -235,6 +235,14 @@ impl Cache {
             None => Ok(()),
         }
     }
+}
+
+/// The comparisons of the cache with a full store.
+#[derive(Default)]
+pub(super) struct Comparing {
+    turn: tokio::sync::Mutex<()>,
+    /// The newest revision that anybody waits for.
+    wanted: AtomicI64,
 }
 
 /// A write of the sync key; it ends with its revision. It goes on when those who wait for it leave.

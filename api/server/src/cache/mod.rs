@@ -15,6 +15,7 @@ mod audit;
 mod entry;
 mod feed;
 mod freshness;
+mod pages;
 mod state;
 mod watcher;
 mod window;
@@ -59,6 +60,7 @@ pub struct Cache {
     doubted: watch::Sender<u64>,
     freshness: freshness::Freshness,
     touches: Mutex<feed::Touches>,
+    comparing: feed::Comparing,
     window: usize,
 }
 
@@ -98,6 +100,7 @@ impl Cache {
             state: RwLock::new(state),
             freshness: freshness::Freshness::default(),
             touches: Mutex::default(),
+            comparing: feed::Comparing::default(),
             table,
             store,
             committer,
@@ -237,9 +240,7 @@ impl Cache {
 
 fn unreadable(key: &[u8]) -> String {
     let shown = key[..key.len().min(KEY_SHOWN)].escape_ascii();
-    format!(
-        "the value of `{shown}` in the store cannot be read; write it anew from a backup, or delete the key"
-    )
+    format!("the value of `{shown}` in the store cannot be read; restore it from a backup, or delete the key")
 }
 
 fn present(kind: &Kind, selection: &Selection, hot: Option<&str>) -> VecDeque<Delivery> {

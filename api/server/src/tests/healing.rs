@@ -148,8 +148,8 @@ async fn a_value_that_cannot_be_read_is_named_by_health_until_it_is_written_anew
     let health = api.server.health().await;
     assert!(health.ready && health.writable);
     expect_test::expect![[r#"
-        the value of `/berth/berth.dev/apps/default/a` in the store cannot be read; write it anew from a backup, or delete the key
-        the value of `/berth/berth.dev/apps/default/before` in the store cannot be read; write it anew from a backup, or delete the key"#]]
+        the value of `/berth/berth.dev/apps/default/a` in the store cannot be read; restore it from a backup, or delete the key
+        the value of `/berth/berth.dev/apps/default/before` in the store cannot be read; restore it from a backup, or delete the key"#]]
     .assert_eq(&health.faults.join("\n"));
 
     let refused = api.create("App", "a", app(1)).await.unwrap_err();

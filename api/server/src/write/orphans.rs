@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use berth_store::{Condition, Write};
 use berth_types::Reason;
+use berth_types::parcel::CALL_BYTES;
 use serde_json::Value;
 
 use super::plan::without_version;
@@ -14,9 +15,10 @@ use crate::refuse::{Answer, about};
 use crate::table::Row;
 use crate::tree;
 
-/// The most objects and bytes that one revision lets go, below what a call of the store takes.
+/// The most objects that one revision lets go.
 const MOST: usize = 100;
-const MOST_BYTES: usize = 1_200_000;
+/// Their most bytes, below what a call of the store takes.
+const MOST_BYTES: usize = CALL_BYTES - 200_000;
 
 /// Takes an owner off everything that belongs to it.
 pub fn release(owner_row: &Row, owner: &Entry, world: &World<'_>) -> Answer<Beside> {

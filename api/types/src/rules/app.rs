@@ -6,6 +6,7 @@ use crate::app::{App, AppSpec, MOST_GENERATION, RollingUpdate, Strategy, TaskTem
 use crate::defaults::Update;
 use crate::fault::{Faults, Rule};
 use crate::name;
+use crate::parcel::CALL_BYTES;
 use crate::path::At;
 use crate::portion::Round;
 use crate::revision::Revision;
@@ -22,8 +23,8 @@ const REPLICAS: i64 = 1000;
 /// The most old Revisions of one App.
 const REVISIONS: i64 = 100;
 /// The most bytes of an App as JSON together with those of its template: an App is written whole beside the first Task
-/// of its template, in one call of the store, which takes 1.4 MB. The rest is left to the status and to the Task's metadata.
-const WITH_A_TASK: usize = 1_250_000;
+/// of its template, in one call of the store. The rest is left to the status and to the Task's metadata.
+const WITH_A_TASK: usize = CALL_BYTES - 150_000;
 /// The label by which an App's Tasks are found.
 const APP_LABEL: &str = "berth.dev/app";
 
