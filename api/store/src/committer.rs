@@ -23,7 +23,7 @@ use settle::Line;
 
 /// Bytes that watchers are told of one revision: it is one message to each, and one that resumes begins with a whole
 /// revision again.
-pub const MOST_TOLD: usize = 8 << 20;
+pub const MOST_WATCH_BYTES: usize = 8 << 20;
 
 /// Calls in flight at a time.
 const IN_FLIGHT: usize = 4;
@@ -44,7 +44,7 @@ pub struct Submission {
     pub group: Group,
     /// Bytes that watchers are told of it: for each object its states before and after. A delete carries the last state
     /// of its object, which the group does not.
-    pub told: usize,
+    pub watch_bytes: usize,
     /// What it may use of a store that is full.
     pub urgency: Urgency,
 }
@@ -131,7 +131,7 @@ impl Committer {
 
     /// As `submit`, for a group of which more is known.
     pub async fn carry_out(&self, submission: Submission, author: &Author) -> Result<Ended, StoreError> {
-        let Submission { group, told, urgency } = submission;
+        let Submission { group, watch_bytes, urgency } = submission;
         let urgency = group.urgency(urgency);
         let number = self.shared.groups.fetch_add(1, Ordering::Relaxed);
         let write_id = WriteId(u128::from(self.shared.origin) << 64 | u128::from(number));
@@ -141,20 +141,21 @@ impl Committer {
             fence::put_up(&mut group, self.shared.origin);
         }
         rules::check_alone(&group)?;
-        check_told(told)?;
+        check_watch_bytes(watch_bytes)?;
         let (answer, answered) = oneshot::channel();
         let stopped = || StoreError::Unknown("the committer was stopped".into());
         self.waiting
-            .send(Waiting { group, fenced, told, urgency, write_id, answer, since: Instant::now() })
+            .send(Waiting { group, fenced, watch_bytes, urgency, write_id, answer, since: Instant::now() })
             .map_err(|_| stopped())?;
         answered.await.map_err(|_| stopped())?
     }
 }
 
-fn check_told(told: usize) -> Result<(), StoreError> {
-    if told > MOST_TOLD {
-        let why =
-            format!("its objects are {told} bytes before and after it, at most {MOST_TOLD} are allowed");
+fn check_watch_bytes(watch_bytes: usize) -> Result<(), StoreError> {
+    if watch_bytes > MOST_WATCH_BYTES {
+        let why = format!(
+            "its objects are {watch_bytes} bytes before and after it, at most {MOST_WATCH_BYTES} are allowed"
+        );
         return Err(StoreError::BadCall(why));
     }
     Ok(())

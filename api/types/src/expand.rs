@@ -26,7 +26,7 @@ const PROGRAM: u64 = 8 << 10;
 pub enum TooLarge {
     /// One variable is too long.
     #[error(
-        "variable {name} has {bytes} bytes with its name once its references are replaced; it may have {LONGEST}"
+        "variable {name} has {bytes} bytes with its name once its references are replaced; at most {LONGEST} are allowed"
     )]
     Variable {
         /// Its name, cut.
@@ -36,7 +36,7 @@ pub enum TooLarge {
     },
     /// One word of the command is too long.
     #[error(
-        "word {index} of the command has {bytes} bytes once its references are replaced; it may have {LONGEST}"
+        "word {index} of the command has {bytes} bytes once its references are replaced; at most {LONGEST} are allowed"
     )]
     Word {
         /// 0 for the program.
@@ -45,7 +45,7 @@ pub enum TooLarge {
         bytes: usize,
     },
     /// All together are too much.
-    #[error("variables and command have more than {most} bytes together, from {which} on")]
+    #[error("variables and command together exceed {most} bytes, starting at {which}")]
     Together {
         /// What they may have.
         most: usize,

@@ -10,7 +10,7 @@ use crate::shape::Scalar;
 use crate::spelling;
 
 /// What is said of a field with nothing behind its colon.
-pub const NO_VALUE: &str = "has no value: give it one, or take the line out";
+pub const NO_VALUE: &str = "has no value: set one or remove the line";
 
 /// The text of the scalar if it was typed without quotes.
 type Typed<'a> = &'a dyn Fn() -> Option<String>;
@@ -137,7 +137,7 @@ fn whole(least: i128, most: i128, value: &Value, typed: Typed<'_>) -> Result<(),
     let Some(number) = exact.or_else(|| value.is_number().then(|| wide(&as_typed(value, typed))).flatten())
     else {
         let quoted = value.as_str().is_some_and(|text| text.parse::<i64>().is_ok());
-        let remedy = if quoted { ": take the quotes away" } else { "" };
+        let remedy = if quoted { ": remove the quotes" } else { "" };
         let expected = if value.is_number() { "a whole number" } else { "a number" };
         let got = shown_as(value, &as_typed(value, typed));
         return Err((Rule::Type, format!("must be {expected}, got {got}{remedy}")));

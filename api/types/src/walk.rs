@@ -167,7 +167,7 @@ impl Walk<'_> {
             match entries.get(name) {
                 Some(value) => key.push_str(&format!("{value},")),
                 None => {
-                    let message = format!("is needed: the items of this list are told apart by their {name}");
+                    let message = format!("is required: {name} is the key of this list");
                     self.faults.add(&at.field(name), Rule::Required, message);
                     return None;
                 }
@@ -187,7 +187,7 @@ fn unknown(root: &Shape, fields: &Fields, name: &str) -> String {
         return format!("unknown field `{name}` here, it belongs in `{place}`");
     }
     if fields.known.is_empty() {
-        return format!("unknown field `{name}`, nothing may stand here");
+        return format!("unknown field `{name}`; no fields are allowed here");
     }
     let hint = spelling::hint(name, known());
     if hint.is_empty() && fields.known.len() <= 12 {

@@ -198,7 +198,7 @@ fn place_of(rule: Rule, found: &Found<'_>) -> Place {
 
 /// A message parted into the rule and what to do about it, which stands beside the caret.
 fn parted(message: &str) -> (String, String) {
-    for (mark, shown) in [(", did you mean ", 2), (": quote it", 2), (": take the quotes away", 2)] {
+    for (mark, shown) in [(", did you mean ", 2), (": quote it", 2), (": remove the quotes", 2)] {
         if let Some(at) = message.find(mark) {
             return (message[..at].to_owned(), message[at + shown..].to_owned());
         }

@@ -152,7 +152,7 @@ fn a_removed_line_and_a_missing_owner_are_stated() {
             app/web unchanged
             $ ctl apply -f owned.yaml
             app/owned created
-            ! warning: app/owned: the owner App `ghost` was not found in Namespace `default`; an object is deleted when none of its owners exists: correct `metadata.ownerReferences`, or take it out
+            ! warning: app/owned: the owner App `ghost` was not found in Namespace `default`; an object is deleted when none of its owners exists: correct or remove the entry in `metadata.ownerReferences`
             $ ctl apply -f owned.yaml
             app/owned unchanged
         "#]],

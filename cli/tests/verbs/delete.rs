@@ -54,7 +54,7 @@ fn a_dying_app_takes_no_new_spec_and_the_command_says_so() {
             $ ctl apply -f free.yaml
             app/web deleted
             ! app/web: metadata.finalizers ["example.com/hold"] -> none: the lines were removed
-            ! warning: app/web: the object was being deleted, and this apply removed its last finalizer: it is gone; apply it again to create it
+            ! warning: app/web: the object was being deleted: this apply removed its last finalizer and so deleted it; apply again to recreate it
             $ ctl apply -f free.yaml
             app/web created
         "#]],

@@ -119,7 +119,7 @@ fn a_verb_does_not_act_on_another_spec_than_it_saw() {
             done.store(true, Ordering::Relaxed);
             run
         });
-        let why = "App `web` has another spec by now; read it again and decide anew";
+        let why = "App `web` has a different spec now; read it again and decide anew";
         assert_eq!(refused, (5, String::new(), format!("error: could not {verb} app/web\n  {why}\n")));
     }
 }

@@ -122,7 +122,7 @@ fn what_no_process_can_be_started_with_is_refused_by_name() {
     let program = Program { env: growing.collect(), ..program() };
     assert_eq!(
         runtime_spec(&blueprint(&program, &node)).unwrap_err().to_string(),
-        "container web: variable V5 has 1000003 bytes with its name once its references are replaced; it may have 131071"
+        "container web: variable V5 has 1000003 bytes with its name once its references are replaced; at most 131071 are allowed"
     );
 
     let program = Program { env: Vec::new(), ..program };
@@ -133,7 +133,7 @@ fn what_no_process_can_be_started_with_is_refused_by_name() {
     let plan = Blueprint { image, ..blueprint(&program, &node) };
     assert_eq!(
         runtime_spec(&plan).unwrap_err().to_string(),
-        "container web: variables and command have more than 253952 bytes together, from variable V2 on"
+        "container web: variables and command together exceed 253952 bytes, starting at variable V2"
     );
 }
 

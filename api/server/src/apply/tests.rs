@@ -332,7 +332,7 @@ fn what_cannot_be_applied_is_refused_with_every_fault() {
         expect![[r#"
             spec.replicsa: unknown field `replicsa`, did you mean `replicas`?
             spec.template.spec.containers[1].name: is already used by `spec.template.spec.containers[0]`
-            spec.template.spec.containers[2].name: is needed: the items of this list are told apart by their name
+            spec.template.spec.containers[2].name: is required: name is the key of this list
             metadata.managedFields: is kept by the server and must not be applied: take it out
         "#]],
     );

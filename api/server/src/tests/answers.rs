@@ -278,7 +278,7 @@ async fn a_new_spec_of_a_dying_object_is_refused_and_the_rest_is_written() {
             PATCH: CONFIGURED
             APPLY: DELETED
               metadata.finalizers [] ["c/d"] -> 
-              ! the object was being deleted, and this apply removed its last finalizer: it is gone; apply it again to create it
+              ! the object was being deleted: this apply removed its last finalizer and so deleted it; apply again to recreate it
             PATCH: NotFound: App `web` was not found
             APPLY: CREATED
         "#]],
@@ -296,7 +296,7 @@ async fn an_apply_that_frees_a_dying_object_states_that_it_is_gone() {
     hears(&api, vec![applied("web", app(3)), applied("web", app(3))], expect![[r#"
         APPLY: DELETED
           metadata.finalizers [] ["a/b"] -> 
-          ! the object was being deleted, and this apply removed its last finalizer: it is gone; apply it again to create it
+          ! the object was being deleted: this apply removed its last finalizer and so deleted it; apply again to recreate it
         APPLY: CREATED
     "#]]).await;
 }
@@ -337,18 +337,18 @@ async fn an_owner_that_does_not_exist_causes_a_warning_when_it_is_named_first() 
         expect![[r#"
             CREATE: CREATED
             CREATE: CREATED
-              ! the owner App `ghost` was not found in Namespace `default`; an object is deleted when none of its owners exists: correct `metadata.ownerReferences`, or take it out
+              ! the owner App `ghost` was not found in Namespace `default`; an object is deleted when none of its owners exists: correct or remove the entry in `metadata.ownerReferences`
             APPLY: CONFIGURED
             PATCH_STATUS: CONFIGURED
             APPLY: CONFIGURED
-              ! the owner App `here` has the uid UID, not UID; an object is deleted when none of its owners exists: correct `metadata.ownerReferences`, or take it out
+              ! the owner App `here` has the uid UID, not UID; an object is deleted when none of its owners exists: correct or remove the entry in `metadata.ownerReferences`
             APPLY: CREATED
-              ! the owner App `here` was not found in Namespace `shop`; an object is deleted when none of its owners exists: correct `metadata.ownerReferences`, or take it out
+              ! the owner App `here` was not found in Namespace `shop`; an object is deleted when none of its owners exists: correct or remove the entry in `metadata.ownerReferences`
             APPLY: CREATED
-              ! the owner Namespace `gone` was not found; an object is deleted when none of its owners exists: correct `metadata.ownerReferences`, or take it out
-              ! the owner Deployment `x` is of `berth.dev/v1`, a kind that this cluster does not have
+              ! the owner Namespace `gone` was not found; an object is deleted when none of its owners exists: correct or remove the entry in `metadata.ownerReferences`
+              ! the owner Deployment `x` has the apiVersion `berth.dev/v1`; this cluster has no such kind
             APPLY: CREATED
-              ! the owner App `ghost` was not found in Namespace `default`; an object is deleted when none of its owners exists: correct `metadata.ownerReferences`, or take it out
+              ! the owner App `ghost` was not found in Namespace `default`; an object is deleted when none of its owners exists: correct or remove the entry in `metadata.ownerReferences`
         "#]],
     )
     .await;

@@ -6,7 +6,7 @@ use berth_proto::v1 as wire;
 use berth_proto::v1::watch_event::Type;
 use berth_proto::v1::write::Verb;
 use berth_store::EmbeddedStore;
-use berth_store::committer::MOST_TOLD;
+use berth_store::committer::MOST_WATCH_BYTES;
 use berth_types::Reason;
 use futures::future::join_all;
 use prost::Message;
@@ -58,7 +58,7 @@ async fn told_gone(api: &Api, version: &str) {
         let message = api.watch(request).await.unwrap().next().await.unwrap();
         let bytes = message.encoded_len();
         assert!(bytes <= CLIENT_ACCEPTS, "a message of {bytes} bytes");
-        assert!(bytes <= MOST_TOLD + (64 << 10), "a revision that tells {bytes} bytes");
+        assert!(bytes <= MOST_WATCH_BYTES + (64 << 10), "a revision that tells {bytes} bytes");
         version = message.resource_version;
         for event in message.events {
             assert_eq!(event.r#type(), Type::Deleted);

@@ -88,7 +88,7 @@ async fn a_write_to_the_spec_that_was_seen_is_refused_only_once_there_is_another
     };
     api.patch_status("App", "web", json!({"tasksCreated": 3})).await.unwrap();
     assert_eq!(scale(2, 1).await.unwrap()["metadata"]["generation"], 2);
-    expect_test::expect!["App `web` has another spec by now; read it again and decide anew"]
+    expect_test::expect!["App `web` has a different spec now; read it again and decide anew"]
         .assert_eq(&scale(3, 1).await.unwrap_err().message);
     assert_eq!(scale(4, 0).await.unwrap()["spec"]["replicas"], 4);
 }

@@ -63,7 +63,7 @@ impl Writer {
             Some(here) if here.uid == entry.uid => Ok(None),
             Some(_) => {
                 let name = &request.name;
-                let why = format!("whether this removed `{name}`, or another before it, nobody can tell");
+                let why = format!("cannot tell whether this call or an earlier one deleted `{name}`");
                 Err(refuse::store(&StoreError::Unknown(why)))
             }
         }

@@ -36,7 +36,7 @@ fn be_the_one_meant(request: &Request, seen: &Sight<'_>) -> Answer<()> {
         return Err(conflict(row.name(), &request.name, "has been modified"));
     }
     if request.generation.is_some_and(|generation| generation != generation_of(entry)) {
-        return Err(conflict(row.name(), &request.name, "has another spec by now"));
+        return Err(conflict(row.name(), &request.name, "has a different spec now"));
     }
     Ok(())
 }
@@ -87,7 +87,7 @@ fn ask_other(number: usize, wanted: &Precondition, seen: &Sight<'_>) -> Answer<A
 pub fn broken_precondition(row: &Row, wanted: &Precondition) -> Box<berth_types::Status> {
     let name = wanted.path.rsplit('/').next().unwrap_or_default();
     let why = match &wanted.wanted {
-        Wanted::Absent => "is there, and the write needs it absent",
+        Wanted::Absent => "exists, but the write requires that it does not",
         Wanted::There { .. } => "is not what the write was decided on",
     };
     conflict(row.name(), name, why)

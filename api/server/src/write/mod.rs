@@ -115,8 +115,9 @@ impl Writer {
             };
             let whole = |why| Refused { at: 0, why };
             berth_failpoint::reach("server.write.decided");
-            let told = joint.plans.iter().map(|plan| plan.weight).sum();
-            let submission = Submission { group: joint.sent(requests), told, urgency: joint.urgency() };
+            let watch_bytes = joint.plans.iter().map(|plan| plan.weight).sum();
+            let submission =
+                Submission { group: joint.sent(requests), watch_bytes, urgency: joint.urgency() };
             let ended = self.committer.carry_out(submission, &requests[0].author).await;
             match ended.map_err(|error| whole(refuse::store(&error)))? {
                 Ended::Applied { rev, positions } => {
@@ -252,7 +253,7 @@ fn joined(seen: Rev, plans: Vec<Plan>) -> Result<Joint, Refused> {
 /// The refusal of a write to a key whose value is not an object.
 fn unreadable(row: &Row, request: &Request) -> Box<Status> {
     let message = format!(
-        "{} `{}` cannot be read in the store, so it is not written over; `ctl version` names the key and what helps",
+        "{} `{}` cannot be read from the store and is not overwritten; run `ctl version` to see the key and the remedy",
         row.name(),
         request.name
     );

@@ -32,8 +32,8 @@ pub fn dying(request: &Request, old: Option<&Value>, new: Option<&Value>) -> Opt
             let held = waits_for(new);
             format!("the object is being deleted and waits for {held}; apply it again once it is gone")
         }
-        None => "the object was being deleted, and this apply removed its last finalizer: it is gone; apply it again \
-                 to create it"
+        None => "the object was being deleted: this apply removed its last finalizer and so deleted it; apply again to \
+                 recreate it"
             .into(),
     })
 }
@@ -60,7 +60,7 @@ fn missing_owner(request: &Request, owner: &Value, seen: &Sight<'_>) -> Option<S
         let version = short(text("apiVersion"));
         let (kind, name) = (short(kind), short(name));
         return Some(format!(
-            "the owner {kind} `{name}` is of `{version}`, a kind that this cluster does not have"
+            "the owner {kind} `{name}` has the apiVersion `{version}`; this cluster has no such kind"
         ));
     };
     let row = seen.world.table.row(id);
@@ -75,8 +75,8 @@ fn missing_owner(request: &Request, owner: &Value, seen: &Sight<'_>) -> Option<S
         Some(entry) => format!("has the uid {}, not {}", entry.uid, short(uid)),
     };
     Some(format!(
-        "the owner {kind} `{}` {why}; an object is deleted when none of its owners exists: correct \
-         `metadata.ownerReferences`, or take it out",
+        "the owner {kind} `{}` {why}; an object is deleted when none of its owners exists: correct or \
+         remove the entry in `metadata.ownerReferences`",
         short(name)
     ))
 }

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::settle::Line;
-use super::{Ended, IN_FLIGHT, MOST_TOLD, settle};
+use super::{Ended, IN_FLIGHT, MOST_WATCH_BYTES, settle};
 use crate::rules::Call;
 use crate::value::{WriteId, stamp};
 use crate::{Group, StoreError, Urgency, Write};
@@ -25,7 +25,7 @@ pub(super) struct Waiting {
     /// Whether the group's last condition is the committer's fence.
     pub(super) fenced: bool,
     /// Bytes that watchers are told of it.
-    pub(super) told: usize,
+    pub(super) watch_bytes: usize,
     pub(super) urgency: Urgency,
     pub(super) write_id: WriteId,
     pub(super) since: Instant,
@@ -82,12 +82,12 @@ fn next_call(queue: &mut VecDeque<Waiting>) -> Vec<Sent> {
     let mut taken = Vec::new();
     let mut left = VecDeque::new();
     let mut puts = 0;
-    let mut told = 0;
+    let mut watch_bytes = 0;
     let mut searched = 0;
     while let Some(waiting) = queue.pop_front() {
         searched += 1;
-        if told + waiting.told <= MOST_TOLD && call.admit(&waiting.group).is_ok() {
-            told += waiting.told;
+        if watch_bytes + waiting.watch_bytes <= MOST_WATCH_BYTES && call.admit(&waiting.group).is_ok() {
+            watch_bytes += waiting.watch_bytes;
             taken.push(number(waiting, &mut puts));
         } else {
             call.block(&waiting.group);
@@ -137,7 +137,7 @@ mod tests {
         Waiting {
             group,
             fenced: false,
-            told: 0,
+            watch_bytes: 0,
             urgency,
             write_id: WriteId(1),
             since: Instant::now(),
@@ -183,9 +183,14 @@ mod tests {
 
     #[test]
     fn a_call_tells_watchers_no_more_than_they_take() {
-        let told = |key: &str, told| Waiting { told, ..waiting(&[], &[key]) };
-        let mut queue: VecDeque<Waiting> =
-            [told("a", MOST_TOLD - 2), told("b", 3), told("c", 2), told("d", MOST_TOLD)].into();
+        let weighing = |key: &str, watch_bytes| Waiting { watch_bytes, ..waiting(&[], &[key]) };
+        let mut queue: VecDeque<Waiting> = [
+            weighing("a", MOST_WATCH_BYTES - 2),
+            weighing("b", 3),
+            weighing("c", 2),
+            weighing("d", MOST_WATCH_BYTES),
+        ]
+        .into();
         assert_eq!(shown(&next_call(&mut queue)), ["a@0", "c@1"]);
         assert_eq!(shown(&next_call(&mut queue)), ["b@0"]);
         assert_eq!(shown(&next_call(&mut queue)), ["d@0"]);

@@ -27,6 +27,9 @@ const QUIET: Duration = Duration::from_millis(300);
 /// After this time it is shrunk as soon as no call waits: a busy cluster is never quiet.
 const OVERDUE: Duration = Duration::from_secs(5);
 
+/// Pause before a lease is ended again for which there was no room: every read would ask for it.
+pub(super) const END_AGAIN: Duration = Duration::from_secs(1);
+
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
 /// A call of `commit` that waits.
@@ -53,6 +56,8 @@ pub(super) struct Engine {
     steps: watch::Sender<u64>,
     fault: Mutex<Option<StoreError>>,
     needed: AtomicU64,
+    /// No lease ends before, for there was no room for an end.
+    leases_end_from: Mutex<Option<Instant>>,
 }
 
 impl Engine {
@@ -62,6 +67,7 @@ impl Engine {
             steps: watch::Sender::new(0),
             fault: Mutex::new(None),
             needed: AtomicU64::new(0),
+            leases_end_from: Mutex::new(None),
         }
     }
 
@@ -76,7 +82,11 @@ impl Engine {
 
     /// When the next lease runs out; never while nothing can be written.
     pub(super) fn next_lease_end(&self) -> Option<Instant> {
-        if self.fault().is_some() { None } else { self.state().next_end() }
+        if self.fault().is_some() {
+            return None;
+        }
+        let from = *locked(&self.leases_end_from);
+        self.state().next_end().map(|end| from.map_or(end, |from| end.max(from)))
     }
 
     pub(super) fn lease_is_due(&self) -> bool {
@@ -109,7 +119,7 @@ impl Engine {
 }
 
 /// The journal and what is still to be done with it. Only its holder changes the state.
-pub(super) struct Desk {
+pub(super) struct JournalWriter {
     engine: Arc<Engine>,
     journal: Box<dyn Journal>,
     /// The versions of a key are in their order, its tombstone last.
@@ -119,12 +129,12 @@ pub(super) struct Desk {
     loose: Option<Instant>,
 }
 
-impl Desk {
+impl JournalWriter {
     pub(super) fn new(engine: Arc<Engine>, journal: Box<dyn Journal>, garbage: Vec<Place>) -> Self {
-        let desk =
+        let writer =
             Self { engine, journal, garbage: garbage.into(), fault: None, loose: Some(Instant::now()) };
-        desk.show_needed();
-        desk
+        writer.show_needed();
+        writer
     }
 
     /// Does the jobs in their order; commits that follow each other become durable together.
@@ -232,7 +242,11 @@ impl Desk {
 
     fn expire(&mut self, now: Instant) -> Result<(), StoreError> {
         let ended = self.engine.state().ended(now);
-        ended.into_iter().try_for_each(|lease| self.revoke(lease))
+        let all_ended = ended.into_iter().try_for_each(|lease| self.revoke(lease));
+        if matches!(all_ended, Err(StoreError::Full(_))) {
+            *locked(&self.engine.leases_end_from) = Some(now + END_AGAIN);
+        }
+        all_ended
     }
 
     /// Adds the entries if there is room for entries of this urgency.
@@ -314,7 +328,7 @@ impl Desk {
     }
 }
 
-impl Desk {
+impl JournalWriter {
     /// How long nothing may be asked for before disk space is given back.
     fn quiet(&self) -> Duration {
         let is_overdue = self.loose.is_some_and(|since| since.elapsed() > OVERDUE);
@@ -369,31 +383,31 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Clone)]
 pub(super) enum Writer {
     /// Every caller does its own job: no thread, no waiting.
-    Inline(Arc<Mutex<Desk>>),
+    Inline(Arc<Mutex<JournalWriter>>),
     /// A thread does what has gathered meanwhile.
     Thread(mpsc::Sender<Job>),
 }
 
 impl Writer {
-    pub(super) fn inline(desk: Desk) -> Self {
-        Self::Inline(Arc::new(Mutex::new(desk)))
+    pub(super) fn inline(writer: JournalWriter) -> Self {
+        Self::Inline(Arc::new(Mutex::new(writer)))
     }
 
     /// A writer with a thread of its own, which ends with `Job::Stop`.
-    pub(super) fn thread(desk: Desk) -> std::io::Result<(Self, JoinHandle<()>)> {
+    pub(super) fn thread(writer: JournalWriter) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (jobs, waiting) = mpsc::channel();
         let thread =
-            std::thread::Builder::new().name("berth-store".into()).spawn(move || write(desk, &waiting))?;
+            std::thread::Builder::new().name("berth-store".into()).spawn(move || write(writer, &waiting))?;
         Ok((Self::Thread(jobs), thread))
     }
 
     /// Hands a job over; its answer is dropped when the writer has stopped.
     pub(super) fn run(&self, job: Job) {
         match self {
-            Self::Inline(desk) => {
-                let mut desk = locked(desk);
-                desk.carry_out([job]);
-                while desk.sweep(DROPPED_AT_ONCE) {}
+            Self::Inline(writer) => {
+                let mut writer = locked(writer);
+                writer.carry_out([job]);
+                while writer.sweep(DROPPED_AT_ONCE) {}
             }
             Self::Thread(jobs) => drop(jobs.send(job)),
         }
@@ -401,15 +415,15 @@ impl Writer {
 }
 
 /// Takes jobs as they gather; drops garbage while there are none.
-fn write(mut desk: Desk, waiting: &mpsc::Receiver<Job>) {
+fn write(mut writer: JournalWriter, waiting: &mpsc::Receiver<Job>) {
     loop {
         let first = match waiting.try_recv() {
             Ok(job) => job,
-            Err(_) if desk.sweep(DROPPED_AT_ONCE) => continue,
-            Err(_) if desk.loose.is_some() => match waiting.recv_timeout(desk.quiet()) {
+            Err(_) if writer.sweep(DROPPED_AT_ONCE) => continue,
+            Err(_) if writer.loose.is_some() => match waiting.recv_timeout(writer.quiet()) {
                 Ok(job) => job,
                 Err(mpsc::RecvTimeoutError::Timeout) => {
-                    desk.shrink();
+                    writer.shrink();
                     continue;
                 }
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
@@ -422,7 +436,7 @@ fn write(mut desk: Desk, waiting: &mpsc::Receiver<Job>) {
         let mut jobs = vec![first];
         jobs.extend(waiting.try_iter().take(TOGETHER - 1));
         let stop = jobs.iter().any(|job| matches!(job, Job::Stop));
-        desk.carry_out(jobs);
+        writer.carry_out(jobs);
         if stop {
             return;
         }

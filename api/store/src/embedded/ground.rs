@@ -16,7 +16,7 @@ use super::reserve::Reserve;
 const REDB: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
 
 /// An open file.
-pub(super) struct Ground {
+pub(super) struct JournalFile {
     pub(super) tables: Tables,
     /// `None` if there was no room to copy a file of an older version.
     pub(super) reserve: Option<Reserve>,
@@ -30,7 +30,7 @@ pub(super) struct Tables {
     base: u64,
 }
 
-impl Ground {
+impl JournalFile {
     /// Opens a journal's file, or makes it. Each half of the reserve has `half` bytes.
     pub(super) fn open(path: &Path, half: u64) -> io::Result<Self> {
         let file = opened(path)?;

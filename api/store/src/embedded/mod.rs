@@ -18,7 +18,7 @@ mod tests;
 mod watch;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ use tokio::time::Instant;
 use crate::{
     At, Committed, Group, Health, Kv, LeaseId, Page, Rev, Store, StoreError, Urgency, WatchStream, rules,
 };
-use engine::{Call, Desk, Engine, Job, Writer};
+use engine::{Call, Engine, Job, JournalWriter, Writer};
 use folder::Folder;
 use journal::NoJournal;
 use lives::Lives;
@@ -42,17 +42,12 @@ use watch::Cursor;
 /// and no write should find the disk full in the middle.
 const ENOUGH: u64 = 16 << 20;
 
-/// Pause before a lease is ended again for which there was no room: every read would ask for it.
-const END_AGAIN: Duration = Duration::from_secs(1);
-
 /// The embedded store.
 pub struct EmbeddedStore {
     engine: Arc<Engine>,
     writer: Writer,
     lives: Lives,
     durable: Option<Durable>,
-    /// When to try again to end leases, after there was no room for an end.
-    leases_end_from: Mutex<Option<Instant>>,
 }
 
 /// What a store with a journal holds besides.
@@ -65,12 +60,12 @@ impl EmbeddedStore {
     /// An empty store that keeps nothing.
     pub fn memory() -> Self {
         let engine = Arc::new(Engine::new(State::empty()));
-        let writer = Writer::inline(Desk::new(engine.clone(), Box::new(NoJournal), Vec::new()));
+        let writer = Writer::inline(JournalWriter::new(engine.clone(), Box::new(NoJournal), Vec::new()));
         Self::over(engine, writer, Lives::only(), None)
     }
 
     fn over(engine: Arc<Engine>, writer: Writer, lives: Lives, durable: Option<Durable>) -> Self {
-        Self { engine, writer, lives, durable, leases_end_from: Mutex::new(None) }
+        Self { engine, writer, lives, durable }
     }
 
     /// The store of a data folder, which is made when it is missing. `Unavailable` while another process holds it,
@@ -79,9 +74,9 @@ impl EmbeddedStore {
         let held = Folder::hold(dir)?;
         let Opened { journal, state, garbage, lives } = RedbJournal::open(dir)?;
         let engine = Arc::new(Engine::new(state));
-        let desk = Desk::new(engine.clone(), Box::new(journal), garbage);
+        let writer = JournalWriter::new(engine.clone(), Box::new(journal), garbage);
         let (writer, thread) =
-            Writer::thread(desk).map_err(|error| StoreError::Unavailable(format!("no thread: {error}")))?;
+            Writer::thread(writer).map_err(|error| StoreError::Unavailable(format!("no thread: {error}")))?;
         let durable = Durable { thread: Some(thread), held };
         Ok(Self::over(engine, writer, lives, Some(durable)))
     }
@@ -118,17 +113,12 @@ impl EmbeddedStore {
 
     /// Ends what has run out before anybody looks: leases need no clock of their own.
     async fn settle_leases(&self) -> Result<(), StoreError> {
-        let now = Instant::now();
-        let waits = || self.leases_end_from.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.engine.lease_is_due() || waits().is_some_and(|from| now < from) {
+        if !self.engine.lease_is_due() {
             return Ok(());
         }
-        match self.run(|answer| Job::Expire { now, answer }).await {
+        match self.run(|answer| Job::Expire { now: Instant::now(), answer }).await {
             // Not even the reserve has room for its end: it lives on, and holds up nobody.
-            Err(StoreError::Full(_)) => {
-                *waits() = Some(now + END_AGAIN);
-                Ok(())
-            }
+            Err(StoreError::Full(_)) => Ok(()),
             ended => ended,
         }
     }
@@ -137,8 +127,8 @@ impl EmbeddedStore {
 /// The refusal of an ordinary write that needs so many free bytes.
 fn full(dir: &Path, free: u64, needed: u64) -> StoreError {
     StoreError::Full(format!(
-        "the disk of {} has {} MiB left, and a write needs {} MiB; free some space there, and writes are accepted again: \
-         meanwhile deletes, ends of Tasks and renewals of Leases are written to a reserve",
+        "the disk of {} has {} MiB left, but writes need {} MiB; free some space there. Until then, only deletes, ends of \
+         Tasks and Lease renewals are accepted, from a reserve",
         dir.display(),
         free >> 20,
         needed.div_ceil(1 << 20)

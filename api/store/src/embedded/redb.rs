@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 
-use super::ground::{Ground, Tables};
+use super::ground::{JournalFile, Tables};
 use super::journal::{Entry, Failure, Journal};
 use super::lives::Lives;
 use super::opening::{JournalError, past, prepare};
@@ -81,8 +81,8 @@ impl RedbJournal {
     /// As `open`, with another reserve and another look at the disk.
     pub(super) fn open_with(dir: &Path, half: u64, free_bytes: FreeBytes) -> Result<Opened, StoreError> {
         let failed = |error: JournalError| error.about(dir);
-        let ground = Ground::open(&dir.join(FILE), half).map_err(|error| failed(error.into()))?;
-        let Ground { tables, reserve } = ground;
+        let file = JournalFile::open(&dir.join(FILE), half).map_err(|error| failed(error.into()))?;
+        let JournalFile { tables, reserve } = file;
         let is_new = tables.len().map_err(|error| failed(error.into()))? == 0;
         // A new database that could not be made whole takes no space, and is made again at the next start.
         let give_back = |_: &redb::Error| drop(is_new.then(|| tables.set_len(0)));
@@ -351,11 +351,9 @@ fn read_only(dir: &Path, error: &redb::Error) -> StoreError {
     let dir = dir.display();
     if is_full(error) {
         return StoreError::Full(format!(
-            "the journal in {dir} cannot be written: {error}; free some space there: reads are served meanwhile, \
-             and the store is opened anew by itself then"
+            "the journal in {dir} cannot be written: {error}; free some space there; the store then reopens by itself, \
+             and reads continue until then"
         ));
     }
-    StoreError::Unavailable(format!(
-        "the journal in {dir} cannot be written: {error}; it must be opened anew"
-    ))
+    StoreError::Unavailable(format!("the journal in {dir} cannot be written: {error}; restart the server"))
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::StreamExt;
 
-use super::engine::{Desk, Engine, Writer};
+use super::engine::{END_AGAIN, Engine, JournalWriter, Writer};
 use super::journal::{Entry, Failure, Journal};
 use super::state::State;
 use super::*;
@@ -73,7 +73,7 @@ impl Journal for TakesNoRemoval {
 
 fn store_over(journal: impl Journal + 'static) -> EmbeddedStore {
     let engine = Arc::new(Engine::new(State::empty()));
-    let writer = Writer::inline(Desk::new(engine.clone(), Box::new(journal), Vec::new()));
+    let writer = Writer::inline(JournalWriter::new(engine.clone(), Box::new(journal), Vec::new()));
     EmbeddedStore::over(engine, writer, Lives::only(), None)
 }
 

@@ -25,7 +25,7 @@ pub fn etcd_addresses<'a>(given: impl IntoIterator<Item = &'a str>) -> Result<Ve
 fn address(text: &str) -> Result<String, &'static str> {
     let (scheme, rest) = text.split_once("://").ok_or("does not begin with http://")?;
     if scheme.eq_ignore_ascii_case("https") {
-        return Err("asks for TLS, which Berth does not speak with etcd");
+        return Err("uses https, but Berth does not support TLS to etcd");
     }
     if !scheme.eq_ignore_ascii_case("http") {
         return Err("does not begin with http://");
@@ -44,7 +44,7 @@ fn address(text: &str) -> Result<String, &'static str> {
         return Err("has a bad port, which must be a number from 1 to 65535");
     }
     if !is_host(host) {
-        return Err("has a bad host, which must be a name or an IP address, one of version 6 in brackets");
+        return Err("has an invalid host: use a name, an IPv4 address, or an IPv6 address in brackets");
     }
     Ok(format!("http://{host}:{port}"))
 }
@@ -86,7 +86,7 @@ mod tests {
         expect_test::expect![[r#"
             etcd address `a:2379` does not begin with http://; write http://HOST:PORT, as http://127.0.0.1:2379
             etcd address `ftp://a:1` does not begin with http://; write http://HOST:PORT, as http://127.0.0.1:2379
-            etcd address `https://a:2379` asks for TLS, which Berth does not speak with etcd; write http://HOST:PORT, as http://127.0.0.1:2379
+            etcd address `https://a:2379` uses https, but Berth does not support TLS to etcd; write http://HOST:PORT, as http://127.0.0.1:2379
             etcd address `http://a` has no port; write http://HOST:PORT, as http://127.0.0.1:2379
             etcd address `http://[::1]` has no port; write http://HOST:PORT, as http://127.0.0.1:2379
             etcd address `http://a:` has a bad port, which must be a number from 1 to 65535; write http://HOST:PORT, as http://127.0.0.1:2379
@@ -94,10 +94,10 @@ mod tests {
             etcd address `http://a:99999` has a bad port, which must be a number from 1 to 65535; write http://HOST:PORT, as http://127.0.0.1:2379
             etcd address `http://a:23 79` has a bad port, which must be a number from 1 to 65535; write http://HOST:PORT, as http://127.0.0.1:2379
             etcd address `http://a:+1` has a bad port, which must be a number from 1 to 65535; write http://HOST:PORT, as http://127.0.0.1:2379
-            etcd address `http://:2379` has a bad host, which must be a name or an IP address, one of version 6 in brackets; write http://HOST:PORT, as http://127.0.0.1:2379
-            etcd address `http://a b:2379` has a bad host, which must be a name or an IP address, one of version 6 in brackets; write http://HOST:PORT, as http://127.0.0.1:2379
-            etcd address `http://::1:2379` has a bad host, which must be a name or an IP address, one of version 6 in brackets; write http://HOST:PORT, as http://127.0.0.1:2379
-            etcd address `http://[a]:1` has a bad host, which must be a name or an IP address, one of version 6 in brackets; write http://HOST:PORT, as http://127.0.0.1:2379
+            etcd address `http://:2379` has an invalid host: use a name, an IPv4 address, or an IPv6 address in brackets; write http://HOST:PORT, as http://127.0.0.1:2379
+            etcd address `http://a b:2379` has an invalid host: use a name, an IPv4 address, or an IPv6 address in brackets; write http://HOST:PORT, as http://127.0.0.1:2379
+            etcd address `http://::1:2379` has an invalid host: use a name, an IPv4 address, or an IPv6 address in brackets; write http://HOST:PORT, as http://127.0.0.1:2379
+            etcd address `http://[a]:1` has an invalid host: use a name, an IPv4 address, or an IPv6 address in brackets; write http://HOST:PORT, as http://127.0.0.1:2379
             etcd address `http://a:1/v3` has more than a host and a port; write http://HOST:PORT, as http://127.0.0.1:2379
             etcd address `http://a:1//` has more than a host and a port; write http://HOST:PORT, as http://127.0.0.1:2379
             etcd address `http://a:1?x=y` has more than a host and a port; write http://HOST:PORT, as http://127.0.0.1:2379

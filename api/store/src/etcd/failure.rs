@@ -92,7 +92,7 @@ fn judge_status(status: &Status) -> Failure {
         Code::NotFound if why.contains("lease not found") => Failure::Refused(Refused::NoLease),
         Code::ResourceExhausted if why.contains("database space exceeded") => {
             Failure::Refused(Refused::Other(StoreError::Full(format!(
-                "etcd has raised NOSPACE and only deletes; {}",
+                "etcd has raised the NOSPACE alarm and accepts only deletes; {}",
                 super::REMEDY
             ))))
         }
@@ -184,7 +184,7 @@ mod tests {
         means(
             Status::resource_exhausted("etcdserver: mvcc: database space exceeded"),
             expect![[
-                r#"Refused(Other(Full("etcd has raised NOSPACE and only deletes; compact etcd, defragment every member, then disarm the alarm: `etcdctl compaction REVISION`, `etcdctl defrag --cluster`, `etcdctl alarm disarm`")))"#
+                r#"Refused(Other(Full("etcd has raised the NOSPACE alarm and accepts only deletes; compact etcd, defragment every member, then disarm the alarm: `etcdctl compaction REVISION`, `etcdctl defrag --cluster`, `etcdctl alarm disarm`")))"#
             ]],
         );
     }

@@ -83,7 +83,7 @@ fn check_sizes(container: &Container, at: &At, faults: &mut Faults) {
         let bytes = least_size(&variable.value, &sizes);
         let here = env.item(index);
         let here = here.field("value");
-        let fits = fits(
+        let fits = check_size(
             bytes.saturating_add(variable.name.len() + 1),
             "with its name, references replaced",
             &here,
@@ -97,7 +97,7 @@ fn check_sizes(container: &Container, at: &At, faults: &mut Faults) {
         let here = at.field(field);
         for (index, word) in words.iter().enumerate() {
             let bytes = least_size(word, &sizes);
-            fits(bytes, "once references are replaced", &here.item(index), &mut all, faults);
+            check_size(bytes, "once references are replaced", &here.item(index), &mut all, faults);
         }
     }
     let most = together(STACK);
@@ -110,7 +110,7 @@ fn check_sizes(container: &Container, at: &At, faults: &mut Faults) {
 }
 
 /// Adds to `all` what a text takes, and a fault if it is too long by itself.
-fn fits(bytes: usize, counted: &str, at: &At, all: &mut usize, faults: &mut Faults) -> bool {
+fn check_size(bytes: usize, counted: &str, at: &At, all: &mut usize, faults: &mut Faults) -> bool {
     if bytes > LONGEST {
         faults.add(at, Rule::Invalid, format!("must be at most {LONGEST} bytes {counted}, got {bytes}"));
         return false;

@@ -62,7 +62,7 @@ fn check_port(port: &IntOrString, ports: &[&str], at: &At, faults: &mut Faults) 
             faults.add(
                 at,
                 Rule::Invalid,
-                format!("must be a number, got text `{digits}`: take the quotes away"),
+                format!("must be a number, got text `{digits}`: remove the quotes"),
             );
         }
         IntOrString::String(name) => {

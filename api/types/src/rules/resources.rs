@@ -61,7 +61,7 @@ fn unknown(name: &str, known: [&str; 3]) -> String {
 fn fault_of(name: &str, amount: &Quantity, millis: i64) -> Option<String> {
     let text = amount.to_string();
     if millis == 0 {
-        return Some("must be more than 0: take the line out to ask for nothing".into());
+        return Some("must be greater than 0; remove the line to request nothing".into());
     }
     match name {
         "cpu" if text.ends_with(|c: char| c.is_ascii_alphabetic() && c != 'm') => {

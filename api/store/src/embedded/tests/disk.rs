@@ -257,7 +257,7 @@ fn a_disk_that_becomes_full_in_the_middle_of_a_write_ends_no_other() {
         let last = model.engine.state().rev();
         for hand in [&mut store, &mut model] {
             hand.run(|answer| Job::Compact { rev: last, answer });
-            while hand.desk.sweep(100) {}
+            while hand.writer.sweep(100) {}
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use fastrand::Rng;
 use futures::FutureExt;
 
-use super::super::engine::{Desk, Engine, Job};
+use super::super::engine::{Engine, Job, JournalWriter};
 use super::super::journal::NoJournal;
 use super::super::redb::{FreeBytes, RedbJournal};
 use super::super::state::State;
@@ -21,13 +21,13 @@ const STEPS: usize = 40;
 /// A store whose owner decides when garbage is dropped.
 pub(super) struct Hand {
     pub(super) engine: Arc<Engine>,
-    pub(super) desk: Desk,
+    pub(super) writer: JournalWriter,
 }
 
 impl Hand {
     pub(super) fn memory() -> Self {
         let engine = Arc::new(Engine::new(State::empty()));
-        Self { desk: Desk::new(engine.clone(), Box::new(NoJournal), Vec::new()), engine }
+        Self { writer: JournalWriter::new(engine.clone(), Box::new(NoJournal), Vec::new()), engine }
     }
 
     pub(super) fn open(dir: &Path) -> Self {
@@ -41,7 +41,7 @@ impl Hand {
     ) -> Result<(Self, Lives), StoreError> {
         let Opened { journal, state, garbage, lives } = RedbJournal::open_with(dir, half, free_bytes)?;
         let engine = Arc::new(Engine::new(state));
-        Ok((Self { desk: Desk::new(engine.clone(), Box::new(journal), garbage), engine }, lives))
+        Ok((Self { writer: JournalWriter::new(engine.clone(), Box::new(journal), garbage), engine }, lives))
     }
 
     pub(super) fn try_run<T>(
@@ -49,7 +49,7 @@ impl Hand {
         job: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Job,
     ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
-        self.desk.carry_out([job(answer)]);
+        self.writer.carry_out([job(answer)]);
         answered.now_or_never().unwrap().unwrap()
     }
 
@@ -148,7 +148,7 @@ fn a_deleted_key_stays_deleted_though_only_a_part_of_its_versions_was_dropped() 
     }
     hand.run(|answer| Job::Compact { rev: last, answer });
     for size in [20, 1, 1] {
-        hand.desk.sweep(size);
+        hand.writer.sweep(size);
         drop(hand);
         hand = Hand::open(dir.path());
         assert_eq!(hand.engine.state().newest(b"a"), None, "it was deleted");
@@ -167,7 +167,7 @@ fn whenever_the_process_ends_the_store_is_the_same_when_it_is_opened_again() {
             store.carry_out(&step);
             let expected = model.shown();
             for sweep in 0..rng.usize(0..4) {
-                store.desk.sweep(rng.usize(1..5));
+                store.writer.sweep(rng.usize(1..5));
                 let at = format!("seed {seed}, step {number} {step:?}, sweep {sweep}");
                 assert_eq!(store.shown(), expected, "{at}");
                 assert_eq!(after_a_kill(dir.path()), expected, "{at}, killed");

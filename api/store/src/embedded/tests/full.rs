@@ -84,7 +84,7 @@ fn a_full_store_keeps_what_is_urgent_and_refuses_the_rest_without_harm() {
             let what = rng.u32(0..8);
             aside(&mut model, what);
             aside(&mut store, what);
-            store.desk.sweep(rng.usize(1..5));
+            store.writer.sweep(rng.usize(1..5));
             assert_eq!(store.shown(), model.shown(), "{at}");
             assert_eq!(after_a_kill(dir.path()), model.shown(), "{at}, killed");
             if rng.u32(0..8) == 0 {
@@ -239,9 +239,9 @@ fn nothing_is_dropped_while_the_store_is_full() {
     FREE.set(0);
     store.run(|answer| Job::Compact { rev: last, answer });
     let shown = store.shown();
-    assert!(!store.desk.sweep(10), "it waits");
+    assert!(!store.writer.sweep(10), "it waits");
     FREE.set(u64::MAX);
-    assert!(store.desk.sweep(10) && !store.desk.sweep(10));
+    assert!(store.writer.sweep(10) && !store.writer.sweep(10));
     assert_eq!(after_a_kill(dir.path()), shown);
 }
 
@@ -278,7 +278,7 @@ fn the_blocks_of_the_reserve_are_there_and_stay() {
             FREE.set(if urgency == Urgency::Ordinary { u64::MAX } else { 0 });
             let last = (0..3).map(|_| commit(&mut store, large(), urgency).unwrap()).max().unwrap();
             store.run(|answer| Job::Compact { rev: last, answer });
-            while store.desk.sweep(10) {}
+            while store.writer.sweep(10) {}
             let file = std::fs::metadata(dir.path().join("journal.redb")).unwrap();
             assert!(file.blocks() * 512 >= (2 << 20) + 200_000, "{round}: {} blocks", file.blocks());
         }

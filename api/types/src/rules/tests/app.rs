@@ -85,7 +85,7 @@ fn numbers_of_an_app_are_bounded() {
             "/spec/replicas",
             json!("3"),
             expect![[r#"
-            spec.replicas: must be a number, got text `3`: take the quotes away
+            spec.replicas: must be a number, got text `3`: remove the quotes
         "#]],
         ),
         (
@@ -290,7 +290,7 @@ fn a_field_at_the_wrong_place_is_told_where_it_belongs() {
     let mut nothing = app();
     nothing["spec"]["template"]["spec"]["nodeSelector"] = Value::Null;
     expect![[r#"
-        spec.template.spec.nodeSelector: has no value: give it one, or take the line out
+        spec.template.spec.nodeSelector: has no value: set one or remove the line
     "#]]
     .assert_eq(&faults(&nothing));
 }

@@ -32,7 +32,7 @@ fn containers_are_told_apart_and_run_something() {
             list,
             json!([{"command": ["x"]}, "web", {"name": "a/b"}]),
             expect![[r#"
-            spec.template.spec.containers[0].name: is needed: the items of this list are told apart by their name
+            spec.template.spec.containers[0].name: is required: name is the key of this list
             spec.template.spec.containers[1]: must be a map of `name: value` lines, got text `web`
             spec.template.spec.containers[2].command: is needed without an image: what runs then is a program of the node
             spec.template.spec.containers[2].name: must be lower-case letters, digits and `-`, with a letter or digit at both ends, got `a/b`; `a-b` would do
@@ -200,7 +200,7 @@ fn ports_are_unique_in_the_task() {
         spec.template.spec.containers[1].ports[0].name: is already used by `spec.template.spec.containers[0].ports[0]`
         spec.template.spec.containers[1].ports[1].hostPort: 9000 is already used by `spec.template.spec.containers[0].ports[1]`
         spec.template.spec.containers[1].ports[2].name: must have a letter in it, got `8080`, which would be taken for a number
-        spec.template.spec.containers[1].ports[3].name: is needed: the items of this list are told apart by their name
+        spec.template.spec.containers[1].ports[3].name: is required: name is the key of this list
     "#]],
     );
     broken(
@@ -260,7 +260,7 @@ fn a_probe_checks_one_thing_at_a_port_of_the_task() {
             probe,
             json!({"tcpSocket": {"port": "9000"}}),
             expect![[r#"
-            spec.template.spec.containers[0].readinessProbe.tcpSocket.port: must be a number, got text `9000`: take the quotes away
+            spec.template.spec.containers[0].readinessProbe.tcpSocket.port: must be a number, got text `9000`: remove the quotes
         "#]],
         ),
         (
@@ -319,7 +319,7 @@ fn amounts_are_positive_and_requests_within_limits() {
             expect![[r#"
                 spec.template.spec.containers[0].resources.limits[cpu]: must be an amount as `500m` or `64Mi`, got a list
                 spec.template.spec.containers[0].resources.limits[pids]: must be a whole number, got 1.5
-                spec.template.spec.containers[0].resources.requests[cpu]: must be more than 0: take the line out to ask for nothing
+                spec.template.spec.containers[0].resources.requests[cpu]: must be greater than 0; remove the line to request nothing
                 spec.template.spec.containers[0].resources.requests[disk]: must be a number with an optional suffix (m, k, M, G, T, Ki, Mi, Gi, Ti), got `1e3`, did you mean `1000`?
                 spec.template.spec.containers[0].resources.requests[memory]: must be a number with an optional suffix (m, k, M, G, T, Ki, Mi, Gi, Ti), got `64MB`, did you mean `64M`?
             "#]],

@@ -119,7 +119,7 @@ fn the_other_kinds_keep_their_rules() {
             metadata.namespace: a Node belongs to no namespace: take the line out
             spec.taints[0].effect: must be `NoSchedule`, got `Evict`
             spec.taints[0].key: must be `name` or `prefix/name`, the name of letters, digits, `-`, `_` and `.`, with a letter or digit at both ends, got `a b`
-            spec.taints[1].effect: is needed: the items of this list are told apart by their effect
+            spec.taints[1].effect: is required: effect is the key of this list
             status.portRange: must be ports from low to high, got 9 to 3
         "#]],
     );
@@ -149,7 +149,7 @@ fn the_other_kinds_keep_their_rules() {
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a.b"}, "spec": {"finalizers": ["x"]}}),
         expect![[r#"
             metadata.name: must be lower-case letters, digits and `-`, with a letter or digit at both ends, got `a.b`; `a-b` would do
-            spec.finalizers: unknown field `finalizers`, nothing may stand here
+            spec.finalizers: unknown field `finalizers`; no fields are allowed here
         "#]],
     );
 }

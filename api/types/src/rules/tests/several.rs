@@ -54,9 +54,9 @@ fn an_item_without_its_key_does_not_hide_the_doubles_after_it() {
             json!([{"name": "A"}, {"value": "x"}, {"name": "A"}, {"value": "y"}, {"name": "A"}]),
         )],
         expect![[r#"
-            spec.template.spec.containers[0].env[1].name: is needed: the items of this list are told apart by their name
+            spec.template.spec.containers[0].env[1].name: is required: name is the key of this list
             spec.template.spec.containers[0].env[2].name: is already used by `spec.template.spec.containers[0].env[0]`
-            spec.template.spec.containers[0].env[3].name: is needed: the items of this list are told apart by their name
+            spec.template.spec.containers[0].env[3].name: is required: name is the key of this list
             spec.template.spec.containers[0].env[4].name: is already used by `spec.template.spec.containers[0].env[0]`
         "#]],
     );
