@@ -24,7 +24,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use berth_shim_api::message::Start;
 use berth_types::availability::TOOK_AGENT_DOWN;
-use berth_types::task::Task;
+use berth_types::task::{CREATE_ERROR, IMAGE_ERROR, Task};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
@@ -32,7 +32,8 @@ use tokio::process::Command;
 use tokio::sync::watch;
 
 use crate::assignment::{Assignment, TaskUid};
-use crate::homes::{Homes, Views, chain};
+use crate::chain::chain;
+use crate::homes::{Homes, Views};
 use crate::journal::RememberedTask;
 use crate::places::Places;
 use crate::plan::Trouble;
@@ -80,7 +81,27 @@ struct Request {
 #[derive(Debug, Serialize, Deserialize)]
 enum Answer {
     Done(Outcome),
-    Failed { is_image: bool, message: String },
+    Failed { failure: Failure, message: String },
+}
+
+/// What went wrong, as the reason of a [`Trouble`] says it.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+enum Failure {
+    Image,
+    Create,
+}
+
+impl Failure {
+    fn of(trouble: &Trouble) -> Self {
+        if trouble.reason == IMAGE_ERROR { Self::Image } else { Self::Create }
+    }
+
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Image => IMAGE_ERROR,
+            Self::Create => CREATE_ERROR,
+        }
+    }
 }
 
 /// Takes the step on `homes`; blocks.
@@ -100,7 +121,7 @@ pub fn take(homes: &Homes, assignment: &Assignment, step: &Step) -> Result<Outco
 }
 
 fn failed(message: String) -> Trouble {
-    Trouble { reason: "CreateError", message }
+    Trouble { reason: CREATE_ERROR, message }
 }
 
 /// What a panic says.
@@ -137,7 +158,7 @@ fn answer_one() -> std::io::Result<()> {
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
     let answer = match outcome.unwrap_or_else(|panic| Err(panicked(&*panic))) {
         Ok(outcome) => Answer::Done(outcome),
-        Err(Trouble { reason, message }) => Answer::Failed { is_image: reason == "ImageError", message },
+        Err(trouble) => Answer::Failed { failure: Failure::of(&trouble), message: trouble.message },
     };
     std::io::stdout().write_all(&serde_json::to_vec(&answer)?)
 }
@@ -239,8 +260,7 @@ async fn run(request: &[u8]) -> Result<Ended, Trouble> {
     let answer = serde_json::from_slice(&output.stdout).map_err(|e| failed(chain(&e)))?;
     Ok(Ended::Answered(match answer {
         Answer::Done(outcome) => Ok(outcome),
-        Answer::Failed { is_image: true, message } => Err(Trouble { reason: "ImageError", message }),
-        Answer::Failed { is_image: false, message } => Err(failed(message)),
+        Answer::Failed { failure, message } => Err(Trouble { reason: failure.reason(), message }),
     }))
 }
 
@@ -337,7 +357,7 @@ mod tests {
             std::panic::catch_unwind(|| panic!("at 7")).unwrap_err(),
         ] {
             let trouble = panicked(&*panic);
-            assert_eq!(trouble.reason, "CreateError");
+            assert_eq!(trouble.reason, CREATE_ERROR);
             assert!(trouble.message.ends_with("at 7"), "{}", trouble.message);
         }
     }

@@ -20,7 +20,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
 use tokio::sync::mpsc;
 
 use crate::assignment::TaskUid;
-use crate::execute::blocking;
+use crate::blocking::blocking;
 use crate::places::Places;
 
 /// Between two looks.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use berth_shim_api::cgroup::Hierarchies;
 use berth_shim_api::message::{ContainerReport, ContainerState, RefusalReason, Running, Start};
 use berth_shim_api::{ExitRecord, ProcessId, SealedShim};
-use berth_types::task::Task;
+use berth_types::task::{CREATE_ERROR, Task};
 use berth_types::{Clock, SteadyClock};
 use futures::FutureExt;
 use tokio::sync::{Notify, mpsc};
@@ -18,8 +18,10 @@ use tokio::task::JoinSet;
 
 use crate::alone::{self, Outcome, Step, Suspects, panicked};
 use crate::assignment::{Assignment, TaskUid};
+use crate::blocking::blocking;
+use crate::chain::chain;
 use crate::death::death;
-use crate::homes::{Homes, chain};
+use crate::homes::Homes;
 use crate::journal::{Journal, JournalError, Record};
 use crate::logs::begun;
 use crate::places::Places;
@@ -177,7 +179,7 @@ impl World {
         assignment: Assignment,
         task: Arc<Task>,
     ) -> Result<(Vec<String>, Conversation), Trouble> {
-        let failed = |error: &dyn std::error::Error| Trouble { reason: "CreateError", message: chain(error) };
+        let failed = |error: &dyn std::error::Error| Trouble { reason: CREATE_ERROR, message: chain(error) };
         let uid = assignment.uid.clone();
         let record = Record::Task { task: Box::new((*task).clone()) };
         self.journal.append(vec![record]).await.map_err(|e| failed(&e))?;
@@ -204,7 +206,7 @@ impl World {
         if self.suspects.include(&assignment.uid) {
             return match task {
                 Some(task) => self.suspects.take(&self.homes, task, step).await,
-                None => Err(Trouble { reason: "CreateError", message: "the store has it no more".into() }),
+                None => Err(Trouble { reason: CREATE_ERROR, message: "the store has it no more".into() }),
             };
         }
         let (world, assignment) = (self.clone(), assignment.clone());
@@ -213,7 +215,7 @@ impl World {
 
     /// Talks to the Task's shim, started first if there is none.
     async fn reach_shim(self: &Arc<Self>, task: &TaskUid) -> Result<Conversation, Trouble> {
-        let failed = |error: &dyn std::error::Error| Trouble { reason: "CreateError", message: chain(error) };
+        let failed = |error: &dyn std::error::Error| Trouble { reason: CREATE_ERROR, message: chain(error) };
         let socket = self.places.socket(task);
         if let Ok(conversation) = shim::connect(&socket, task.as_str()).await {
             return Ok(conversation);
@@ -335,7 +337,7 @@ impl World {
         task: Option<&Task>,
         attempt: &Attempt,
     ) -> Result<berth_types::Timestamp, StartError> {
-        let failed = |message: String| StartError::Trouble(Trouble { reason: "CreateError", message });
+        let failed = |message: String| StartError::Trouble(Trouble { reason: CREATE_ERROR, message });
         // The shim is remembered together with what it is asked for first: until then it holds nothing.
         let known = self.shims().processes.get(&attempt.task).copied();
         let mut records: Vec<Record> = known
@@ -551,14 +553,6 @@ fn fate(reports: &[ContainerReport], attempt: &Attempt) -> StartFate {
 enum StartError {
     ShimGone,
     Trouble(Trouble),
-}
-
-/// Runs what blocks away from the reactor.
-pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
 }
 
 #[cfg(test)]

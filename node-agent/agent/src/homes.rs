@@ -16,6 +16,7 @@ use rustix::fs::{Gid, Uid};
 use serde::{Deserialize, Serialize};
 
 use crate::assignment::{Assignment, Program, Root, TaskUid};
+use crate::chain::chain;
 use crate::images::{ImageStore, Tree, collect};
 use crate::places::Places;
 use crate::plan::Trouble;
@@ -65,17 +66,6 @@ fn image_error(error: impl std::error::Error) -> Trouble {
 
 fn create_error(step: &str, error: impl std::error::Error) -> Trouble {
     Trouble { reason: CREATE_ERROR, message: format!("could not {step}: {}", chain(&error)) }
-}
-
-/// An error with what caused it, on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text += &format!(": {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 impl Homes {

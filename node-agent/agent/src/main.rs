@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use berth_agent::agent::Agent;
 use berth_agent::assignment::TaskUid;
-use berth_agent::execute::{World, blocking};
+use berth_agent::blocking::blocking;
+use berth_agent::execute::World;
 use berth_agent::homes::{Homes, Views};
 use berth_agent::journal::{Journal, JournalError, Record};
 use berth_agent::machine::{Machine, node_says};

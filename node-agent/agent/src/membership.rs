@@ -16,7 +16,8 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::agent::News;
-use crate::execute::{World, blocking};
+use crate::blocking::blocking;
+use crate::execute::World;
 use crate::journal::{Identity, JournalError, Record};
 use crate::logs;
 use crate::machine::Machine;

@@ -1,6 +1,8 @@
 //! What of a step a person would ask about: ends that were not asked for, probes that turned bad, things that could not
 //! be made. The texts leave out what differs from one time to the next, so that a repeat counts as one.
 
+use berth_types::task::CREATE_ERROR;
+
 use crate::plan::{ContainerRun, Course, Ending, ExitCause, Home, RunState, TaskRun};
 
 /// One thing to tell.
@@ -62,7 +64,7 @@ fn end(before: Option<&ContainerRun>, after: &ContainerRun) -> Option<Told> {
             ("OOMKilled", format!("went over its memory limit (exit code {})", exit.code))
         }
         ExitCause::Unhealthy => ("Unhealthy", format!("was killed: {}", exit.message)),
-        ExitCause::NotStarted => ("CreateError", format!("could not be started: {}", exit.message)),
+        ExitCause::NotStarted => (CREATE_ERROR, format!("could not be started: {}", exit.message)),
         ExitCause::Completed | ExitCause::Error => ("BackOff", format!("ended with exit code {}", exit.code)),
         ExitCause::Unknown => ("BackOff", format!("ended: {}", exit.message)),
     };

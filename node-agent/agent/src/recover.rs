@@ -9,7 +9,8 @@ use berth_types::Timestamp;
 
 use crate::alone::suspects;
 use crate::assignment::{Assignment, TaskUid};
-use crate::execute::{World, blocking, end};
+use crate::blocking::blocking;
+use crate::execute::{World, end};
 use crate::journal::{Memory, RememberedTask};
 use crate::logs::begun;
 use crate::plan::{Attempt, Event, Home, TaskRun};

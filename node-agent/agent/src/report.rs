@@ -2,7 +2,9 @@
 
 use berth_failpoint::seeded_bug;
 use berth_types::meta::{Condition, ConditionStatus};
-use berth_types::task::{ContainerState, ContainerStatus, Running, TaskStatus, Terminated, Waiting};
+use berth_types::task::{
+    CREATE_ERROR, ContainerState, ContainerStatus, Running, TaskStatus, Terminated, Waiting,
+};
 use berth_types::{Phase, Timestamp};
 
 use crate::plan::{ContainerRun, Course, EndedAttempt, Ending, ExitCause, Fate, Home, RunState, TaskRun};
@@ -161,7 +163,7 @@ fn waiting(run: &TaskRun, container: &ContainerRun) -> Option<Waiting> {
         }
         (_, RunState::BackOff { until }) => match container.last.as_ref().map(|last| &last.exit) {
             Some(exit) if exit.cause == ExitCause::NotStarted => {
-                ("CreateError".to_owned(), format!("{}; next try at {until}", exit.message))
+                (CREATE_ERROR.to_owned(), format!("{}; next try at {until}", exit.message))
             }
             Some(_) | None => ("BackOff".to_owned(), format!("restarts at {until}")),
         },
@@ -176,7 +178,7 @@ fn terminated(ended: &EndedAttempt) -> ContainerState {
         ExitCause::Error => "Error",
         ExitCause::OutOfMemory => "OOMKilled",
         ExitCause::Unhealthy => "Unhealthy",
-        ExitCause::NotStarted => "CreateError",
+        ExitCause::NotStarted => CREATE_ERROR,
         ExitCause::Unknown => "StatusUnknown",
     };
     let terminated = Terminated {

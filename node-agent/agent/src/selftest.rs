@@ -13,7 +13,8 @@ use berth_types::Timestamp;
 use serde_json::{Value, json};
 
 use crate::assignment::{Assignment, Program, RestartPolicy, Root, TaskUid};
-use crate::homes::{Homes, chain};
+use crate::chain::chain;
+use crate::homes::Homes;
 use crate::places::Places;
 use berth_removal::remove_tree;
 

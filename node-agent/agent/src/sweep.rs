@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::assignment::TaskUid;
+use crate::blocking::blocking;
 use crate::ended_logs;
-use crate::execute::{World, blocking};
+use crate::execute::World;
 use berth_removal::remove_tree;
 
 /// Logs outlive their Task by this.

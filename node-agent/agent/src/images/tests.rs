@@ -300,7 +300,7 @@ fn a_pipe_or_device_in_place_of_a_file_of_the_layout_keeps_nobody_waiting() {
                 true => std::os::unix::fs::symlink("/dev/zero", &path).unwrap(),
                 false => nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap(),
             }
-            let error = crate::homes::chain(&layout.prepare().1.unwrap_err());
+            let error = crate::chain::chain(&layout.prepare().1.unwrap_err());
             assert!(error.ends_with("must be a regular file"), "{error}");
         }
     }
@@ -382,7 +382,7 @@ fn a_refusal_quotes_no_value_of_a_file() {
             Ok(image) => Tree::new(&image.layers).user(&image.user).map(drop),
             Err(error) => Err(error),
         };
-        let error = crate::homes::chain(&refused.expect_err(case));
+        let error = crate::chain::chain(&refused.expect_err(case));
         assert!(!error.contains(SECRET), "{case}: {error}");
     }
     let several = index(format!("{{\"manifests\": [{}]}}", [SECRET, SECRET].map(tagged).join(",")));
@@ -413,7 +413,7 @@ fn an_index_that_is_a_link_is_not_read_and_a_blob_that_is_one_is() {
     aside(&blob);
     layout.prepare().1.unwrap();
     aside(&layout.dir.path().join("index.json"));
-    let error = crate::homes::chain(&layout.prepare().1.unwrap_err());
+    let error = crate::chain::chain(&layout.prepare().1.unwrap_err());
     assert!(error.ends_with("index.json: must be a regular file"), "{error}");
 }
 
