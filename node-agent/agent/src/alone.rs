@@ -124,7 +124,7 @@ fn failed(message: String) -> Trouble {
     Trouble { reason: CREATE_ERROR, message }
 }
 
-/// What a panic says.
+/// The message of a panic.
 pub fn panicked(panic: &(dyn Any + Send)) -> Trouble {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
@@ -185,7 +185,7 @@ impl Suspects {
         self.tasks().insert(task);
     }
 
-    /// Its end is acknowledged.
+    /// Call once the Task's end is acknowledged.
     pub fn remove(&self, task: &TaskUid) {
         self.tasks().remove(task);
     }
@@ -266,8 +266,8 @@ async fn run(request: &[u8]) -> Result<Ended, Trouble> {
 
 fn refused(signal: i32) -> Trouble {
     let message = format!(
-        "the node agent died while it prepared this task, and so did a process that did nothing else (signal {signal}): \
-         it is not tried again here"
+        "preparing this task ended the node agent, and then a separate process that only prepared it \
+         (signal {signal}); this node does not try again"
     );
     Trouble { reason: TOOK_AGENT_DOWN, message }
 }

@@ -81,12 +81,11 @@ impl Look {
             true => (
                 ConditionStatus::True,
                 "DiskIsFilling",
-                "; no new Task comes here, and the Task that uses most of it is stopped: free some space there",
+                ": no new Tasks are placed here, and the Task that uses the most disk is stopped; free some space",
             ),
             false => (ConditionStatus::False, "DiskHasRoom", ""),
         };
-        let (folder, percent) = (folder.display(), self.percent);
-        let message = format!("{} on the disk of {folder}, {percent} % may be{then}", self.fullness);
+        let message = format!("the disk of {} has {}{then}", folder.display(), self.usage());
         Condition {
             type_: DISK_PRESSURE.into(),
             status,
@@ -99,19 +98,13 @@ impl Look {
 
     /// Why a Task that uses `bytes` is stopped.
     pub fn accusation(&self, folder: &Path, bytes: u64) -> String {
-        format!(
-            "its files took {}, more than those of any other Task, when {} on the disk of {} and {} % may be",
-            amount(bytes),
-            self.fullness,
-            folder.display(),
-            self.percent
-        )
+        let (bytes, folder, usage) = (amount(bytes), folder.display(), self.usage());
+        format!("used {bytes} of disk, more than any other Task, while the disk of {folder} had {usage}")
     }
-}
 
-impl std::fmt::Display for Fullness {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} of {} are in use", amount(self.used), amount(self.room))
+    fn usage(&self) -> String {
+        let Fullness { used, room } = self.fullness;
+        format!("{} of {} in use (limit {} %)", amount(used), amount(room), self.percent)
     }
 }
 

@@ -154,7 +154,7 @@ impl Homes {
         let gid = program.group.unwrap_or(named.gid);
         let user = match program.user.filter(|uid| *uid != named.uid) {
             None => User { gid, ..named },
-            // The home of somebody else is none; groups go by the user.
+            // Another user's home directory is not used; supplementary groups are those of the chosen user.
             Some(uid) => {
                 let other = tree.user(&uid.to_string()).map_err(image_error)?;
                 User { uid, gid, home: None, groups: other.groups }

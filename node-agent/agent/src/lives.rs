@@ -79,7 +79,7 @@ impl Lives {
         let (status, reason, message) = match lately.last() {
             Some(last) if self.is_loop(now) => {
                 let text = format!(
-                    "the node agent died {} times within {} s, last before {last}: its log says why",
+                    "the node agent died {} times in the last {} s, most recently before {last}; see its log",
                     lately.len(),
                     WITHIN.as_secs()
                 );

@@ -1,9 +1,9 @@
 //! One agent per Node on a machine. Two would each kill what the other runs, for both use the same cgroups: a copy of a
 //! data folder does that, although its own folders are free.
 //!
-//! The lock is a file `<cluster>/<node>` in a folder that no flag moves, locked by `flock`: it ends with its holder, however that ends, and
-//! a boot empties the folder. Assumption: agents that share the cgroups of a machine share its `/run`. An agent in a
-//! container needs that folder mounted.
+//! The lock is a file `<cluster>/<node>` in a folder that no flag moves, locked by `flock`: it ends with its holder,
+//! however that ends, and a boot empties the folder. Assumption: agents that share the cgroups of a machine share its
+//! `/run`. An agent in a container needs that folder mounted.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -43,8 +43,8 @@ pub struct Holder<'a> {
 pub enum NoNodeLock {
     /// Another agent has it.
     #[error(
-        "another agent is Node `{node}` of cluster {cluster} on this machine ({holder}): stop it, or start this one \
-         with another --node-name and a new data folder; a copy of its data folder cannot run beside it"
+        "another agent already runs Node `{node}` of cluster {cluster} on this machine ({holder}); stop it, or give \
+         this one another --node-name and an empty data folder (a copy of a data folder cannot run beside the original)"
     )]
     Held {
         /// Name of the Node.
@@ -120,7 +120,7 @@ fn lock(folder: &Path, path: &Path, holder: &Holder) -> io::Result<Attempt> {
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 let mut text = String::new();
                 (&mut file).take(HOLDER_BYTES).read_to_string(&mut text)?;
-                let held = if text.is_empty() { "it just starts" } else { text.trim_end() };
+                let held = if text.is_empty() { "it is still starting" } else { text.trim_end() };
                 return Ok(Attempt::Held(held.to_owned()));
             }
             Err(error) => return Err(error.into()),

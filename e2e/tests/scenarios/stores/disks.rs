@@ -88,7 +88,7 @@ pub fn a_filling_disk_gets_no_tasks_and_loses_the_one_that_fills_it(form: StoreF
             let status = &task["status"];
             status["phase"] == "Failed"
                 && status["reason"] == "DiskPressure"
-                && status["message"].as_str().is_some_and(|text| text.starts_with("its files took "))
+                && status["message"].as_str().is_some_and(|text| text.starts_with("used "))
         };
         if tasks.iter().any(failed) { Ok(()) } else { Err(summary(&tasks)) }
     });
