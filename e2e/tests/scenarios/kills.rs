@@ -26,7 +26,7 @@ use berth_e2e::load::Load;
 use berth_e2e::pace::Pace;
 use berth_e2e::wait::{always, eventually};
 use berth_e2e::world::{SOON, condition, name, port, summary, uid};
-use berth_e2e::{Part, StoreForm, World, http};
+use berth_e2e::{Part, StoreForm, World, hits, http};
 use serde_json::Value;
 
 const STEADY: &str = "apiVersion: berth.dev/v1
@@ -148,6 +148,41 @@ pub fn an_exit_while_the_agent_is_away_is_reported(form: StoreForm) {
         if tasks.iter().any(code) { Ok(()) } else { Err(summary(&tasks)) }
     });
     world.ctl(&["delete", "app/steady"]).ok();
+    world.end();
+}
+
+/// A container that takes long to be created holds up neither another Task nor the node when the agent restarts, and its
+/// start is not counted as a restart.
+pub fn a_container_that_is_long_in_creation_holds_up_nobody_when_the_agent_restarts(form: StoreForm) {
+    const CREATES: &str = "shim.helper.create";
+    let mut world = World::start(form);
+    let created = |world: &World| hits::counted_in(&world.hits()).get(CREATES).copied().unwrap_or(0);
+    let app = |name: &str| STEADY.replace("steady}", &format!("{name}}}")).replace("s: 3", "s: 1");
+    world.apply(STEADY).ok();
+    let before = processes(&world, &world.wait_ready("steady", 3));
+    let already = created(&world);
+    world.arm(Part::Agent, &format!("{CREATES} sleep:30000\n"));
+    world.apply(&app("slow")).ok();
+    eventually("a container is being created", SOON, || match created(&world) {
+        count if count > already => Ok(()),
+        count => Err(format!("{count} creations")),
+    });
+    world.arm(Part::Agent, "");
+    world.kill(Part::Agent);
+    world.begin(Part::Agent);
+    world.apply(&app("quick")).ok();
+    world.wait_ready("quick", 1);
+    let slow = world.tasks_of("slow").expect("the server answers").remove(0);
+    assert_ne!(condition(&slow, "Ready"), "True", "the other Task waited for it");
+    assert_eq!(processes(&world, &world.wait_ready("steady", 3)), before);
+    let settled = world.wait_ready("slow", 1).remove(0);
+    assert_eq!(uid(&settled), uid(&slow), "it was replaced");
+    assert_eq!(settled["status"]["containerStatuses"][0]["restartCount"], 0, "{settled}");
+    world.settles();
+    ["steady", "slow", "quick"]
+        .iter()
+        .for_each(|name| drop(world.ctl(&["delete", &format!("app/{name}")]).ok()));
+    world.wait_none("tasks");
     world.end();
 }
 

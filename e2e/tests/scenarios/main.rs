@@ -67,6 +67,7 @@ fn all() -> Vec<Scenario> {
         on!(kills::containers_outlive_every_part, Embedded, ETCD),
         on!(kills::containers_outlive_all_parts_at_once, Embedded, ETCD),
         on!(kills::an_exit_while_the_agent_is_away_is_reported, Embedded, ETCD),
+        on!(kills::a_container_that_is_long_in_creation_holds_up_nobody_when_the_agent_restarts, Embedded),
         on!(kills::an_agent_killed_anywhere_restarts_nothing, Embedded, ETCD),
         on!(kills::a_task_that_ends_its_agent_is_refused_and_one_that_is_hit_by_kills_is_not, Embedded, ETCD),
         on!(kills::a_template_that_took_down_the_agents_of_two_nodes_goes_to_no_third, Embedded),

@@ -100,7 +100,7 @@ impl Agent {
 
     /// Takes on what an earlier agent left.
     pub fn adopt(&mut self, recovered: Vec<Recovered>) {
-        for Recovered { run, conversation, digests, events, suspect } in recovered {
+        for Recovered { run, conversation, digests, starting, events, suspect } in recovered {
             let uid = run.uid().clone();
             tracing::info!(task = %uid, shim = conversation.is_some(), suspect, "adopted");
             if suspect {
@@ -108,7 +108,7 @@ impl Agent {
             }
             self.take(Event::Adopted(Box::new(run)));
             if let Some(conversation) = conversation {
-                self.executor.keep(uid, conversation, digests);
+                self.executor.keep(uid, conversation, digests, starting);
             }
             for event in events {
                 self.take(event);

@@ -157,8 +157,21 @@ impl Executor {
         }
     }
 
-    /// Goes on with a shim that an earlier agent started, with images of these digests.
-    pub fn keep(&mut self, task: TaskUid, conversation: Conversation, digests: Vec<String>) {
+    /// Goes on with a shim that an earlier agent started, with images of these digests. `starting` are the attempts that
+    /// it is still creating.
+    pub fn keep(
+        &mut self,
+        task: TaskUid,
+        conversation: Conversation,
+        digests: Vec<String>,
+        starting: Vec<Attempt>,
+    ) {
+        // Before anybody waits for it to talk.
+        self.world.shims().kept.insert(task.clone());
+        for attempt in starting {
+            let world = self.world.clone();
+            self.jobs.spawn(async move { world.settle(attempt).await });
+        }
         let world = self.world.clone();
         self.jobs.spawn(async move { world.keep(task, conversation, digests).await });
     }
@@ -386,20 +399,42 @@ impl World {
                 answered => return answered,
             }
             again = true;
-            loop {
-                shim = self.talking_shim(&attempt.task).await.ok_or(ShimError::Gone)?;
-                match shim.state().await.ok().map(|reports| fate(&reports, attempt)) {
-                    Some(StartFate::Running(running)) => return Ok(running),
-                    // Its end was told when the conversation began.
-                    Some(StartFate::Over) => return Err(ShimError::Gone),
-                    Some(StartFate::NotAsked) => match refused {
-                        Some(why) => return Err(ShimError::Refused(why)),
-                        None => break,
-                    },
-                    Some(StartFate::Starting) | None => tokio::time::sleep(RECONNECT).await,
-                }
+            let (talking, fate) = self.settled(attempt).await.ok_or(ShimError::Gone)?;
+            shim = talking;
+            match (fate, refused.take()) {
+                (StartFate::Running(running), _) => return Ok(running),
+                // Its end was told when the conversation began.
+                (StartFate::Over, _) => return Err(ShimError::Gone),
+                (StartFate::NotAsked, Some(why)) => return Err(ShimError::Refused(why)),
+                (StartFate::NotAsked, None) => {}
             }
         }
+    }
+
+    /// What became of an attempt, once it is not being created any more, and the shim that says so; `None` when the shim
+    /// is gone, which is told by who keeps it.
+    async fn settled(&self, attempt: &Attempt) -> Option<(Shim, StartFate)> {
+        loop {
+            let shim = self.talking_shim(&attempt.task).await?;
+            if let Some(fate) = shim.state().await.ok().and_then(|reports| fate(&reports, attempt)) {
+                return Some((shim, fate));
+            }
+            tokio::time::sleep(RECONNECT).await;
+        }
+    }
+
+    /// Tells what became of an attempt that an earlier agent asked for.
+    async fn settle(self: Arc<Self>, attempt: Attempt) {
+        let outcome = match self.settled(&attempt).await {
+            Some((_, StartFate::Running(running))) => Ok(running.started_at),
+            Some((_, StartFate::NotAsked)) => Err(Trouble {
+                reason: CREATE_ERROR,
+                message: "it could not be created; an agent that has ended was told why".into(),
+            }),
+            // Its end, or that of the shim, is told by who keeps the shim.
+            Some((_, StartFate::Over)) | None => return,
+        };
+        self.tell(Event::Started { attempt, outcome });
     }
 
     /// The Task's shim once it talks; none when it is gone, which is told by who keeps it.
@@ -520,25 +555,23 @@ impl World {
     }
 }
 
-/// What a shim says of an attempt that it was asked to start when the conversation broke.
+/// What a shim says of an attempt that it was asked to start when the conversation broke, or by an earlier agent.
 enum StartFate {
     Running(Running),
-    Starting,
     /// It ended.
     Over,
-    /// The call was lost.
+    /// The call was lost, or it could not be started.
     NotAsked,
 }
 
-fn fate(reports: &[ContainerReport], attempt: &Attempt) -> StartFate {
+/// `None` while the attempt is being created.
+fn fate(reports: &[ContainerReport], attempt: &Attempt) -> Option<StartFate> {
     let report = reports.iter().find(|report| report.container == attempt.container);
-    match report.map(|report| &report.state) {
+    Some(match report.map(|report| &report.state) {
         Some(ContainerState::Running(running)) if running.attempt == attempt.number => {
             StartFate::Running(running.clone())
         }
-        Some(ContainerState::Starting { attempt: number }) if *number == attempt.number => {
-            StartFate::Starting
-        }
+        Some(ContainerState::Starting { attempt: number }) if *number == attempt.number => return None,
         Some(ContainerState::Exited(record)) if record.attempt == attempt.number => StartFate::Over,
         Some(
             ContainerState::Running(_)
@@ -547,7 +580,7 @@ fn fate(reports: &[ContainerReport], attempt: &Attempt) -> StartFate {
             | ContainerState::Absent,
         )
         | None => StartFate::NotAsked,
-    }
+    })
 }
 
 enum StartError {

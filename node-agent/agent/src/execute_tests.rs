@@ -129,7 +129,7 @@ async fn a_conversation_that_breaks_during_a_start_loses_nothing_and_starts_noth
         let shim = tokio::spawn(serve(listener, plan.clone()));
         let conversation = shim::connect(&world.places.socket(&assignment.uid), UID).await.unwrap();
         let mut executor = Executor::new(world.clone());
-        executor.keep(assignment.uid.clone(), conversation, Vec::new());
+        executor.keep(assignment.uid.clone(), conversation, Vec::new(), Vec::new());
         assert!(matches!(next(&mut events).await, Event::Prepared { .. }));
         let attempt = Attempt { task: assignment.uid.clone(), container: "main".into(), number: 0 };
         executor.begin(Action::Start(attempt.clone()), Some(&assignment), None);
@@ -167,7 +167,7 @@ async fn a_shim_is_lost_with_its_process_though_its_socket_stays_open() {
     });
     let conversation = shim::connect(&world.places.socket(&assignment.uid), UID).await.unwrap();
     let mut executor = Executor::new(world.clone());
-    executor.keep(assignment.uid.clone(), conversation, Vec::new());
+    executor.keep(assignment.uid.clone(), conversation, Vec::new(), Vec::new());
     assert!(matches!(next(&mut events).await, Event::Prepared { .. }));
     process.kill().unwrap();
     assert!(matches!(next(&mut events).await, Event::ShimLost { .. }));

@@ -1,4 +1,7 @@
 //! After a start: what an earlier agent of this node left is taken on, and nothing of it restarts for that.
+//!
+//! The node has no session before all of it is taken on, so no Task may hold up the others: all are asked at once, and
+//! what a shim is still creating is adopted as it is and settled later.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,6 +9,8 @@ use std::time::Duration;
 
 use berth_shim_api::message::{ContainerReport, ContainerState};
 use berth_types::Timestamp;
+use futures::StreamExt;
+use futures::stream;
 
 use crate::alone::suspects;
 use crate::assignment::{Assignment, TaskUid};
@@ -13,14 +18,14 @@ use crate::blocking::blocking;
 use crate::execute::{World, end};
 use crate::journal::{Memory, RememberedTask};
 use crate::logs::begun;
-use crate::plan::{Attempt, Event, Home, TaskRun};
+use crate::plan::{Attempt, Event, Home, RunState, TaskRun};
 use crate::remember::{Alive, recall};
 use crate::shim::{self, Conversation, ShimError};
 
-/// How long a shim that lives may take to talk.
+/// How long a shim that lives may take to talk, and to tell what it does.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a shim may take to create the container it was asked for before.
-const CREATION: Duration = Duration::from_secs(60);
+/// The most Tasks that are taken on at once.
+const AT_ONCE: usize = 64;
 
 /// A Task of an earlier agent.
 #[derive(Debug)]
@@ -31,6 +36,8 @@ pub struct Recovered {
     pub conversation: Option<Conversation>,
     /// Of its containers' images.
     pub digests: Vec<String>,
+    /// The attempts that its shim is still creating.
+    pub starting: Vec<Attempt>,
     /// What happened meanwhile.
     pub events: Vec<Event>,
     /// Whether its preparation was under way when the earlier agent died.
@@ -42,30 +49,42 @@ pub async fn recover(world: &Arc<World>, memory: &Memory, boot_id: &str, now: Ti
     let same_boot = memory.boot == boot_id;
     // What was under way when an agent was told to end did not end it.
     let died = same_boot && memory.lives.died_in(boot_id);
-    let mut recovered = Vec::new();
-    for (uid, known) in &memory.tasks {
-        let Some(uid) = TaskUid::parse(uid) else { continue };
-        if let (true, Some(process)) = (same_boot, known.shim) {
-            world.knows_shim(&uid, process);
-        }
-        if known.ending.is_some() {
-            let run = recall(&uid, known, &BTreeMap::new(), Home::None, now);
-            let (digests, events) = (Vec::new(), Vec::new());
-            recovered.push(Recovered { run, conversation: None, digests, events, suspect: false });
-            continue;
-        }
-        let found = if same_boot { reach(world, &uid, known).await } else { None };
-        let mut next = match found {
-            Some((reports, conversation)) => {
-                let digests = digests(world, known).await;
-                adopt(&uid, known, &reports, (conversation, digests), now)
-            }
-            None => lost(world, &uid, known, now).await,
-        };
-        next.suspect &= died;
-        recovered.push(next);
-    }
+    let tasks = memory.tasks.iter().filter_map(|(uid, known)| Some((TaskUid::parse(uid)?, known)));
+    let taken_on = tasks.map(|(uid, known)| take_on(world, uid, known, same_boot, now));
+    let mut recovered: Vec<Recovered> = stream::iter(taken_on).buffer_unordered(AT_ONCE).collect().await;
+    recovered.iter_mut().for_each(|task| task.suspect &= died);
     recovered
+}
+
+async fn take_on(
+    world: &Arc<World>,
+    uid: TaskUid,
+    known: &RememberedTask,
+    same_boot: bool,
+    now: Timestamp,
+) -> Recovered {
+    if let (true, Some(process)) = (same_boot, known.shim) {
+        world.knows_shim(&uid, process);
+    }
+    if known.ending.is_some() {
+        let run = recall(&uid, known, &BTreeMap::new(), Home::None, now);
+        return Recovered::without_shim(run, Vec::new(), false);
+    }
+    let found = if same_boot { reach(world, &uid, known).await } else { None };
+    match found {
+        Some((reports, conversation)) => {
+            let digests = digests(world, known).await;
+            adopt(&uid, known, &reports, (conversation, digests), now)
+        }
+        None => lost(world, &uid, known, now).await,
+    }
+}
+
+impl Recovered {
+    fn without_shim(run: TaskRun, events: Vec<Event>, suspect: bool) -> Self {
+        let (digests, starting) = (Vec::new(), Vec::new());
+        Self { run, conversation: None, digests, starting, events, suspect }
+    }
 }
 
 /// What the Task's shim says, and a conversation to go on with; none when it is gone.
@@ -79,7 +98,7 @@ async fn reach(
     loop {
         let talk = async {
             let first = shim::connect(&socket, uid.as_str()).await?;
-            let reports = settled_reports(first).await?;
+            let reports = ask(first).await?;
             Ok::<_, ShimError>((reports, shim::connect(&socket, uid.as_str()).await?))
         };
         match talk.await {
@@ -96,22 +115,11 @@ async fn reach(
     }
 }
 
-/// What every container does, once none is being created any more.
-async fn settled_reports(conversation: Conversation) -> Result<Vec<ContainerReport>, ShimError> {
+/// What every container does.
+async fn ask(conversation: Conversation) -> Result<Vec<ContainerReport>, ShimError> {
     let shim = conversation.shim.clone();
-    let ask = async move {
-        let patience = tokio::time::Instant::now() + CREATION;
-        loop {
-            let reports = shim.state().await?;
-            let starting = reports.iter().any(|r| matches!(r.state, ContainerState::Starting { .. }));
-            if !starting || tokio::time::Instant::now() > patience {
-                return Ok(reports);
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
     tokio::select! {
-        reports = ask => reports,
+        reports = tokio::time::timeout(PATIENCE, shim.state()) => reports.map_err(|_| ShimError::Silent)?,
         () = conversation.talk(|_| ()) => Err(ShimError::Gone),
     }
 }
@@ -134,11 +142,14 @@ fn adopt(
         .iter()
         .filter_map(|report| {
             let alive = match &report.state {
+                ContainerState::Starting { attempt } => Alive { number: *attempt, since: None },
                 ContainerState::Running(running) => {
-                    Alive { number: running.attempt, since: running.started_at }
+                    Alive { number: running.attempt, since: Some(running.started_at) }
                 }
-                ContainerState::Exited(record) => Alive { number: record.attempt, since: record.started_at },
-                ContainerState::Absent | ContainerState::Starting { .. } => return None,
+                ContainerState::Exited(record) => {
+                    Alive { number: record.attempt, since: Some(record.started_at) }
+                }
+                ContainerState::Absent => return None,
             };
             Some((report.container.clone(), alive))
         })
@@ -147,7 +158,14 @@ fn adopt(
     let run = recall(uid, known, &alive, Home::Preparing, now);
     let begun = |name: &str, number| alive.get(name).is_some_and(|alive| alive.number >= number);
     let suspect = suspects(known, true, begun);
-    Recovered { run, conversation: Some(conversation), digests, events: Vec::new(), suspect }
+    let starting = run.containers.iter().filter(|container| container.state == RunState::Starting);
+    let starting = starting.map(|container| Attempt {
+        task: uid.clone(),
+        container: container.program.name.clone(),
+        number: container.attempt,
+    });
+    let (starting, events) = (starting.collect(), Vec::new());
+    Recovered { run, conversation: Some(conversation), digests, starting, events, suspect }
 }
 
 /// A Task whose shim is gone: nothing of it may run on, and the ends that were recorded are told with their codes.
@@ -168,56 +186,16 @@ async fn lost(world: &Arc<World>, uid: &TaskUid, known: &RememberedTask, now: Ti
     };
     let alive = known.containers.iter().filter_map(|(name, container)| {
         let (number, asked) = (container.attempt, container.begun.unwrap_or(now));
-        let since = record(name, number).map_or(asked, |r| r.started_at);
+        let since = Some(record(name, number).map_or(asked, |r| r.started_at));
         ran(name, number).then(|| (name.clone(), Alive { number, since }))
     });
     let suspect = suspects(known, false, ran);
     let run = recall(uid, known, &alive.collect(), Home::Lost, now);
     let ends = records.iter().map(|record| end(uid, record)).collect();
     let events = vec![Event::ShimLost { task: uid.clone(), ends, begun }];
-    Recovered { run, conversation: None, digests: Vec::new(), events, suspect }
+    Recovered::without_shim(run, events, suspect)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use berth_shim_api::SealedShim;
-    use berth_shim_api::cgroup::Hierarchies;
-    use berth_types::task::Task;
-    use tokio::sync::mpsc;
-
-    use super::*;
-    use crate::homes::{Homes, Views};
-    use crate::journal::{Journal, Record};
-    use crate::lives::Lives;
-    use crate::places::Places;
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn what_was_being_prepared_is_suspected_only_after_a_death_in_this_boot() {
-        let dir = tempfile::tempdir().unwrap();
-        let places = Places::new(dir.path(), dir.path(), "berth-recover-test");
-        let homes = Homes::new(places.clone(), crate::machine::node_says(&[]).unwrap(), Views::Allowed);
-        let (journal, _) = Journal::open(&places.journal()).unwrap();
-        let shim = SealedShim::load(Path::new("/bin/true")).unwrap();
-        let (told, _events) = mpsc::unbounded_channel();
-        let hierarchies = Hierarchies::discover().unwrap();
-        let world = Arc::new(World::new(places, homes, journal, hierarchies, shim, told));
-        let now = Timestamp::from_millis(0);
-        let begun = |boot| Lives::default().begun(boot, now);
-        for (what, boot, lives, expected) in [
-            ("it died", "this", begun("this"), true),
-            ("it was told to end", "this", begun("this").ended(), false),
-            ("it is of an earlier boot", "earlier", begun("earlier"), false),
-            ("it died before it knew what an earlier boot left", "earlier", begun("this"), false),
-        ] {
-            let mut task = Task::default();
-            task.metadata.uid = "0123456789abcdef".repeat(2);
-            let mut memory = Memory { lives, ..Memory::default() };
-            memory.take(Record::Boot { id: boot.into() });
-            memory.take(Record::Task { task: Box::new(task) });
-            let recovered = recover(&world, &memory, "this", now).await;
-            assert_eq!(recovered.iter().map(|task| task.suspect).collect::<Vec<_>>(), [expected], "{what}");
-        }
-    }
-}
+#[path = "recover_tests.rs"]
+mod tests;

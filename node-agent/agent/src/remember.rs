@@ -132,8 +132,8 @@ fn ending(record: &RememberedEnding) -> Ending {
 pub struct Alive {
     /// Which attempt.
     pub number: u32,
-    /// Since when it ran; whether it still does is told by its end.
-    pub since: Timestamp,
+    /// Since when it ran, whether it still does is told by its end; `None` while it is being created.
+    pub since: Option<Timestamp>,
 }
 
 /// A Task as an earlier agent left it. `alive` are the attempts that run, or ended unseen; a Task whose shim is there
@@ -191,7 +191,10 @@ fn recall_container(
     run.state = match alive {
         Some(alive) if !exits.iter().any(|exit| exit.number >= alive.number) => {
             run.attempt = alive.number;
-            RunState::Running(Live::new(alive.since, &run.program))
+            match alive.since {
+                Some(since) => RunState::Running(Live::new(since, &run.program)),
+                None => RunState::Starting,
+            }
         }
         Some(_) | None if present_ended => {
             run.attempt += 1;
@@ -240,9 +243,13 @@ mod tests {
             "web".into(),
             RememberedContainer { attempt: 2, begun: None, exits: vec![exit(0, 0), exit(1, 50_000)] },
         );
-        let run = recalled(&task, Some(Alive { number: 2, since: at(60_000) }));
+        let run = recalled(&task, Some(Alive { number: 2, since: Some(at(60_000)) }));
         assert_eq!((run.containers[0].attempt, run.containers[0].is_ready()), (2, true));
         assert_eq!(run.containers[0].last.as_ref().map(|last| last.number), Some(1));
+
+        // Its shim is still creating it.
+        let run = recalled(&task, Some(Alive { number: 2, since: None }));
+        assert_eq!((run.containers[0].attempt, &run.containers[0].state), (2, &RunState::Starting));
 
         // Attempt 2 was about to start and never did.
         assert_eq!(recalled(&task, None).containers[0].state, RunState::Waiting);
@@ -250,7 +257,7 @@ mod tests {
         if let Some(container) = task.containers.get_mut("web") {
             container.exits.push(exit(2, 99_000));
         }
-        let run = recalled(&task, Some(Alive { number: 2, since: at(60_000) }));
+        let run = recalled(&task, Some(Alive { number: 2, since: Some(at(60_000)) }));
         assert_eq!(run.containers[0].attempt, 3);
         assert_eq!(run.containers[0].state, RunState::BackOff { until: at(103_000) });
     }

@@ -35,7 +35,7 @@ pub enum ShimError {
     #[error("the shim is gone")]
     Gone,
     /// It did not answer in time.
-    #[error("the shim did not answer within {} s", ANSWER.as_secs())]
+    #[error("the shim did not answer in time")]
     Silent,
     /// It could not be reached.
     #[error("could not reach the shim: {0}")]

@@ -66,7 +66,7 @@ impl Stopping {
             Then::Tick => self.take(Event::Tick),
             Then::Restart => {
                 let known = &self.memory.tasks[uid(1).as_str()];
-                let alive = BTreeMap::from([("a".to_owned(), Alive { number: 0, since: at(20) })]);
+                let alive = BTreeMap::from([("a".to_owned(), Alive { number: 0, since: Some(at(20)) })]);
                 let run = recall(&uid(1), known, &alive, Home::Preparing, at(self.now));
                 (self.state, self.killed) = (State::default(), false);
                 self.take(Event::Adopted(Box::new(run)));
