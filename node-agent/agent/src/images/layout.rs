@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
-use rustix::io::Errno;
+use rustix::fs::{CWD, FileType, FsWord, Mode, OFlags};
 use serde::Deserialize;
 use serde_json::error::Category;
 use sha2::{Digest as _, Sha256};
@@ -20,6 +20,10 @@ use crate::runtime_spec::ImageSays;
 const MAX_JSON: u64 = 4 << 20;
 /// The most layers: more do not fit into the options of a mount.
 const MAX_LAYERS: usize = 128;
+/// File systems whose files the kernel makes up as they are read: proc, sysfs, debugfs, tracefs, securityfs, cgroup, cgroup2
+/// and configfs, by the numbers of `linux/magic.h`.
+const MADE_UP: [FsWord; 8] =
+    [0x9fa0, 0x6265_6572, 0x6462_6720, 0x7472_6163, 0x7363_6673, 0x0027_e0eb, 0x6367_7270, 0x6265_6570];
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// A sha256 digest.
@@ -249,23 +253,28 @@ pub(super) enum Links {
     Refused,
 }
 
-/// Opens a file of a layout, which must be one: a pipe would keep us waiting, a device could do anything.
+/// Opens a file of a layout, which must be one: to open a pipe or a device may do something or keep us waiting, and what
+/// the kernel makes up tells of the node. So its place is looked at first, and then this very place is opened.
 pub(super) fn open(path: &Path, links: Links) -> Result<File, ImageError> {
     let failed = |source| ImageError::Read { path: path.into(), source };
-    let irregular = || failed(std::io::Error::other("must be a regular file"));
-    let flags = match links {
-        Links::Followed => OFlags::NONBLOCK,
-        Links::Refused => OFlags::NONBLOCK | OFlags::NOFOLLOW,
+    let must_be = |what: &str| failed(std::io::Error::other(format!("must be {what}")));
+    let follow = match links {
+        Links::Followed => OFlags::empty(),
+        Links::Refused => OFlags::NOFOLLOW,
     };
-    let opened = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path);
-    let file = opened.map_err(|error| match Errno::from_io_error(&error) {
-        Some(Errno::LOOP) => irregular(),
-        _ => failed(error),
-    })?;
-    if !file.metadata().map_err(failed)?.is_file() {
-        return Err(irregular());
+    let looked = rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC | follow, Mode::empty());
+    let place = looked.map_err(|error| failed(error.into()))?;
+    let stat = rustix::fs::fstat(&place).map_err(|error| failed(error.into()))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(must_be("a regular file"));
     }
-    Ok(file)
+    let disk = rustix::fs::fstatfs(&place).map_err(|error| failed(error.into()))?;
+    if MADE_UP.contains(&disk.f_type) {
+        return Err(must_be("a regular file on a disk"));
+    }
+    let place = format!("/proc/self/fd/{}", place.as_raw_fd());
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    File::options().read(true).custom_flags(flags).open(place).map_err(failed)
 }
 
 fn read_whole(path: &Path, links: Links) -> Result<Vec<u8>, ImageError> {

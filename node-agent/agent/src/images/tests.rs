@@ -306,6 +306,49 @@ fn a_pipe_or_device_in_place_of_a_file_of_the_layout_keeps_nobody_waiting() {
     }
 }
 
+/// To open a device may do something, and to open a pipe lets its writer go on.
+#[test]
+fn a_pipe_or_device_in_place_of_a_file_of_the_layout_is_not_opened() {
+    use rustix::fs::{CWD, FileType, Mode, inotify};
+    for is_layer in [false, true] {
+        // The device is that of /dev/zero.
+        for (kind, device) in [(FileType::Fifo, 0), (FileType::CharacterDevice, rustix::fs::makedev(1, 5))] {
+            let layout = Layout::of(&[tar(&[Item::File("f", b"x")])]);
+            let found = layout::read(layout.dir.path(), None).unwrap();
+            let place = match is_layer {
+                true => layout.dir.path().join("aside"),
+                false => layout.dir.path().join("index.json"),
+            };
+            let _ = fs::remove_file(&place);
+            rustix::fs::mknodat(CWD, &place, kind, Mode::RWXU, device).unwrap();
+            if is_layer {
+                let blob = layout::blob_path(layout.dir.path(), &found.layers[0].digest);
+                fs::remove_file(&blob).unwrap();
+                std::os::unix::fs::symlink(&place, blob).unwrap();
+            }
+            let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+            inotify::add_watch(&watch, &place, inotify::WatchFlags::OPEN).unwrap();
+            let error = crate::chain::chain(&layout.prepare().1.unwrap_err());
+            assert!(error.ends_with("must be a regular file"), "{error}");
+            let opened = rustix::io::read(&watch, &mut [0; 256]);
+            assert_eq!(opened, Err(rustix::io::Errno::AGAIN), "{kind:?} was opened, layer: {is_layer}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_the_kernel_makes_up_is_no_file_of_a_layout() {
+    for target in ["/proc/self/status", "/sys/devices/system/cpu/online"] {
+        let layout = Layout::of(&[tar(&[Item::File("f", b"x")])]);
+        let found = layout::read(layout.dir.path(), None).unwrap();
+        let blob = layout::blob_path(layout.dir.path(), &found.layers[0].digest);
+        fs::remove_file(&blob).unwrap();
+        std::os::unix::fs::symlink(target, blob).unwrap();
+        let error = crate::chain::chain(&layout.prepare().1.unwrap_err());
+        assert!(error.ends_with("must be a regular file on a disk"), "{target}: {error}");
+    }
+}
+
 #[test]
 fn a_layer_that_an_image_has_twice_is_stacked_once() {
     let (twice, between) = (tar(&[Item::File("f", b"x")]), tar(&[Item::File(".wh.f", b"")]));
