@@ -371,6 +371,10 @@ fn a_tag_that_is_not_there_is_told_with_those_that_are() {
 #[test]
 fn a_refusal_quotes_no_value_of_a_file() {
     const SECRET: &str = "s3cret";
+    const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
+    const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+    let text = SECRET.repeat(200).into_bytes();
+    let named = tar(&[Item::File("../s3cret/key", b"x"), Item::File("f", b"x")]);
     let good = || Layout::of(&[tar(&[Item::File("f", b"x")])]);
     let index = |text: String| {
         let layout = good();
@@ -389,12 +393,13 @@ fn a_refusal_quotes_no_value_of_a_file() {
         manifest["config"] = layout.add(config.to_string().as_bytes());
         layout.with_manifest(&manifest)
     };
-    let linked = |media_type: &str| {
+    let linked = |media_type: &str, content: &[u8]| {
         let layout = good();
         let secret = layout.dir.path().join("secret");
-        fs::write(&secret, SECRET.repeat(200)).unwrap();
+        fs::write(&secret, content).unwrap();
         let mut manifest = layout.manifest();
         manifest["layers"][0]["mediaType"] = media_type.into();
+        manifest["layers"][0]["size"] = content.len().into();
         manifest["layers"][0]["digest"] = format!("sha256:{}", "0".repeat(64)).into();
         let blobs = layout.dir.path().join("blobs/sha256");
         std::os::unix::fs::symlink(secret, blobs.join("0".repeat(64))).unwrap();
@@ -417,8 +422,10 @@ fn a_refusal_quotes_no_value_of_a_file() {
         ("a diff id", config(serde_json::json!({ "rootfs": { "diff_ids": [SECRET] } }))),
         ("a user", user(SECRET)),
         ("a group", user(&format!("7:{SECRET}"))),
-        ("a tar", linked("application/vnd.oci.image.layer.v1.tar")),
-        ("a gzip", linked("application/vnd.oci.image.layer.v1.tar+gzip")),
+        ("a tar", linked(TAR, &text)),
+        ("a gzip", linked(GZIP, &text)),
+        ("a name in a tar of another digest", linked(TAR, &named)),
+        ("a name in a gzip of another digest", linked(GZIP, &gzipped(&named))),
     ] {
         let (_data, image) = layout.prepare_any();
         let refused = match image {

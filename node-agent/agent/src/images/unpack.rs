@@ -59,6 +59,10 @@ pub fn unpack(
     caps: &Caps,
 ) -> Result<(), ImageError> {
     let layer = || diff_id.to_string();
+    if blob.size > caps.bytes {
+        let why = format!("its blob must be at most {} bytes, got {}", caps.bytes, blob.size);
+        return Err(ImageError::Refused { layer: layer(), why });
+    }
     let path = blob_path(dir, &blob.digest);
     let file = open(&path, Links::Followed)?;
     let packed_bytes = Rc::new(Cell::new(0));
@@ -70,10 +74,11 @@ pub fn unpack(
             unpack_tar(Capped::new(flate2::read::MultiGzDecoder::new(&mut packed), limits), target, caps)
         }
     };
-    let got_diff_id = outcome.map_err(|stop| match stop {
-        Stop::Refused(why) => ImageError::Refused { layer: layer(), why },
-        Stop::Io(source) => ImageError::Unpack { layer: layer(), source },
-    })?;
+    let outcome = match outcome {
+        Ok(got) => Ok(got),
+        Err(Stop::Refused(why)) => Err(why),
+        Err(Stop::Io(source)) => return Err(ImageError::Unpack { layer: layer(), source }),
+    };
     io::copy(&mut packed, &mut io::sink()).map_err(|source| ImageError::Read { path, source })?;
     let differs = |what, expected: &Digest, got: Digest| {
         if *expected == got {
@@ -81,8 +86,12 @@ pub fn unpack(
         }
         Err(ImageError::Digest { dir: dir.into(), what, expected: expected.clone() })
     };
+    // A refusal quotes names: only of content that the image's maker had, and not of any file that a link leads to.
     differs("a layer", &blob.digest, packed.digest())?;
-    differs("an unpacked layer", diff_id, got_diff_id)
+    match outcome {
+        Ok(got) => differs("an unpacked layer", diff_id, got),
+        Err(why) => Err(ImageError::Refused { layer: layer(), why }),
+    }
 }
 
 /// Why unpacking ends early.
