@@ -350,6 +350,51 @@ fn a_file_that_the_kernel_makes_up_is_no_file_of_a_layout() {
 }
 
 #[test]
+fn what_an_upper_layer_hides_is_not_seen() {
+    use EntryType::Symlink;
+    let below = tar(&[
+        Item::File("etc/passwd", b"evil:x:4242:4242::/:/bin/sh\n"),
+        Item::File("srv/app/f", b"x"),
+        Item::File("usr/lib/passwd", b"evil:x:4242:4242::/:/bin/sh\n"),
+    ]);
+    for (case, upper, evil, app) in [
+        ("nothing is hidden", &[Item::File("new", b"x")][..], true, false),
+        ("an opaque folder", &[Item::File("etc/.wh..wh..opq", b""), Item::Folder("srv/")], false, false),
+        (
+            "an opaque folder above",
+            &[Item::File("srv/.wh..wh..opq", b""), Item::File("srv/other", b"x")],
+            true,
+            true,
+        ),
+        (
+            "a folder of its own in an opaque one",
+            &[
+                Item::Link(Symlink, "etc/passwd", "/usr/lib/passwd"),
+                Item::File("usr/.wh..wh..opq", b""),
+                Item::Folder("usr/lib/"),
+                Item::File("srv/.wh..wh..opq", b""),
+                Item::Folder("srv/app/"),
+            ],
+            false,
+            false,
+        ),
+        ("whiteouts", &[Item::File("etc/.wh.passwd", b""), Item::File("srv/.wh.app", b"")], false, true),
+        ("whiteouts above", &[Item::File(".wh.etc", b""), Item::File(".wh.srv", b"")], false, true),
+        // Made in the writable layer, a folder would hide these.
+        ("a file above", &[Item::File(".wh.etc", b""), Item::File("srv", b"x")], false, false),
+        ("a link above", &[Item::File(".wh.etc", b""), Item::Link(Symlink, "srv", "/run")], false, false),
+    ] {
+        // The topmost layer has nothing to do with it.
+        let layout = Layout::of(&[below.clone(), tar(upper), tar(&[Item::File("top", b"x")])]);
+        let (_data, image) = layout.prepare();
+        let image = image.unwrap();
+        let tree = Tree::new(&image.layers);
+        assert_eq!(tree.user("evil").is_ok(), evil, "{case}");
+        assert_eq!(tree.lacks_folder(Path::new("/srv/app")), app, "{case}");
+    }
+}
+
+#[test]
 fn a_layer_that_an_image_has_twice_is_stacked_once() {
     let (twice, between) = (tar(&[Item::File("f", b"x")]), tar(&[Item::File(".wh.f", b"")]));
     let layout = Layout::of(&[twice.clone(), between.clone(), twice.clone()]);

@@ -6,9 +6,12 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fd::OwnedFd;
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::ImageError;
+use super::unpack::OPAQUE;
 use crate::runtime_spec::User;
 
 /// The largest passwd or group file that is read.
@@ -31,11 +34,13 @@ pub struct Tree<'a> {
 /// What lies at a path of one layer.
 enum Seen {
     Nothing,
-    /// A whiteout, or anything but a folder, file or link: what lies below does not show.
-    Covered,
+    /// A whiteout, or nothing in an opaque folder: what layers below have there does not show.
+    Hidden,
+    /// Anything but a folder, file or link, or one that is no folder on the way.
+    Other,
     Folder,
     Link(PathBuf),
-    File(rustix::fd::OwnedFd),
+    File(OwnedFd),
 }
 
 impl<'a> Tree<'a> {
@@ -44,9 +49,9 @@ impl<'a> Tree<'a> {
         Self { layers }
     }
 
-    /// Whether no layer has anything at `dir`.
+    /// Whether nothing shows at `dir`.
     pub fn lacks_folder(&self, dir: &Path) -> bool {
-        self.layers.iter().all(|layer| matches!(look(layer, dir), Ok(Seen::Nothing)))
+        matches!(self.topmost(dir), Ok(Seen::Nothing | Seen::Hidden))
     }
 
     /// The user that `text` names: `uid`, `uid:gid`, `name`, `name:group`; empty is root. Names are read from the
@@ -102,7 +107,7 @@ impl<'a> Tree<'a> {
     }
 
     /// The file at `path`, through links within the tree.
-    fn find(&self, path: &Path) -> io::Result<Option<rustix::fd::OwnedFd>> {
+    fn find(&self, path: &Path) -> io::Result<Option<OwnedFd>> {
         let mut todo = steps(path);
         let (mut at, mut links) = (PathBuf::new(), 0);
         while let Some(step) = todo.pop() {
@@ -123,7 +128,7 @@ impl<'a> Tree<'a> {
                     }
                     todo.extend(steps(&target));
                 }
-                Seen::Nothing | Seen::Covered => return Ok(None),
+                Seen::Nothing | Seen::Hidden | Seen::Other => return Ok(None),
             }
         }
         Ok(None)
@@ -131,8 +136,9 @@ impl<'a> Tree<'a> {
 
     /// What shows at a path without links on its way.
     fn topmost(&self, path: &Path) -> io::Result<Seen> {
+        let mut folders = 0;
         for layer in self.layers {
-            match look(layer, path)? {
+            match look(layer, path, &mut folders)? {
                 Seen::Nothing => {}
                 seen => return Ok(seen),
             }
@@ -151,33 +157,67 @@ fn steps(path: &Path) -> Vec<OsString> {
     path.components().rev().filter_map(word).collect()
 }
 
-fn look(layer: &Path, path: &Path) -> io::Result<Seen> {
-    let root =
-        rustix::fs::openat(CWD, layer, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let relative = path.strip_prefix("/").unwrap_or(path);
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    let open = |flags| rustix::fs::openat2(&root, relative, flags | OFlags::CLOEXEC, Mode::empty(), resolve);
-    let place = match open(OFlags::PATH | OFlags::NOFOLLOW) {
-        Ok(place) => place,
-        Err(rustix::io::Errno::NOENT) => return Ok(Seen::Nothing),
-        // A link or a whiteout on the way, a way out.
-        Err(rustix::io::Errno::LOOP | rustix::io::Errno::NOTDIR | rustix::io::Errno::XDEV) => {
-            return Ok(Seen::Covered);
+/// What lies at a path of this layer, seen as overlayfs sees it: it looks at no layer below a whiteout or an opaque folder.
+/// `folders` counts the steps that a layer above has as folders: what is none here is hidden by those.
+fn look(layer: &Path, path: &Path, folders: &mut usize) -> io::Result<Seen> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut folder = rustix::fs::openat(CWD, layer, flags | OFlags::DIRECTORY, Mode::empty())?;
+    let (mut todo, mut missing, mut passed) = (steps(path), Seen::Nothing, 0);
+    while let Some(step) = todo.pop() {
+        if step == ".." {
+            return Ok(Seen::Other);
         }
-        Err(error) => return Err(error.into()),
-    };
-    match FileType::from_raw_mode(rustix::fs::fstat(&place)?.st_mode) {
-        FileType::Directory => Ok(Seen::Folder),
-        FileType::RegularFile => Ok(Seen::File(open(OFlags::RDONLY | OFlags::NONBLOCK)?)),
-        FileType::Symlink => {
-            let target = rustix::fs::readlinkat(&place, "", Vec::new())?;
-            Ok(Seen::Link(OsString::from_vec(target.into_bytes()).into()))
+        let place = match rustix::fs::openat(&folder, &step, flags, Mode::empty()) {
+            Ok(place) => place,
+            Err(Errno::NOENT) => {
+                *folders = passed.max(*folders);
+                return Ok(missing);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let stat = rustix::fs::fstat(&place)?;
+        match (FileType::from_raw_mode(stat.st_mode), todo.is_empty()) {
+            (FileType::Directory, true) => break,
+            (FileType::Directory, false) => {
+                if is_opaque(&place)? {
+                    missing = Seen::Hidden;
+                }
+                (folder, passed) = (place, passed + 1);
+            }
+            (FileType::CharacterDevice, _) if stat.st_rdev == 0 => return Ok(Seen::Hidden),
+            (FileType::RegularFile, true) => {
+                let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                return Ok(Seen::File(rustix::fs::openat(&folder, &step, flags, Mode::empty())?));
+            }
+            (FileType::Symlink, true) => {
+                let target = rustix::fs::readlinkat(&place, "", Vec::new())?;
+                return Ok(Seen::Link(OsString::from_vec(target.into_bytes()).into()));
+            }
+            (
+                FileType::RegularFile
+                | FileType::Symlink
+                | FileType::Fifo
+                | FileType::Socket
+                | FileType::CharacterDevice
+                | FileType::BlockDevice
+                | FileType::Unknown,
+                _,
+            ) => return Ok(if passed < *folders { Seen::Hidden } else { Seen::Other }),
         }
-        FileType::Fifo
-        | FileType::Socket
-        | FileType::CharacterDevice
-        | FileType::BlockDevice
-        | FileType::Unknown => Ok(Seen::Covered),
+    }
+    Ok(Seen::Folder)
+}
+
+/// Whether nothing of the layers below shows in this folder. (The mark at the root of a layer counts for nothing: the
+/// kernel does not look there.)
+fn is_opaque(folder: &OwnedFd) -> io::Result<bool> {
+    let folder =
+        rustix::fs::openat(folder, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut mark = [0; 1];
+    match rustix::fs::fgetxattr(folder, OPAQUE, &mut mark) {
+        Ok(length) => Ok(length == 1 && mark == *b"y"),
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::RANGE) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -47,6 +47,9 @@ impl Default for Caps {
     }
 }
 
+/// The attribute by which a folder hides what the layers below have in it.
+pub(super) const OPAQUE: &str = "trusted.overlay.opaque";
+
 /// The longest extended header (a long name, attributes) that is read.
 const MAX_HEADER: u64 = 1 << 20;
 
@@ -508,7 +511,7 @@ fn kind_of(parent: &OwnedFd, name: &OsStr) -> rustix::io::Result<Option<FileType
 
 /// Hides all that the layers below have in this folder.
 fn hide_below(folder: &OwnedFd) -> rustix::io::Result<()> {
-    rustix::fs::fsetxattr(folder, "trusted.overlay.opaque", b"y", XattrFlags::empty())
+    rustix::fs::fsetxattr(folder, OPAQUE, b"y", XattrFlags::empty())
 }
 
 fn write_file<R: Read>(parent: &OwnedFd, name: &OsStr, owner: &Owner, from: &mut R) -> Result<(), Stop> {
