@@ -74,6 +74,7 @@ struct Request {
     places: Places,
     node: NodeSays,
     views: Views,
+    disk_limit: u8,
     task: Task,
     step: Step,
 }
@@ -150,10 +151,10 @@ fn answer_one() -> std::io::Result<()> {
     }
     let mut bytes = Vec::new();
     std::io::stdin().read_to_end(&mut bytes)?;
-    let Request { places, node, views, task, step } = serde_json::from_slice(&bytes)?;
+    let Request { places, node, views, disk_limit, task, step } = serde_json::from_slice(&bytes)?;
     let work = || {
         let assignment = Assignment::try_from(&task).map_err(|bad| failed(bad.to_string()))?;
-        take(&Homes::new(places, node, views), &assignment, &step)
+        take(&Homes::new(places, node, views).up_to(disk_limit), &assignment, &step)
     };
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
     let answer = match outcome.unwrap_or_else(|panic| Err(panicked(&*panic))) {
@@ -209,9 +210,9 @@ impl Suspects {
         // It fails only if the sender is gone, which `self` holds.
         let _ = self.reported.subscribe().wait_for(|reported| *reported).await;
         let _turn = self.one_at_a_time.lock().await;
-        let (places, node, views) = homes.made_of();
+        let (places, node, views, disk_limit) = homes.made_of();
         let task = task.clone();
-        let request = serde_json::to_vec(&Request { places, node, views, task, step });
+        let request = serde_json::to_vec(&Request { places, node, views, disk_limit, task, step });
         let request = request.map_err(|e| failed(chain(&e)))?;
         let mut kills = 0;
         loop {

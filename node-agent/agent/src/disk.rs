@@ -68,6 +68,12 @@ impl Fullness {
         Ok(Self { used, room: used.saturating_add(stat.f_bavail.saturating_mul(stat.f_frsize)) })
     }
 
+    /// Bytes that may still be written before more than `percent` of it is in use.
+    pub fn left_below(self, percent: u8) -> u64 {
+        let most = u128::from(self.room) * u128::from(percent) / 100;
+        u64::try_from(most).unwrap_or(u64::MAX).saturating_sub(self.used)
+    }
+
     /// Whether more than `percent` of it is in use; never with 100.
     pub fn passes(self, percent: u8) -> bool {
         u128::from(self.used) * 100 > u128::from(self.room) * u128::from(percent)
@@ -103,8 +109,13 @@ impl Look {
     }
 
     fn usage(&self) -> String {
-        let Fullness { used, room } = self.fullness;
-        format!("{} of {} in use (limit {} %)", amount(used), amount(room), self.percent)
+        format!("{} (limit {} %)", self.fullness, self.percent)
+    }
+}
+
+impl std::fmt::Display for Fullness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of {} in use", amount(self.used), amount(self.room))
     }
 }
 
@@ -269,7 +280,11 @@ mod tests {
             (0, 0, 90, false),
             (u64::MAX / 2, u64::MAX / 2, 99, true),
         ] {
-            assert_eq!(Fullness { used, room }.passes(percent), passes, "{used} of {room} at {percent} %");
+            let fullness = Fullness { used, room };
+            assert_eq!(fullness.passes(percent), passes, "{used} of {room} at {percent} %");
+            let left = fullness.left_below(percent);
+            let filled = |more| Fullness { used: used + more, room };
+            assert_eq!((filled(left).passes(percent), filled(left + 1).passes(percent)), (passes, true));
         }
     }
 

@@ -29,6 +29,9 @@ const ROTATION: LogRotation = LogRotation { bytes: 10 << 20, files: 3 };
 /// The most of the node's hosts file that a container sees, in bytes.
 const MAX_HOSTS: u64 = 1 << 20;
 
+/// The limit of a disk that has none.
+const WHOLE_DISK: u8 = 100;
+
 /// Attempts of a container whose logs can be read.
 const ATTEMPTS_READABLE: u32 = 5;
 
@@ -39,6 +42,7 @@ pub struct Homes {
     images: ImageStore,
     node: NodeSays,
     views: Views,
+    disk_limit: u8,
 }
 
 /// Whether Tasks without image may run here.
@@ -71,13 +75,19 @@ fn create_error(step: &str, error: impl std::error::Error) -> Trouble {
 impl Homes {
     /// Homes in `places`.
     pub fn new(places: Places, node: NodeSays, views: Views) -> Self {
-        let images = ImageStore::new(places.layers());
-        Self { places, images, node, views }
+        let (disk_limit, images) = (WHOLE_DISK, ImageStore::new(places.layers(), WHOLE_DISK));
+        Self { places, images, node, views, disk_limit }
+    }
+
+    /// The same, whose images are unpacked until this percentage of the disk is in use.
+    #[must_use]
+    pub fn up_to(self, disk_limit: u8) -> Self {
+        Self { images: ImageStore::new(self.places.layers(), disk_limit), disk_limit, ..self }
     }
 
     /// All that is needed for the same homes in another process.
-    pub fn made_of(&self) -> (Places, NodeSays, Views) {
-        (self.places.clone(), self.node.clone(), self.views)
+    pub fn made_of(&self) -> (Places, NodeSays, Views, u8) {
+        (self.places.clone(), self.node.clone(), self.views, self.disk_limit)
     }
 
     /// Makes a Task's folder, unpacks its images and writes what its shim is told; done again, it changes nothing.

@@ -150,7 +150,7 @@ impl Setup {
         let (news_in, news) = mpsc::unbounded_channel();
         // The agent decides on one look before the next one is worth anything.
         let (looks_in, looks) = mpsc::channel(1);
-        let homes = Homes::new(places.clone(), node.clone(), self.views);
+        let homes = Homes::new(places.clone(), node.clone(), self.views).up_to(self.disk_pressure);
         let test_places = selftest::places(&places, &cgroup_parent);
         let test_homes = Homes::new(test_places.clone(), node, Views::Allowed);
         let test_hierarchies = hierarchies.clone();

@@ -1,7 +1,7 @@
 //! Images: OCI layout folders, unpacked once per layer. Every image is hostile.
 //!
 //! A layer's folder carries its diff id and appears whole, by rename, after blob digest and diff id were both seen to
-//! be right. Layers are shared by all images that have them and stay until collected.
+//! be right and all of its image was unpacked or failed. Layers are shared by all images that have them and stay until collected.
 
 mod layout;
 #[cfg(test)]
@@ -16,13 +16,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::SystemTime;
 
+use crate::disk::Fullness;
 use crate::runtime_spec::ImageSays;
 use berth_removal::remove_tree;
 use rustix::fs::{FlockOperation, flock};
 
 pub use layout::{Blob, Digest};
 pub use tree::Tree;
-pub use unpack::Caps;
+pub use unpack::{Caps, Disk};
+
+use layout::Found;
 
 /// Why an image cannot be used; trying again helps only once somebody changed it, or the disk.
 ///
@@ -70,6 +73,21 @@ pub enum ImageError {
         /// The rule.
         why: String,
     },
+    /// The disk is too full for it.
+    #[error(
+        "image folder {dir} does not fit: with what was unpacked of it, the disk of {folder} had {fullness} (limit \
+         {limit} %); free some space there, or use a smaller image or a node with a larger disk"
+    )]
+    NoRoom {
+        /// The image's folder.
+        dir: PathBuf,
+        /// Where layers are unpacked to.
+        folder: PathBuf,
+        /// When unpacking ended.
+        fullness: Fullness,
+        /// The most percent that may be in use.
+        limit: u8,
+    },
     /// A layer cannot be written.
     #[error("could not unpack layer {layer}")]
     Unpack {
@@ -98,23 +116,25 @@ pub struct Image {
 pub struct ImageStore {
     layers: PathBuf,
     caps: Caps,
-    /// One layer is unpacked at a time: two Tasks of one image share the work.
+    disk: Disk,
+    /// One image is unpacked at a time: two Tasks of one image share the work.
     unpacking: Mutex<()>,
 }
 
 impl ImageStore {
-    /// Layers in the folder `layers`.
-    pub fn new(layers: PathBuf) -> Self {
-        Self { layers, caps: Caps::default(), unpacking: Mutex::new(()) }
+    /// Layers in the folder `layers`, unpacked until `disk_limit` percent of its disk are in use.
+    pub fn new(layers: PathBuf, disk_limit: u8) -> Self {
+        let disk = Disk { folder: layers.clone(), limit: disk_limit };
+        Self { layers, caps: Caps::default(), disk, unpacking: Mutex::new(()) }
     }
 
     /// Checks the image of the layout folder `dir` and unpacks what is missing.
     pub fn prepare(&self, dir: &Path, tag: Option<&str>) -> Result<Image, ImageError> {
         let found = layout::read(dir, tag)?;
-        let mut layers = Vec::new();
-        for (blob, diff_id) in found.layers.iter().zip(&found.diff_ids) {
-            layers.push(self.layer(dir, blob, diff_id)?);
+        if !self.have_all(&found.diff_ids)? {
+            self.unpack_missing(dir, &found)?;
         }
+        let mut layers: Vec<PathBuf> = found.diff_ids.iter().map(|id| self.layer(id)).collect();
         layers.reverse();
         // What a layer does again hides what it did below, and overlayfs takes no folder twice.
         let mut seen = BTreeSet::new();
@@ -122,27 +142,102 @@ impl ImageStore {
         Ok(Image { digest: found.digest.to_string(), layers, says: found.says, user: found.user })
     }
 
-    fn layer(&self, dir: &Path, blob: &Blob, diff_id: &Digest) -> Result<PathBuf, ImageError> {
-        let target = self.layers.join(diff_id.hex());
+    fn layer(&self, diff_id: &Digest) -> PathBuf {
+        self.layers.join(diff_id.hex())
+    }
+
+    /// Where a layer is while it is not whole.
+    fn staged(&self, diff_id: &Digest) -> PathBuf {
+        self.layers.join(format!("{ASIDE}{}", diff_id.hex()))
+    }
+
+    fn have_all(&self, diff_ids: &[Digest]) -> Result<bool, ImageError> {
+        for diff_id in diff_ids {
+            if !self.has(diff_id)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether the layer is there. It is used now: it is not collected before a Task can name it.
+    fn has(&self, diff_id: &Digest) -> Result<bool, ImageError> {
+        let path = self.layer(diff_id);
+        let use_now = || -> io::Result<bool> {
+            let folder = File::open(&path)?;
+            flock(&folder, FlockOperation::LockShared)?;
+            folder.set_modified(SystemTime::now())?;
+            // It may just have been collected.
+            Ok(path.is_dir())
+        };
+        match use_now() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            outcome => outcome.map_err(|source| ImageError::Unpack { layer: diff_id.to_string(), source }),
+        }
+    }
+
+    /// An image for which the disk has no room leaves nothing of it; what was whole before another fault stays.
+    fn unpack_missing(&self, dir: &Path, found: &Found) -> Result<(), ImageError> {
         let _one = self.unpacking.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let failed = |source| ImageError::Unpack { layer: diff_id.to_string(), source };
+        let failed = |source| ImageError::Unpack { layer: found.diff_ids[0].to_string(), source };
         fs::create_dir_all(&self.layers).map_err(failed)?;
-        let _lock = lock(&self.layers).map_err(failed)?;
-        if target.is_dir() {
-            // Used now: it is not collected before a Task can name it.
-            File::open(&target).and_then(|folder| folder.set_modified(SystemTime::now())).map_err(failed)?;
-            return Ok(target);
+        let folder = lock(&self.layers).map_err(failed)?;
+        let mut whole: Vec<&Digest> = Vec::new();
+        let mut outcome = Ok(());
+        for (blob, diff_id) in found.layers.iter().zip(&found.diff_ids) {
+            outcome = match whole.contains(&diff_id) {
+                true => Ok(()),
+                false => self.stage(dir, blob, diff_id, &mut whole),
+            };
+            if outcome.is_err() {
+                break;
+            }
         }
-        let beside = self.layers.join(format!("{ASIDE}{}", diff_id.hex()));
-        remove_tree(&beside).map_err(failed)?;
-        fs::create_dir(&beside).map_err(failed)?;
-        let unpacked = unpack::unpack(dir, blob, diff_id, &beside, &self.caps)
-            .and_then(|()| settle(&beside, &target, &self.layers).map_err(failed));
-        if unpacked.is_err() {
+        if let Err(ImageError::NoRoom { .. }) = outcome {
             // What cannot be removed now is removed before the next try.
-            let _ = remove_tree(&beside);
+            whole.iter().for_each(|diff_id| drop(remove_tree(&self.staged(diff_id))));
+            return outcome;
         }
-        unpacked.map(|()| target)
+        self.settle(&whole, &folder).map_err(failed)?;
+        outcome
+    }
+
+    /// Unpacks a layer, if it is missing, to where it is whole and not in use.
+    fn stage<'a>(
+        &self,
+        dir: &Path,
+        blob: &Blob,
+        diff_id: &'a Digest,
+        whole: &mut Vec<&'a Digest>,
+    ) -> Result<(), ImageError> {
+        if self.has(diff_id)? {
+            return Ok(());
+        }
+        let failed = |source| ImageError::Unpack { layer: diff_id.to_string(), source };
+        let staged = self.staged(diff_id);
+        remove_tree(&staged).map_err(failed)?;
+        fs::create_dir(&staged).map_err(failed)?;
+        let unpacked = unpack::unpack(dir, blob, diff_id, &staged, &self.caps, &self.disk);
+        match unpacked {
+            Ok(()) => whole.push(diff_id),
+            // What cannot be removed now is removed before the next try.
+            Err(_) => drop(remove_tree(&staged)),
+        }
+        unpacked
+    }
+
+    /// All of a layer is on disk before its name is.
+    fn settle(&self, whole: &[&Digest], layers: &File) -> io::Result<()> {
+        if whole.is_empty() {
+            return Ok(());
+        }
+        rustix::fs::syncfs(layers)?;
+        for diff_id in whole {
+            let staged = self.staged(diff_id);
+            File::open(&staged)?.set_modified(SystemTime::now())?;
+            fs::rename(staged, self.layer(diff_id))?;
+        }
+        layers.sync_all()
     }
 }
 
@@ -178,13 +273,15 @@ pub fn collect(layers: &Path, used: &BTreeSet<PathBuf>, before: SystemTime) -> i
 
 /// Whether the layer was old and is removed now.
 fn collect_one(layer: &Path, before: SystemTime) -> io::Result<bool> {
-    let written = match fs::symlink_metadata(layer) {
-        Ok(meta) => meta.modified()?,
+    let folder = match File::open(layer) {
+        Ok(folder) => folder,
         // Unpacked by now, and renamed.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),
     };
-    if written >= before {
+    // An image that needs it looks at it without the lock of all layers.
+    flock(&folder, FlockOperation::LockExclusive)?;
+    if folder.metadata()?.modified()? >= before {
         return Ok(false);
     }
     let name = layer.file_name().unwrap_or_default().to_string_lossy();
@@ -196,15 +293,7 @@ fn collect_one(layer: &Path, before: SystemTime) -> io::Result<bool> {
     let aside = layer.with_file_name(format!("{ASIDE}{name}"));
     remove_tree(&aside)?;
     fs::rename(layer, &aside)?;
+    drop(folder);
     remove_tree(&aside)?;
     Ok(true)
-}
-
-/// All of the layer is on disk before its name is.
-fn settle(beside: &Path, target: &Path, layers: &Path) -> io::Result<()> {
-    let folder = File::open(beside)?;
-    folder.set_modified(SystemTime::now())?;
-    rustix::fs::syncfs(folder)?;
-    fs::rename(beside, target)?;
-    File::open(layers)?.sync_all()
 }

@@ -4,6 +4,7 @@ use crate::runtime_spec::User;
 use sha2::{Digest as _, Sha256};
 use tar::{Builder, EntryType, Header};
 
+use super::unpack::SPARE;
 use super::*;
 
 /// A layout folder being made.
@@ -61,7 +62,7 @@ impl Layout {
 
     fn prepare_tag(&self, tag: Option<&str>) -> (tempfile::TempDir, Result<Image, ImageError>) {
         let data = tempfile::tempdir().unwrap();
-        let image = ImageStore::new(data.path().join("layers")).prepare(self.dir.path(), tag);
+        let image = ImageStore::new(data.path().join("layers"), 100).prepare(self.dir.path(), tag);
         (data, image)
     }
 
@@ -250,6 +251,58 @@ fn a_layer_that_unpacks_to_too_much_is_refused() {
     assert_eq!(why, "it unpacks to more than 200 times its size");
 }
 
+/// So many MiB that are packed to about a hundredth.
+fn packs_well(mebibytes: usize) -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut bytes = vec![0; mebibytes << 20];
+    bytes.chunks_mut(65_536).for_each(|chunk| random.fill(&mut chunk[..512]));
+    bytes
+}
+
+/// Runs `test` in a thread that alone sees a disk of so many MiB at the folder that it is given.
+fn on_a_disk_of(mebibytes: usize, test: impl FnOnce(&Path) + Send + 'static) {
+    use nix::mount::{MsFlags, mount};
+    use nix::sched::{CloneFlags, unshare};
+    let dir = tempfile::tempdir().unwrap();
+    let disk = dir.path().to_owned();
+    let run = move || {
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        let (none, private) = (None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE);
+        mount(none, "/", none, private, none).unwrap();
+        let size = format!("size={mebibytes}m");
+        mount(Some("disk"), &disk, Some("tmpfs"), MsFlags::empty(), Some(size.as_str())).unwrap();
+        test(&disk);
+    };
+    std::thread::spawn(run).join().unwrap();
+}
+
+#[test]
+fn an_image_stops_short_of_the_limit_of_its_disk_and_leaves_nothing() {
+    let layers = [packs_well(8), packs_well(40)].map(|big| tar(&[Item::File("big", &big)]));
+    let (large, small) = (Layout::of(&layers), Layout::of(&layers[..1]));
+    on_a_disk_of(48, move |disk| {
+        for limit in [60, 100] {
+            let folder = disk.join(limit.to_string());
+            let store = ImageStore::new(folder.clone(), limit);
+            let before = Fullness::look(disk).unwrap();
+            let error = store.prepare(large.dir.path(), None).unwrap_err();
+            let text = error.to_string();
+            let (dir, at) = (large.dir.path().display(), folder.display());
+            assert!(text.starts_with(&format!("image folder {dir} does not fit: ")), "{text}");
+            assert!(text.contains(&format!("the disk of {at} had ")), "{text}");
+            assert!(text.contains(&format!("(limit {limit} %); free some space there")), "{text}");
+            let ImageError::NoRoom { fullness, .. } = error else { panic!("{error:?}") };
+            assert!(fullness.left_below(limit) > SPARE - (4 << 20), "{fullness} at {limit} %");
+            // The first layer, which fitted, is gone too.
+            assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+            let after = Fullness::look(disk).unwrap();
+            assert!(after.used < before.used + (1 << 20), "{before} and then {after}");
+            store.prepare(small.dir.path(), None).unwrap();
+            remove_tree(&folder).unwrap();
+        }
+    });
+}
+
 #[test]
 fn content_that_is_not_what_its_digest_says_is_refused() {
     let good = tar(&[Item::File("f", b"x")]);
@@ -275,11 +328,11 @@ fn content_that_is_not_what_its_digest_says_is_refused() {
 #[test]
 fn a_layer_whose_diff_id_lies_is_refused() {
     let layout = Layout::of(&[tar(&[Item::File("f", b"x")])]);
-    let found = layout::read(layout.dir.path(), None).unwrap();
+    let mut found = layout::read(layout.dir.path(), None).unwrap();
     let data = tempfile::tempdir().unwrap();
-    let store = ImageStore::new(data.path().join("layers"));
-    let lie = found.digest.clone();
-    let error = store.layer(layout.dir.path(), &found.layers[0], &lie).unwrap_err();
+    let store = ImageStore::new(data.path().join("layers"), 100);
+    found.diff_ids = vec![found.digest.clone()];
+    let error = store.unpack_missing(layout.dir.path(), &found).unwrap_err();
     assert!(matches!(error, ImageError::Digest { what: "an unpacked layer", .. }), "{error}");
     assert_eq!(fs::read_dir(data.path().join("layers")).unwrap().count(), 0);
 }
@@ -518,7 +571,7 @@ fn a_layer_is_collected_once_nobody_needs_it_and_it_was_not_asked_for_lately() {
     let layout = Layout::of(&[tar(&[Item::File("f", b"x")])]);
     let data = tempfile::tempdir().unwrap();
     let layers = data.path().join("layers");
-    let store = ImageStore::new(layers.clone());
+    let store = ImageStore::new(layers.clone(), 100);
     let image = store.prepare(layout.dir.path(), None).unwrap();
     let (all, none) = (image.layers.iter().cloned().collect(), BTreeSet::new());
     let later = SystemTime::now() + Duration::from_secs(60);

@@ -16,6 +16,7 @@ use tar::{Archive, Entry, EntryType};
 
 use super::ImageError;
 use super::layout::{Blob, Digest, Links, Packing, blob_path, open};
+use crate::disk::Fullness;
 
 /// How much a layer may be.
 #[derive(Debug, Clone)]
@@ -53,6 +54,30 @@ pub(super) const OPAQUE: &str = "trusted.overlay.opaque";
 /// The longest extended header (a long name, attributes) that is read.
 const MAX_HEADER: u64 = 1 << 20;
 
+/// Unpacked bytes after which the disk is looked at again. An empty folder takes a block of the disk and 512 bytes here.
+const LOOK_EVERY: u64 = 1 << 20;
+/// Bytes that are left below the limit of the disk, for what else is written there.
+pub(super) const SPARE: u64 = 16 << 20;
+
+/// The disk that layers are unpacked to.
+#[derive(Debug, Clone)]
+pub struct Disk {
+    /// A folder on it.
+    pub folder: PathBuf,
+    /// Unpacking ends before more than this percentage is in use.
+    pub limit: u8,
+}
+
+impl Disk {
+    fn check(&self) -> io::Result<()> {
+        let fullness = Fullness::look(&self.folder)?;
+        if fullness.left_below(self.limit) < SPARE {
+            return Err(io::Error::other(NoRoom(fullness)));
+        }
+        Ok(())
+    }
+}
+
 /// Unpacks the layer `blob` of the layout `dir` into the empty folder `target`.
 pub fn unpack(
     dir: &Path,
@@ -60,6 +85,7 @@ pub fn unpack(
     diff_id: &Digest,
     target: &Path,
     caps: &Caps,
+    disk: &Disk,
 ) -> Result<(), ImageError> {
     let layer = || diff_id.to_string();
     if blob.size > caps.bytes {
@@ -70,7 +96,7 @@ pub fn unpack(
     let file = open(&path, Links::Followed)?;
     let packed_bytes = Rc::new(Cell::new(0));
     let mut packed = Hashed::new(file.take(blob.size.saturating_add(1)), packed_bytes.clone());
-    let limits = Limits { caps: caps.clone(), packed: packed_bytes };
+    let limits = Limits { caps: caps.clone(), packed: packed_bytes, disk: disk.clone(), next_look: 0 };
     let outcome = match blob.packing {
         Packing::Plain => unpack_tar(Capped::new(&mut packed, limits), target, caps),
         Packing::Gzip => {
@@ -80,6 +106,10 @@ pub fn unpack(
     let outcome = match outcome {
         Ok(got) => Ok(got),
         Err(Stop::Refused(why)) => Err(why),
+        Err(Stop::NoRoom(fullness)) => {
+            let (dir, folder) = (dir.into(), disk.folder.clone());
+            return Err(ImageError::NoRoom { dir, folder, fullness, limit: disk.limit });
+        }
         Err(Stop::Io(source)) => return Err(ImageError::Unpack { layer: layer(), source }),
     };
     io::copy(&mut packed, &mut io::sink()).map_err(|source| ImageError::Read { path, source })?;
@@ -101,6 +131,7 @@ pub fn unpack(
 #[derive(Debug)]
 enum Stop {
     Refused(String),
+    NoRoom(Fullness),
     Io(io::Error),
 }
 
@@ -110,10 +141,13 @@ impl From<rustix::io::Errno> for Stop {
     }
 }
 
-/// A cap that is passed while reading arrives as an error of the reader. Errors that are not the system's are those of
+/// A cap or a limit that is passed while reading arrives as an error of the reader. Errors that are not the system's are those of
 /// the readers of gzip and tar; the latter quote what they read.
 impl From<io::Error> for Stop {
     fn from(error: io::Error) -> Self {
+        if let Some(NoRoom(fullness)) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            return Self::NoRoom(*fullness);
+        }
         match error.get_ref().and_then(|inner| inner.downcast_ref::<TooMuch>()) {
             Some(too_much) => Self::Refused(too_much.0.clone()),
             None if error.raw_os_error().is_some() => Self::Io(error),
@@ -126,6 +160,11 @@ impl From<io::Error> for Stop {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct TooMuch(String);
+
+/// The disk has no room for more.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct NoRoom(Fullness);
 
 /// Counts and hashes what passes.
 struct Hashed<R> {
@@ -156,9 +195,12 @@ impl<R: Read> Read for Hashed<R> {
 struct Limits {
     caps: Caps,
     packed: Rc<Cell<u64>>,
+    disk: Disk,
+    /// The disk is looked at when so many bytes came out.
+    next_look: u64,
 }
 
-/// Fails once more comes out than a layer may be.
+/// Fails once more comes out than a layer may be, or than the disk has room for.
 struct Capped<R> {
     inner: Hashed<R>,
     limits: Limits,
@@ -182,6 +224,10 @@ impl<R: Read> Read for Capped<R> {
                 "it unpacks to more than {} times its size",
                 caps.ratio
             ))));
+        }
+        if out >= self.limits.next_look {
+            self.limits.next_look = out + LOOK_EVERY;
+            self.limits.disk.check()?;
         }
         Ok(read)
     }
