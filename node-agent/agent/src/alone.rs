@@ -9,8 +9,9 @@
 //!
 //! Guarantees: a Task is refused only after its preparation began in an agent that died and then ended a process which
 //! did nothing else. A kill from outside therefore cannot add up: killing the agent, however often and wherever, kills
-//! that process with it and counts for nothing; nor do ends that were asked for, or boots. The process itself may be
-//! chosen by a kill -9 or the kernel's memory killer, which look the same, so one end by KILL is tried again.
+//! that process with it and counts for nothing; nor do ends that were asked for, or boots. A signal of a fault
+//! ([`FAULTS`]) is the Task's own. Any other may come from outside, and a kill -9 looks like the kernel's memory killer:
+//! the step is tried again after [`PAUSE`], and only a last try that ends by KILL refuses the Task.
 //!
 //! Caveat: what the agent does with a prepared Task (asking its shim) runs in the agent. The Node's condition tells when
 //! agents end there.
@@ -21,6 +22,7 @@ use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use berth_shim_api::message::Start;
 use berth_types::availability::TOOK_AGENT_DOWN;
@@ -43,8 +45,12 @@ use crate::runtime_spec::NodeSays;
 pub const INSIDE: &str = "prepare-alone";
 /// Names the agent to the process: it must not outlive it.
 const AGENT: &str = "BERTH_AGENT_PID";
-/// How often a preparation may end its process by KILL.
-const KILLS: u32 = 2;
+/// Signals by which a process ends itself through a fault.
+const FAULTS: [Signal; 6] = [Signal::SEGV, Signal::BUS, Signal::ABORT, Signal::ILL, Signal::FPE, Signal::SYS];
+/// How often a step is tried whose process ends by a signal that may come from outside.
+const TRIES: u32 = 3;
+/// Between two tries.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// One step of a preparation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -214,19 +220,32 @@ impl Suspects {
         let task = task.clone();
         let request = serde_json::to_vec(&Request { places, node, views, disk_limit, task, step });
         let request = request.map_err(|e| failed(chain(&e)))?;
-        let mut kills = 0;
+        let mut tries = 0;
         loop {
+            tries += 1;
             let signal = match run(&request).await? {
                 Ended::Answered(outcome) => return outcome,
                 Ended::Died(signal) => signal,
             };
-            kills += u32::from(signal == Signal::KILL.as_raw());
-            if signal != Signal::KILL.as_raw() || kills == KILLS {
-                return Err(refused(signal));
+            if let Some(trouble) = judge(signal, tries) {
+                return Err(trouble);
             }
-            tracing::warn!("the process that prepared a task alone was killed; it is tried again");
+            tracing::warn!(signal, "the process that prepared a task alone was ended; it is tried again");
+            tokio::time::sleep(PAUSE).await;
         }
     }
+}
+
+/// What the end of the process by `signal` says after so many tries; `None` when it is tried again.
+fn judge(signal: i32, tries: u32) -> Option<Trouble> {
+    let is = |other: &Signal| other.as_raw() == signal;
+    let is_last = tries >= TRIES;
+    if FAULTS.iter().any(is) || (is_last && is(&Signal::KILL)) {
+        return Some(refused(signal));
+    }
+    let message =
+        format!("the process that prepares the task was ended {tries} times, the last by signal {signal}");
+    is_last.then(|| failed(message))
 }
 
 enum Ended {
@@ -243,6 +262,8 @@ async fn run(request: &[u8]) -> Result<Ended, Trouble> {
         .env(AGENT, std::process::id().to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        // A signal to the agent's group is the agent's.
+        .process_group(0)
         .kill_on_drop(true)
         .spawn()
         .map_err(|e| step("start a process that prepares the task", e))?;
@@ -349,6 +370,24 @@ mod tests {
         stopping.stop =
             Some(RememberedStop { grace_millis: 0, kill_at: None, ending: RememberedEnding::Stopped });
         assert!(!suspects(&stopping, true, |_, _| false));
+    }
+
+    #[test]
+    fn a_fault_refuses_a_task_at_once_and_a_signal_from_outside_does_not() {
+        for (signal, tries, expected) in [
+            (Signal::SEGV, 1, Some(TOOK_AGENT_DOWN)),
+            (Signal::ABORT, 1, Some(TOOK_AGENT_DOWN)),
+            (Signal::SYS, 1, Some(TOOK_AGENT_DOWN)),
+            (Signal::TERM, 1, None),
+            (Signal::HUP, TRIES - 1, None),
+            (Signal::TERM, TRIES, Some("CreateError")),
+            (Signal::KILL, 1, None),
+            (Signal::KILL, TRIES - 1, None),
+            (Signal::KILL, TRIES, Some(TOOK_AGENT_DOWN)),
+        ] {
+            let reason = judge(signal.as_raw(), tries).map(|trouble| trouble.reason);
+            assert_eq!(reason, expected, "{signal:?}, try {tries}");
+        }
     }
 
     #[test]

@@ -4,6 +4,8 @@ use berth_e2e::identity::Identity;
 use berth_e2e::wait::eventually;
 use berth_e2e::world::{SOON, condition, summary, uid};
 use berth_e2e::{Part, StoreForm, World};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::{STEADY, processes, stay_ready};
@@ -36,6 +38,13 @@ fn alone(world: &World) -> Vec<Identity> {
     found.filter(|process| process.environment().contains(&dir)).collect()
 }
 
+fn only(processes: &[Identity]) -> Result<Identity, String> {
+    match processes {
+        [one] => Ok(*one),
+        other => Err(format!("{other:?}")),
+    }
+}
+
 fn runs(world: &World) {
     eventually("the Task runs", SOON, || {
         let task = culprit(world)?;
@@ -52,8 +61,8 @@ fn delete(world: &World) {
 }
 
 /// A preparation that ends every process in which it runs ends one agent, and is refused with a reason and an Event; its
-/// neighbours notice nothing. Kills from outside, however many and wherever they fall, refuse nothing. A panic is a
-/// failure like any other.
+/// neighbours notice nothing. Kills from outside, however many and wherever they fall, refuse nothing, nor does another
+/// signal. A panic is a failure like any other.
 pub fn a_task_that_ends_its_agent_is_refused_and_one_that_is_hit_by_kills_is_not(form: StoreForm) {
     let mut world = World::start(form);
     world.apply(STEADY).ok();
@@ -107,6 +116,13 @@ pub fn a_task_that_ends_its_agent_is_refused_and_one_that_is_hit_by_kills_is_not
     eventually("the node tells that its agents die", SOON, || {
         let nodes = world.list("nodes")?;
         if condition(&nodes[0], "AgentRestarting") == "True" { Ok(()) } else { Err(summary(&nodes)) }
+    });
+    let prepares = eventually("the preparation is under way", SOON, || only(&alone(&world)));
+    let pid = Pid::from_raw(prepares.pid.cast_signed());
+    kill(pid, Signal::SIGTERM).expect("it runs");
+    eventually("it is tried again after a signal from outside", SOON, || match only(&alone(&world))? {
+        same if same == prepares => Err(format!("{same:?} runs on")),
+        _ => Ok(()),
     });
     world.kill(Part::Agent);
     world.arm(Part::Agent, "");
