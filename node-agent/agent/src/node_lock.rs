@@ -96,6 +96,8 @@ impl Drop for NodeLock {
     fn drop(&mut self) {
         // While it is held: whoever opened it meanwhile sees that it is gone. What stays is emptied by the next boot.
         let _ = fs::remove_file(&self.path);
+        // Fails while another Node of the cluster is locked; whoever just takes a lock makes it again.
+        let _ = self.path.parent().map(fs::remove_dir);
     }
 }
 
@@ -105,9 +107,19 @@ enum Attempt {
 }
 
 fn lock(folder: &Path, path: &Path, holder: &Holder) -> io::Result<Attempt> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let parent = folder.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
     loop {
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        match fs::DirBuilder::new().mode(0o700).create(folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made?,
+        }
+        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let mut file = match opened {
+            // The last lock of the cluster was just dropped, and the folder with it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            opened => opened?,
+        };
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) if file.metadata()?.nlink() == 0 => continue,
             Ok(()) => {
@@ -150,9 +162,23 @@ mod tests {
         drop(first);
         let again = NodeLock::take(&folder, &holder("c1", "one", "/data/copy")).unwrap();
         drop((others, again));
-        for cluster in ["c1", "c2"] {
-            assert_eq!(fs::read_dir(folder.join(cluster)).unwrap().count(), 0);
-        }
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "no folder of a cluster is left");
+    }
+
+    #[test]
+    fn a_lock_can_be_taken_whenever_another_of_its_cluster_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for node in ["one", "two", "three"] {
+                let folder = dir.path();
+                scope.spawn(move || {
+                    for _ in 0..2_000 {
+                        NodeLock::take(folder, &holder("c1", node, "/data/a")).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]
