@@ -1,6 +1,7 @@
 //! Waiting for objects: their state is watched, the one reason is shown, a hopeless wait ends at once.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
@@ -16,6 +17,9 @@ use crate::request::Patience;
 
 /// The reason to wait until the first state of an object arrives.
 const NO_ANSWER: &str = "no answer yet";
+
+/// The most objects that a timeout names.
+const SHOWN: usize = 20;
 
 /// How an object stands towards what is waited for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,15 +51,19 @@ pub async fn all(
     meanwhile: &str,
 ) -> Result<(), Failure> {
     let progress = RefCell::new(Progress::begin());
-    let last = RefCell::new(String::new());
+    // Of each object that still waits its reason.
+    let waiting = RefCell::new(BTreeMap::new());
     let waits = awaited.iter().map(|one| {
-        let (progress, last) = (&progress, &last);
+        let (progress, waiting) = (&progress, &waiting);
         async move {
             let line = |reason: &str| {
-                *last.borrow_mut() = format!("{}: {reason}", one.name);
-                progress.borrow_mut().show(&format!("waiting for {}: {reason}", one.name));
+                let line = format!("{}: {reason}", one.name);
+                progress.borrow_mut().show(&format!("waiting for {line}"));
+                waiting.borrow_mut().insert(&one.name, line);
             };
-            watch(api, one, progress, line).await
+            let done = watch(api, one, progress, line).await;
+            waiting.borrow_mut().remove(&one.name);
+            done
         }
     });
     let done = within(patience, try_join_all(waits), meanwhile).await;
@@ -64,8 +72,10 @@ pub async fn all(
         Some(done) => done.map(drop),
         None => {
             let failure = Failure::new(Exit::TimedOut, format!("timed out waiting for {goal}"));
-            let last = last.into_inner();
-            Err(if last.is_empty() { failure } else { failure.detail(last) })
+            let mut lines = waiting.into_inner().into_values();
+            let failure = lines.by_ref().take(SHOWN).fold(failure, Failure::detail);
+            let untold = lines.count();
+            Err(if untold == 0 { failure } else { failure.detail(format!("and {untold} more")) })
         }
     }
 }

@@ -84,16 +84,19 @@ fn what_was_there_before_a_failed_up_stays() {
 
 #[test]
 fn an_up_that_is_refused_touches_nothing_of_the_one_that_runs() {
-    let top = top();
-    let run = top.path().join("run");
-    fs::create_dir_all(&run).expect("a writable folder");
-    // Who holds the lock is a process that runs.
-    let holder = fs::File::create(run.join("up.lock")).expect("a writable folder");
-    rustix::fs::flock(&holder, rustix::fs::FlockOperation::NonBlockingLockExclusive).expect("a free lock");
-    fs::write(run.join("api.sock"), "").expect("a writable folder");
-    let said = fails(top.path(), &[]);
-    assert!(said.contains("at work here"), "{said}");
-    assert_eq!(left(top.path()), ["run", "run/api.sock", "run/up.lock"]);
+    for place in [&[][..], &["--detach"]] {
+        let top = top();
+        let run = top.path().join("run");
+        fs::create_dir_all(&run).expect("a writable folder");
+        // Who holds the lock is a process that runs.
+        let holder = fs::File::create(run.join("up.lock")).expect("a writable folder");
+        rustix::fs::flock(&holder, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+            .expect("a free lock");
+        fs::write(run.join("api.sock"), "").expect("a writable folder");
+        let said = fails(top.path(), place);
+        assert!(said.contains("at work here"), "{said}");
+        assert_eq!(left(top.path()), ["run", "run/api.sock", "run/up.lock"], "{place:?}: {said}");
+    }
 }
 
 #[test]

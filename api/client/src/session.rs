@@ -182,7 +182,8 @@ impl Tunnels {
             Ok(data) => v1::TunnelChunk { data, ..Default::default() },
             Err(error) => v1::TunnelChunk { error, ..Default::default() },
         });
-        let all = futures::stream::once(async { first }).chain(rest);
+        let last = v1::TunnelChunk { ends: true, ..Default::default() };
+        let all = futures::stream::iter([first]).chain(rest).chain(futures::stream::iter([last]));
         match nodes(self.endpoint.clone()).tunnel(all).await {
             Ok(_) => Ok(()),
             Err(grpc) => Err(Failure::of(&grpc, &self.endpoint.name).into_status().into()),

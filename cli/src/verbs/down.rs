@@ -82,7 +82,7 @@ fn run_elsewhere(running: &[Running], home: &Home) -> Option<Home> {
 }
 
 /// The folders of a node agent that runs on this run folder, and not on this data folder.
-fn kept_elsewhere(running: &[Running], home: &Home) -> Option<Home> {
+pub fn kept_elsewhere(running: &[Running], home: &Home) -> Option<Home> {
     let mut agents = running.iter().filter(|one| one.is("node-agent"));
     let stranger = agents.find(|one| owned::runs_on(one, home) && !owned::keeps_data_in(one, home))?;
     let folder = Path::new(stranger.flag("--data")?);

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal};
 
 use berth_client::{Change, Error, LogsQuery, ObjectKey, Query, Update};
+use berth_types::app::App;
 use berth_types::task::Task;
 use futures::stream::{FuturesUnordered, StreamExt};
 
@@ -52,17 +53,11 @@ async fn sources(api: &Api, task: &Logs) -> Result<Vec<Source>, Failure> {
         let namespace = task.selection.namespace_of(kind);
         match kind.kind {
             "App" => tasks.extend(tasks_of(api, &namespace, &name).await?),
-            _ => tasks.push(api.client.get_as::<Task>(&namespace, &name).await.map_err(
-                |error| match error {
-                    Error::NotFound(_) => {
-                        Failure::new(Exit::Failed, format!("task/{name} not found")).hint(format!(
-                            "for all Tasks of an App: {}",
-                            api.command(&format!("logs app/{name}"), &namespace)
-                        ))
-                    }
-                    error => api.failed(&format!("could not get task/{name}"), &error),
-                },
-            )?),
+            _ => match api.client.get_as::<Task>(&namespace, &name).await {
+                Ok(found) => tasks.push(found),
+                Err(Error::NotFound(_)) => return Err(no_such_task(api, &namespace, &name).await),
+                Err(error) => return Err(api.failed(&format!("could not get task/{name}"), &error)),
+            },
         }
     }
     let many = tasks.len() > 1;
@@ -117,11 +112,35 @@ async fn tasks_of(api: &Api, namespace: &str, app: &str) -> Result<Vec<Task>, Fa
     if waiting > 0 && !tasks.is_empty() {
         print::note(&format!("{waiting} tasks of app/{app} have no node yet"));
     }
+    if tasks.is_empty() && !is_app(api, namespace, app).await? {
+        return Err(Failure::new(Exit::Failed, format!("app/{app} not found")));
+    }
     if tasks.is_empty() {
         let why = if waiting > 0 { "has no task with a node yet" } else { "has no tasks" };
         return Err(Failure::new(Exit::Failed, format!("app/{app} {why}")));
     }
     Ok(tasks)
+}
+
+async fn is_app(api: &Api, namespace: &str, name: &str) -> Result<bool, Failure> {
+    match api.client.get_as::<App>(namespace, name).await {
+        Ok(_) => Ok(true),
+        Err(Error::NotFound(_)) => Ok(false),
+        Err(error) => Err(api.failed(&format!("could not get app/{name}"), &error)),
+    }
+}
+
+async fn no_such_task(api: &Api, namespace: &str, name: &str) -> Failure {
+    let failure = Failure::new(Exit::Failed, format!("task/{name} not found"));
+    match is_app(api, namespace, name).await {
+        Ok(true) => {
+            let command = api.command(&format!("logs app/{name}"), namespace);
+            failure.hint(format!("for all Tasks of the App: {command}"))
+        }
+        Ok(false) | Err(_) => {
+            failure.hint(format!("`{}` lists those that there are", api.command("get tasks", namespace)))
+        }
+    }
 }
 
 fn no_such_container(task: &Task, name: &str) -> Failure {

@@ -21,6 +21,7 @@ use crate::output::age::age;
 use crate::output::print;
 use crate::output::progress::Progress;
 use crate::request::{Foreground, Up};
+use crate::verbs::down;
 
 use berth_types::{Clock, SystemClock};
 use undo::Before;
@@ -53,7 +54,11 @@ pub async fn run(task: Up) -> Result<(), Failure> {
     };
     if let Err(error) = task.home.make() {
         before.sweep();
-        return Err(Failure::new(Exit::Failed, format!("could not make its folders: {error}")));
+        let (data, run) = (task.home.data.display(), task.home.run.display());
+        return Err(Failure::new(
+            Exit::Failed,
+            format!("could not make the folders {data} and {run}: {error}"),
+        ));
     }
     match task.place {
         Foreground::Elsewhere => {
@@ -194,7 +199,7 @@ fn data_refusal(task: &Up, error: &NoLock) -> Failure {
                 .hint("choose another --data folder, or stop that `ctl up` first")
         }
         NoLock::File(path, error) if *path == task.home.data => {
-            Failure::new(Exit::Failed, format!("could not make its folders: {error}"))
+            Failure::new(Exit::Failed, format!("could not make the data folder {}: {error}", path.display()))
         }
         _ => refusal(task, error),
     }
@@ -214,7 +219,8 @@ fn refusal(task: &Up, error: &NoLock) -> Failure {
             let ago = age(Some(since), SystemClock.now());
             let message =
                 format!("Berth already runs here: pid {} since {since} ({ago} ago)", holder.process.pid);
-            let down = task.home.command("down");
+            let here = down::kept_elsewhere(&processes::all(), &task.home).unwrap_or(task.home.clone());
+            let down = here.command("down");
             Failure::new(Exit::Conflict, message)
                 .hint(format!("stop it with Ctrl-C where it runs, or it and all its Tasks by `{down}`"))
         }

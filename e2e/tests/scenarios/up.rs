@@ -11,6 +11,8 @@ use berth_e2e::world::{Part, SOON, uid};
 use berth_e2e::{StoreForm, World, binary};
 use serde_json::Value;
 
+use crate::census::idle_app;
+
 fn up(world: &World) -> Command {
     let mut command = Command::new(binary("ctl"));
     command.envs(world.environment()).arg("up").arg("--data").arg(world.data()).arg("--run").arg(world.run());
@@ -35,6 +37,22 @@ fn first_processes(world: &World, tasks: &[Value]) -> Vec<Option<u32>> {
     tasks.iter().map(|task| processes_of_task(world.dir(), uid(task)).first().copied()).collect()
 }
 
+/// Follows the log of a Task that wrote a line.
+fn follow(world: &World) -> Process {
+    let talks =
+        idle_app("talks", 1, "").replace("[sleep, '100000']", "[sh, -c, 'echo begun; exec sleep 100000']");
+    world.apply(&talks).ok();
+    world.wait_ready("talks", 1);
+    let mut logs = Command::new(binary("ctl"));
+    logs.env("CTL_SERVER", world.servers()).args(["logs", "-f", "app/talks"]);
+    let follower = Process::start("ctl logs -f", logs, &world.dir().join("follower.log"));
+    eventually("the log is followed", SOON, || match follower.output() {
+        said if said.contains("begun") => Ok(()),
+        said => Err(said),
+    });
+    follower
+}
+
 /// Up, apply, stop, up again: the same containers. A second `up` is refused; `down` leaves only the data.
 pub fn up_stopped_and_started_again_adopts_its_containers(form: StoreForm) {
     let world = World::empty(form);
@@ -49,8 +67,13 @@ pub fn up_stopped_and_started_again_adopts_its_containers(form: StoreForm) {
     let before = first_processes(&world, &tasks);
     assert!(before.iter().all(Option::is_some), "{before:?}");
 
+    let mut follower = follow(&world);
     first.stop();
     assert_ne!(world.ctl(&["get", "apps"]).code, 0, "the control plane is gone");
+    let left = eventually("who follows a log learns that it broke off", SOON, || {
+        follower.ended().ok_or_else(|| follower.output())
+    });
+    assert!(!left.success() && follower.output().contains("went away"), "{left}: {}", follower.output());
     let meanwhile = first_processes(&world, &tasks);
     assert_eq!(meanwhile, before, "containers go on");
 

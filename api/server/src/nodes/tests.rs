@@ -366,8 +366,8 @@ fn log_of(task: &str) -> LogsRequest {
     LogsRequest { namespace: "shop".into(), task: task.into(), ..LogsRequest::default() }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_log_comes_back_through_the_session_of_its_node() {
+/// The error that a reader of a log gets after `end` of its tunnel; none if it is the end of the log.
+async fn reader_after(end: impl FnOnce(mpsc::Sender<Result<TunnelChunk, tonic::Status>>)) -> Option<String> {
     let world = World::new();
     bound_task(&world).await;
     let nodes = world.server(&[]).await;
@@ -386,9 +386,27 @@ async fn a_log_comes_back_through_the_session_of_its_node() {
     let mut chunks = reader.await.unwrap().expect("opened");
     to_reader.send(chunk("", "one\ntwo\n")).await.unwrap();
     assert_eq!(chunks.next().await.unwrap().unwrap().data, "one\ntwo\n");
-    to_reader.send(Ok(TunnelChunk { error: "the log is gone".into(), ..Default::default() })).await.unwrap();
-    assert_eq!(chunks.next().await.unwrap().unwrap_err().message(), "the log is gone");
+    end(to_reader);
+    let last = chunks.next().await.map(|chunk| chunk.unwrap_err().message().to_owned());
     assert!(carried.await.unwrap().is_ok());
+    last
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_comes_back_through_the_session_of_its_node() {
+    let ends = TunnelChunk { ends: true, ..Default::default() };
+    assert_eq!(reader_after(|to_reader| to_reader.try_send(Ok(ends)).unwrap()).await, None);
+    let gone = TunnelChunk { error: "the log is gone".into(), ..Default::default() };
+    let reason = reader_after(|to_reader| to_reader.try_send(Ok(gone)).unwrap()).await;
+    assert_eq!(reason.as_deref(), Some("the log is gone"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_breaks_off_is_not_taken_for_one_that_ends() {
+    let broken = tonic::Status::unavailable("the connection is gone");
+    let broken = reader_after(|to_reader| to_reader.try_send(Err(broken)).unwrap()).await;
+    let dropped = reader_after(drop).await;
+    assert_eq!([broken, dropped].map(Option::unwrap), ["the node's agent went away"; 2]);
 }
 
 #[tokio::test(start_paused = true)]

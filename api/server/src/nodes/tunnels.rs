@@ -65,9 +65,12 @@ impl Tunnels {
             chunk = tokio::select! {
                 () = reader.closed() => return Ok(()),
                 next = inbound.next() => match next {
+                    Some(Ok(next)) if next.ends => return Ok(()),
                     Some(Ok(next)) => read(next),
-                    Some(Err(_)) => Err(Status::new(Reason::Unavailable, "the node's agent went away")),
-                    None => return Ok(()),
+                    // The end of a stream that its sender dropped looks like the end of one that is complete.
+                    Some(Err(_)) | None => {
+                        Err(Status::new(Reason::Unavailable, "the node's agent went away"))
+                    }
                 },
             };
         }

@@ -120,7 +120,11 @@ impl Before {
     pub fn undo_logs(&mut self) {
         let lasting = [self.home.agent_data(), self.home.store()];
         let lasts = self.home.cluster().is_some() || !lasting.iter().all(|path| holds_nothing(path));
-        let Ok(lock) = UpLock::take(&self.home.lock(), Verb::Up) else { return };
+        // Held by a run on another data folder, whose files are in the run folder.
+        let lock = UpLock::take(&self.home.lock(), Verb::Up).ok();
+        if lock.is_none() {
+            self.new_run.clear();
+        }
         match UpLock::take(&self.home.data_lock(), Verb::Up) {
             Ok(lock) => self.data_lock = Some(lock),
             Err(_) => self.new_data.clear(),
@@ -128,7 +132,7 @@ impl Before {
         if self.is_new() && !lasts {
             remove(&self.home.logs());
         }
-        if !self.lock_was_there {
+        if let Some(lock) = lock.filter(|_| !self.lock_was_there) {
             let _ = lock.remove();
         }
         self.sweep();
