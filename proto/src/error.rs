@@ -1,22 +1,22 @@
 //! An API error (`metav1.Status`) as a gRPC status and back: the Status travels as JSON in the details.
 //!
-//! Both travel in the trailers, and peers take 16 KiB of those by default and break the connection over more: so a
-//! long list of causes is cut, and says how many more there are.
+//! Both travel in the trailers. Peers take 16 KiB of those by default and break the connection over more; gRPC's core
+//! (C++, Python) refuses some beyond 8 KiB. So long texts and lists of causes are cut, and say how many more there are.
 
 use berth_types::status::{Cause, Reason, Status};
 use tonic::Code;
 
-/// The most bytes of a message.
-const MESSAGE: usize = 2000;
-/// The most bytes of the causes.
-const CAUSES: usize = 5000;
+/// The most bytes of a text as JSON.
+const TEXT: usize = 1500;
+/// The most bytes of the causes as JSON.
+const CAUSES: usize = 3500;
 /// The most bytes of the message that is beside the details.
 const PLAIN: usize = 200;
 
 /// The gRPC form of an API error.
 pub fn to_grpc(status: &Status) -> tonic::Status {
     let mut bounded = status.clone();
-    bounded.message = cut(&status.message, MESSAGE);
+    bounded.message = cut(&status.message, TEXT);
     bounded.details.causes = bounded_causes(&status.details.causes);
     let details = serde_json::to_vec(&bounded).expect("a Status is always JSON");
     tonic::Status::with_details(code_of(status.reason), cut(&status.message, PLAIN), details.into())
@@ -26,12 +26,9 @@ fn bounded_causes(causes: &[Cause]) -> Vec<Cause> {
     let mut room = CAUSES;
     let mut kept = Vec::new();
     for cause in causes {
-        let cause = Cause {
-            message: cut(&cause.message, MESSAGE),
-            field: cut(&cause.field, MESSAGE),
-            ..cause.clone()
-        };
-        let size = cause.reason.len() + cause.message.len() + cause.field.len() + 40;
+        let cause =
+            Cause { message: cut(&cause.message, TEXT), field: cut(&cause.field, TEXT), ..cause.clone() };
+        let size = length(&cause.reason) + length(&cause.message) + length(&cause.field) + 40;
         if size > room {
             let more = format!("and {} more", causes.len() - kept.len());
             kept.push(Cause { reason: cause.reason, message: more, field: String::new() });
@@ -43,13 +40,31 @@ fn bounded_causes(causes: &[Cause]) -> Vec<Cause> {
     kept
 }
 
-/// At most `most` bytes of a text.
+/// As much of a text as has at most `most` bytes in JSON.
 fn cut(text: &str, most: usize) -> String {
-    if text.len() <= most {
-        return text.into();
+    let mut room = most;
+    let over = text.char_indices().find(|(_, char)| match room.checked_sub(escaped(*char)) {
+        Some(left) => {
+            room = left;
+            false
+        }
+        None => true,
+    });
+    over.map_or_else(|| text.to_owned(), |(end, _)| format!("{} ...", &text[..end]))
+}
+
+/// Bytes of a text in JSON.
+fn length(text: &str) -> usize {
+    text.chars().map(escaped).sum()
+}
+
+fn escaped(char: char) -> usize {
+    match char {
+        '"' | '\\' => 2,
+        // As \u001f.
+        '\0'..='\x1f' => 6,
+        _ => char.len_utf8(),
     }
-    let end = (0..=most).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-    format!("{} ...", &text[..end])
 }
 
 /// The API error that a gRPC status carries; one made of its code when it carries none (a transport failure).
@@ -109,17 +124,24 @@ mod tests {
 
     #[test]
     fn a_refusal_with_any_number_of_causes_fits_the_trailers() {
-        let mut status = Status::new(Reason::Invalid, "ü".repeat(50_000));
-        let cause = |n| Cause {
-            reason: "FieldUnknown".into(),
-            message: "no such field".into(),
-            field: format!("spec.x{n}"),
-        };
-        status.details.causes = (0..3000).map(cause).collect();
-        let grpc = to_grpc(&status);
-        assert!(grpc.details().len() * 4 / 3 + grpc.message().len() * 3 < 14_000);
-        let read = from_grpc(&grpc);
-        let last = &read.details.causes.last().unwrap().message;
-        assert_eq!(read.details.causes.len() - 1 + last[4..last.len() - 5].parse::<usize>().unwrap(), 3000);
+        for (message, field) in [("ü", "x"), ("\u{1}", "\""), ("\"", "\u{1}"), ("m", "ü")] {
+            let mut status =
+                Status::new(Reason::Invalid, message.repeat(50_000)).about("App", &"n".repeat(253));
+            let cause = |n: usize| Cause {
+                reason: "FieldValueTypeInvalid".into(),
+                message: message.repeat(n),
+                field: format!("spec.{field}{n}"),
+            };
+            status.details.causes = (0..3000).map(cause).collect();
+            let grpc = to_grpc(&status);
+            let trailers = grpc.details().len() * 4 / 3 + grpc.message().len() * 3;
+            assert!(trailers < 8 << 10, "{trailers} bytes with {message:?} and {field:?}");
+            let read = from_grpc(&grpc);
+            let last = &read.details.causes.last().unwrap().message;
+            assert_eq!(
+                read.details.causes.len() - 1 + last[4..last.len() - 5].parse::<usize>().unwrap(),
+                3000
+            );
+        }
     }
 }

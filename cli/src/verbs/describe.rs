@@ -88,6 +88,7 @@ async fn story(api: &Api, kind: &str, object: &Value) -> Result<Story, Failure> 
         "App" => app::describe(api, &mut story, &read(object)?, now).await?,
         "Task" => task::describe(&mut story, &read(object)?, now),
         "Node" => node::describe(api, &mut story, &read(object)?, now).await?,
+        "Event" => event(&mut story, &read(object)?, now),
         _ => rest(&mut story, object),
     }
     if kind == Namespace::KIND && metadata.deletion_timestamp.is_some() {
@@ -123,6 +124,21 @@ fn head(story: &mut Story, kind: &str, metadata: &ObjectMeta, now: Timestamp) {
         let held = if held.is_empty() { String::new() } else { format!(", waits for {held}") };
         story.fact("Deleting", format!("since {} ago{held}", age(Some(since), now)));
     }
+}
+
+fn event(story: &mut Story, event: &Event, now: Timestamp) {
+    let object = &event.involved_object;
+    story.fact("Object", format!("{}/{}", object.kind.to_lowercase(), object.name));
+    story.fact("Type", &event.type_);
+    story.fact("Reason", &event.reason);
+    story.fact("Message", &event.message);
+    let seen = |time: Option<Timestamp>| {
+        time.map_or_else(String::new, |time| format!("{time} ({} ago)", age(Some(time), now)))
+    };
+    story.fact("First seen", seen(event.first_timestamp));
+    story.fact("Last seen", seen(event.last_timestamp));
+    story.fact("Count", event.count.to_string());
+    story.fact("Source", &event.source.component);
 }
 
 /// What a kind without a story of its own says, as YAML.

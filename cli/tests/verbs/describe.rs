@@ -9,9 +9,12 @@ fn a_story_is_told_of_every_kind() {
     let world = World::start();
     world.write("web.yaml", WEB);
     world.write("node.yaml", "apiVersion: berth.dev/v1\nkind: Node\nmetadata: {name: one, labels: {zone: a}}\nspec: {unschedulable: true}\n");
-    world.run("apply -f web.yaml -f node.yaml");
-    let (code, told, stderr) = world.run("describe app,node,ns");
-    assert_eq!((code, stderr.as_str()), (0, ""));
+    world.write("event.yaml", "apiVersion: v1\nkind: Event\nmetadata: {name: web.1}\ntype: Warning\nreason: BackOff\nmessage: it waits\ninvolvedObject: {kind: App, name: web}\ncount: 3\nsource: {component: app}\n");
+    let applied = world.run("apply -f web.yaml -f node.yaml -f event.yaml");
+    assert_eq!(applied.0, 0, "{applied:?}");
+    let all = [world.run("describe app,node,ns"), world.run("describe event web.1")];
+    assert!(all.iter().all(|(code, _, stderr)| (*code, stderr.as_str()) == (0, "")), "{all:?}");
+    let told = all.map(|(_, told, _)| told).join("\n");
     let told: String =
         told.lines().filter(|line| !line.starts_with("Created:")).map(|line| format!("{line}\n")).collect();
     expect![[r#"
@@ -39,6 +42,16 @@ fn a_story_is_told_of_every_kind() {
         Kind:         Namespace
         Status:
           phase: Active
+
+        Name:         web.1
+        Kind:         Event
+        Namespace:    default
+        Object:       app/web
+        Type:         Warning
+        Reason:       BackOff
+        Message:      it waits
+        Count:        3
+        Source:       app
     "#]]
     .assert_eq(&told);
 }
