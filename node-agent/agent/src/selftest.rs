@@ -4,12 +4,13 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use berth_shim_api::cgroup::Hierarchies;
 use berth_shim_api::message::Start;
-use berth_shim_api::{Client, ExitRecord, SealedShim};
+use berth_shim_api::{Client, ExitRecord, ProcessId, SealedShim};
 use berth_types::Timestamp;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::assignment::{Assignment, Program, RestartPolicy, Root, TaskUid};
@@ -109,13 +110,31 @@ impl Bench<'_> {
     /// Ends and removes all that a self-test made.
     fn remove(&self, uid: &TaskUid) -> Result<(), String> {
         self.hierarchies.subtree(&self.places.task_cgroup(uid)).remove(PATIENCE).map_err(|e| chain(&e))?;
-        if let Ok(mut client) = Client::connect(&self.places.socket(uid), PATIENCE) {
-            // Without containers it has no reason to refuse; if it is gone by now, the better.
-            let _ = client.shutdown();
+        if let Ok(mut client) = Client::connect(&self.places.socket(uid), PATIENCE)
+            && let Err(error) = client.shutdown()
+        {
+            tracing::debug!(error = %chain(&error), "the shim of the self-test does not end when asked");
+            kill(client.shim())?;
         }
         self.homes.remove(uid).map_err(|e| e.to_string())?;
         remove_logs(self.places, uid).map_err(|e| e.to_string())
     }
+}
+
+/// Ends a shim, if it still runs: without its folder nobody would find it again.
+fn kill(shim: ProcessId) -> Result<(), String> {
+    let began = Instant::now();
+    while shim.runs() {
+        if began.elapsed() > PATIENCE {
+            return Err(format!("the shim of the self-test (pid {}) does not end", shim.pid));
+        }
+        if let Some(pid) = Pid::from_raw(shim.pid) {
+            // It may have ended by now.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
 }
 
 fn verdict(code: i32) -> Result<(), SelfTestError> {
@@ -216,6 +235,16 @@ mod tests {
             "containers here are not confined: no seccomp filter is seen inside (`Seccomp: 2` is missing)"
         );
         assert!(matches!(verdict(127), Err(SelfTestError::CannotRun(_))));
+    }
+
+    #[test]
+    fn a_shim_that_does_not_end_when_asked_is_killed() {
+        let mut stubborn = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let shim = ProcessId::of(stubborn.id().cast_signed()).unwrap();
+        kill(shim).unwrap();
+        assert!(!shim.runs());
+        stubborn.wait().unwrap();
+        kill(shim).unwrap();
     }
 
     #[test]
