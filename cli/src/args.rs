@@ -202,7 +202,7 @@ pub struct ScaleArgs {
     #[arg(required = true, value_name = "app/NAME")]
     pub objects: Vec<String>,
     /// How many Tasks
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub replicas: u32,
     /// Wait until the App has them
     #[arg(long)]
@@ -266,7 +266,7 @@ pub struct LogsArgs {
     #[arg(short, long)]
     pub previous: bool,
     /// Only so many lines of what is there
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub tail: Option<u32>,
     /// Of this container; all when absent
     #[arg(short, long, default_value = "", hide_default_value = true)]

@@ -78,6 +78,22 @@ fn names_and_kinds_that_do_not_go_together_are_refused() {
     "#]],
     );
     says(
+        "scale app/web --replicas -1",
+        expect![[r#"
+        error: invalid value '-1' for '--replicas <REPLICAS>': -1 is not in 0..=4294967295
+
+        For more information, try '--help'.
+    "#]],
+    );
+    says(
+        "logs app/web --tail -1",
+        expect![[r#"
+        error: invalid value '-1' for '--tail <TAIL>': -1 is not in 0..=4294967295
+
+        For more information, try '--help'.
+    "#]],
+    );
+    says(
         "logs node/one",
         expect![[r#"
         error: a node writes no log; a task does
