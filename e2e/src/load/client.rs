@@ -26,6 +26,8 @@ pub(super) struct Client {
     peers: Vec<Peer>,
     /// The one that it asks now.
     at: usize,
+    /// Calls of that server since it went there.
+    asked_here: usize,
     /// Where its objects live.
     pub(super) namespace: String,
     /// Operations so far, all of them noted.
@@ -57,6 +59,9 @@ pub(super) enum Outcome {
     Failed,
 }
 
+/// Calls after which a client goes to the next server.
+const STAYS: usize = 25;
+
 /// Whether the writes of a batch happen together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Together {
@@ -82,6 +87,7 @@ impl Client {
             namespace: namespace.into(),
             log: Vec::new(),
             asked: 0,
+            asked_here: 0,
             memory: BTreeMap::new(),
             progress: progress.clone(),
         }
@@ -239,13 +245,18 @@ impl Client {
         });
     }
 
-    /// Goes to the next server, after a while, when this one did not answer.
+    /// Goes to the next server, after a while, when this one did not answer, and after some calls in any case: else all
+    /// clients may come to be at one server, and none notices that another dies.
     async fn rest_after(&mut self, failed: Option<&Failure>) {
         let away = failed.is_some_and(Failure::may_pass);
         let counted = if away { &self.progress.missed } else { &self.progress.answered };
         counted.fetch_add(1, Ordering::Relaxed);
-        if away {
+        self.asked_here += 1;
+        if away || self.asked_here == STAYS {
             self.at = (self.at + 1) % self.peers.len();
+            self.asked_here = 0;
+        }
+        if away {
             sleep(PAUSE).await;
         }
     }

@@ -92,15 +92,24 @@ impl Faulty {
         (Self::with(inner, 0, Fault::Undoes(Arc::clone(&next))), next)
     }
 
-    /// Carries the call out, and removes what it put.
-    async fn undo(&self, groups: Vec<Group>) -> Result<Committed, StoreError> {
+    /// Carries the call out, and removes what it put. One that stands on an earlier state is refused, and `next` is for
+    /// the call that follows it.
+    async fn undo(
+        &self,
+        groups: Vec<Group>,
+        next: &Mutex<Option<String>>,
+        meant: String,
+    ) -> Result<Committed, StoreError> {
         let puts = groups.iter().flat_map(|group| &group.writes).filter_map(|write| match write {
             Write::Put { key, .. } => Some(Write::delete(key.clone())),
             Write::Delete { .. } => None,
         });
         let removing = Group { conditions: vec![], writes: puts.collect() };
         let committed = self.inner.commit(groups).await?;
-        assert!(committed.outcomes.iter().all(|outcome| *outcome == Outcome::Applied), "{committed:?}");
+        if committed.outcomes.iter().any(|outcome| *outcome != Outcome::Applied) {
+            *next.lock().unwrap() = Some(meant);
+            return Ok(committed);
+        }
         if !removing.writes.is_empty() {
             self.inner.commit(vec![removing]).await?;
         }
@@ -160,7 +169,10 @@ impl Store for Faulty {
         if let Fault::Undoes(next) = &self.fault {
             let is_meant = |prefix: &mut String| groups.iter().any(|group| writes(group, prefix));
             let undone = next.lock().unwrap().take_if(is_meant);
-            return if undone.is_some() { self.undo(groups).await } else { self.inner.commit(groups).await };
+            return match undone {
+                Some(meant) => self.undo(groups, next, meant).await,
+                None => self.inner.commit(groups).await,
+            };
         }
         if !matches!(self.fault, Fault::Honest) {
             return self.inner.commit(groups).await;
