@@ -105,7 +105,7 @@ async fn an_app_of_many_small_variables_gets_all_its_tasks() {
     let world = World::start().await;
     let _controllers = world.controllers();
     let _machine = world.machine("n1").await;
-    let mut large = app("web", 20, "v1");
+    let mut large = app("web", 10, "v1");
     let env: Value = (0..1000).map(|n| json!({ "name": format!("A{n}"), "value": "x" })).collect();
     let container = |name: &str| {
         let requests = json!({ "requests": { "cpu": "10m" } });
@@ -113,7 +113,7 @@ async fn an_app_of_many_small_variables_gets_all_its_tasks() {
     };
     large["spec"]["template"]["spec"]["containers"] = ["a", "b", "c", "d"].map(container).into();
     world.apply(large).await;
-    world.settled("web", 20).await;
+    world.settled("web", 10).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
