@@ -13,8 +13,12 @@ use serde_json::Value;
 
 use crate::census::idle_app;
 
+/// The one process of each Task, once what created its container has ended.
 fn processes(world: &World, tasks: &[Value]) -> Vec<Vec<u32>> {
-    tasks.iter().map(|task| processes_of_task(world.dir(), uid(task))).collect()
+    eventually("each Task has one process", SOON, || {
+        let found: Vec<_> = tasks.iter().map(|task| processes_of_task(world.dir(), uid(task))).collect();
+        if found.iter().all(|processes| processes.len() == 1) { Ok(found) } else { Err(format!("{found:?}")) }
+    })
 }
 
 /// An agent on these folders ends by itself; what it wrote.
