@@ -245,8 +245,8 @@ impl Client {
         });
     }
 
-    /// Goes to the next server, after a while, when this one did not answer, and after some calls in any case: else all
-    /// clients may come to be at one server, and none notices that another dies.
+    /// Moves to the next server when this one did not answer, and after [`STAYS`] calls in any case. Otherwise all clients
+    /// may end up on one server, and no call meets the death of another.
     async fn rest_after(&mut self, failed: Option<&Failure>) {
         let away = failed.is_some_and(Failure::may_pass);
         let counted = if away { &self.progress.missed } else { &self.progress.answered };

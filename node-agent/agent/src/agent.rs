@@ -134,7 +134,7 @@ impl Agent {
             let due = [self.state.next_due(), self.statuses.next_due()].into_iter().flatten().min();
             let due = due.map_or(Duration::from_secs(3600), |at| at.since(self.clock.now()));
             tokio::select! {
-                // First: what ends because the agent is told to end, with its group or by it, is no news.
+                // The stop first: a process that ends because the agent stops must not be reported as an event.
                 biased;
                 () = &mut stop => return,
                 Some(event) = events.recv() => self.take(event),

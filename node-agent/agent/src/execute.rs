@@ -403,7 +403,7 @@ impl World {
             shim = talking;
             match (fate, refused.take()) {
                 (StartFate::Running(running), _) => return Ok(running),
-                // Its end was told when the conversation began.
+                // The shim reported its end when the conversation began.
                 (StartFate::Over, _) => return Err(ShimError::Gone),
                 (StartFate::NotAsked, Some(why)) => return Err(ShimError::Refused(why)),
                 (StartFate::NotAsked, None) => {}
@@ -411,8 +411,8 @@ impl World {
         }
     }
 
-    /// What became of an attempt, once it is not being created any more, and the shim that says so; `None` when the shim
-    /// is gone, which is told by who keeps it.
+    /// Waits until an attempt is created or has failed, and returns its shim and that result; `None` when the shim is
+    /// gone, which `keep` reports.
     async fn settled(&self, attempt: &Attempt) -> Option<(Shim, StartFate)> {
         loop {
             let shim = self.talking_shim(&attempt.task).await?;
@@ -423,21 +423,21 @@ impl World {
         }
     }
 
-    /// Tells what became of an attempt that an earlier agent asked for.
+    /// Reports the result of an attempt that an earlier agent began.
     async fn settle(self: Arc<Self>, attempt: Attempt) {
         let outcome = match self.settled(&attempt).await {
             Some((_, StartFate::Running(running))) => Ok(running.started_at),
             Some((_, StartFate::NotAsked)) => Err(Trouble {
                 reason: CREATE_ERROR,
-                message: "it could not be created; an agent that has ended was told why".into(),
+                message: "it could not be created; the reason was reported only to an earlier agent".into(),
             }),
-            // Its end, or that of the shim, is told by who keeps the shim.
+            // `keep` reports its end, or that of the shim.
             Some((_, StartFate::Over)) | None => return,
         };
         self.tell(Event::Started { attempt, outcome });
     }
 
-    /// The Task's shim once it talks; none when it is gone, which is told by who keeps it.
+    /// The Task's shim once it talks; `None` when it is gone, which `keep` reports.
     async fn talking_shim(&self, task: &TaskUid) -> Option<Shim> {
         loop {
             {

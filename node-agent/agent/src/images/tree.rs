@@ -36,7 +36,7 @@ enum Seen {
     Nothing,
     /// A whiteout, or nothing in an opaque folder: what layers below have there does not show.
     Hidden,
-    /// Anything but a folder, file or link, or one that is no folder on the way.
+    /// Neither folder, file nor link; or a parent in the path is not a folder.
     Other,
     Folder,
     Link(PathBuf),
