@@ -73,7 +73,8 @@ fn end_with_parent() -> bool {
     told && getppid().is_some_and(|pid| pid.as_raw_nonzero().get() == parent)
 }
 
-fn chain(error: &(dyn Error + 'static)) -> String {
+/// An error with what caused it, on one line.
+pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

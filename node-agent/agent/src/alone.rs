@@ -34,12 +34,12 @@ use tokio::process::Command;
 use tokio::sync::watch;
 
 use crate::assignment::{Assignment, TaskUid};
-use crate::chain::chain;
 use crate::homes::{Homes, Views};
 use crate::journal::RememberedTask;
 use crate::places::Places;
 use crate::plan::Trouble;
 use crate::runtime_spec::NodeSays;
+use berth_daemon::chain;
 
 /// The word that has this program prepare one Task and end.
 pub const INSIDE: &str = "prepare-alone";

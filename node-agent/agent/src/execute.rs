@@ -19,7 +19,6 @@ use tokio::task::JoinSet;
 use crate::alone::{self, Outcome, Step, Suspects, panicked};
 use crate::assignment::{Assignment, TaskUid};
 use crate::blocking::blocking;
-use crate::chain::chain;
 use crate::death::death;
 use crate::homes::Homes;
 use crate::journal::{Journal, JournalError, Record};
@@ -29,6 +28,7 @@ use crate::plan::{Action, Attempt, Ending, Event, Exit, ExitCause, Trouble};
 use crate::probes;
 use crate::remember::ending_record;
 use crate::shim::{self, Conversation, Shim, ShimError};
+use berth_daemon::chain;
 
 /// How long processes may take to die after KILL.
 const DEATH: Duration = Duration::from_secs(10);

@@ -16,11 +16,11 @@ use rustix::fs::{Gid, Uid};
 use serde::{Deserialize, Serialize};
 
 use crate::assignment::{Assignment, Program, Root, TaskUid};
-use crate::chain::chain;
 use crate::images::{ImageStore, Tree, collect};
 use crate::places::Places;
 use crate::plan::Trouble;
 use crate::runtime_spec::{Blueprint, ImageSays, NodeSays, User, hosts_file, runtime_spec, working_dir};
+use berth_daemon::chain;
 use berth_removal::remove_tree;
 
 /// How container logs are cut: 10 MiB a file, three of one attempt.

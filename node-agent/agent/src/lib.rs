@@ -6,7 +6,6 @@ pub mod agent;
 pub mod alone;
 pub mod assignment;
 pub mod blocking;
-mod chain;
 pub mod conditions;
 mod death;
 pub mod disk;

@@ -14,9 +14,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::assignment::{Assignment, Program, RestartPolicy, Root, TaskUid};
-use crate::chain::chain;
 use crate::homes::Homes;
 use crate::places::Places;
+use berth_daemon::chain;
 use berth_removal::remove_tree;
 
 /// The word that makes this program look at itself from inside a container.

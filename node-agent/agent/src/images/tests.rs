@@ -353,7 +353,7 @@ fn a_pipe_or_device_in_place_of_a_file_of_the_layout_keeps_nobody_waiting() {
                 true => std::os::unix::fs::symlink("/dev/zero", &path).unwrap(),
                 false => nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap(),
             }
-            let error = crate::chain::chain(&layout.prepare().1.unwrap_err());
+            let error = berth_daemon::chain(&layout.prepare().1.unwrap_err());
             assert!(error.ends_with("must be a regular file"), "{error}");
         }
     }
@@ -381,7 +381,7 @@ fn a_pipe_or_device_in_place_of_a_file_of_the_layout_is_not_opened() {
             }
             let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
             inotify::add_watch(&watch, &place, inotify::WatchFlags::OPEN).unwrap();
-            let error = crate::chain::chain(&layout.prepare().1.unwrap_err());
+            let error = berth_daemon::chain(&layout.prepare().1.unwrap_err());
             assert!(error.ends_with("must be a regular file"), "{error}");
             let opened = rustix::io::read(&watch, &mut [0; 256]);
             assert_eq!(opened, Err(rustix::io::Errno::AGAIN), "{kind:?} was opened, layer: {is_layer}");
@@ -397,7 +397,7 @@ fn a_file_that_the_kernel_makes_up_is_no_file_of_a_layout() {
         let blob = layout::blob_path(layout.dir.path(), &found.layers[0].digest);
         fs::remove_file(&blob).unwrap();
         std::os::unix::fs::symlink(target, blob).unwrap();
-        let error = crate::chain::chain(&layout.prepare().1.unwrap_err());
+        let error = berth_daemon::chain(&layout.prepare().1.unwrap_err());
         assert!(error.ends_with("must be a regular file on a disk"), "{target}: {error}");
     }
 }
@@ -530,7 +530,7 @@ fn a_refusal_quotes_no_value_of_a_file() {
             Ok(image) => Tree::new(&image.layers).user(&image.user).map(drop),
             Err(error) => Err(error),
         };
-        let error = crate::chain::chain(&refused.expect_err(case));
+        let error = berth_daemon::chain(&refused.expect_err(case));
         assert!(!error.contains(SECRET), "{case}: {error}");
     }
     let several = index(format!("{{\"manifests\": [{}]}}", [SECRET, SECRET].map(tagged).join(",")));
@@ -561,7 +561,7 @@ fn an_index_that_is_a_link_is_not_read_and_a_blob_that_is_one_is() {
     aside(&blob);
     layout.prepare().1.unwrap();
     aside(&layout.dir.path().join("index.json"));
-    let error = crate::chain::chain(&layout.prepare().1.unwrap_err());
+    let error = berth_daemon::chain(&layout.prepare().1.unwrap_err());
     assert!(error.ends_with("index.json: must be a regular file"), "{error}");
 }
 
