@@ -39,6 +39,20 @@ pub fn processes_of_task(dir: &Path, task_uid: &str) -> Vec<u32> {
     processes_in(dir, |path| path.iter().any(|part| part == task_uid))
 }
 
+/// Of the processes in the cgroup of one Task, those that run its programs. What creates a container is in its cgroup
+/// for a moment even after the container runs.
+pub fn programs_of_task(dir: &Path, task_uid: &str) -> Vec<u32> {
+    let mut pids = processes_of_task(dir, task_uid);
+    pids.retain(|pid| !creates_containers(*pid));
+    pids
+}
+
+/// Whether a process runs the shim, which executes a sealed copy of itself in memory.
+fn creates_containers(pid: u32) -> bool {
+    let executable = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+    executable.ends_with("shim") || executable.to_string_lossy().starts_with("/memfd:")
+}
+
 /// Ids of the processes in the cgroup of one container of a Task, and below.
 pub fn processes_of_container(dir: &Path, task_uid: &str, container: &str) -> Vec<u32> {
     let inside = |path: &Path| {

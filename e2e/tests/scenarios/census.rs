@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use berth_e2e::leftovers::processes_of_task;
+use berth_e2e::leftovers::programs_of_task;
 use berth_e2e::wait::{always, eventually};
 use berth_e2e::world::{condition, name, summary, uid};
 use berth_e2e::{World, soak};
@@ -17,7 +17,7 @@ impl Census {
     /// Takes it.
     pub fn of(world: &World, app: &str) -> Result<Self, String> {
         let tasks = world.tasks_of(app)?;
-        let pids = |task: &Value| (uid(task).to_owned(), processes_of_task(world.dir(), uid(task)));
+        let pids = |task: &Value| (uid(task).to_owned(), programs_of_task(world.dir(), uid(task)));
         Ok(Self(tasks.iter().map(pids).collect()))
     }
 
@@ -37,7 +37,7 @@ impl Census {
 
     /// Whether the same processes are there; the API is not asked.
     pub fn runs_on(&self, world: &World) -> Result<(), String> {
-        let pids = |uid: &String| (uid.clone(), processes_of_task(world.dir(), uid));
+        let pids = |uid: &String| (uid.clone(), programs_of_task(world.dir(), uid));
         let now: BTreeMap<_, _> = self.0.keys().map(pids).collect();
         if now == self.0 { Ok(()) } else { Err(format!("were {:?}, are {now:?}", self.0)) }
     }

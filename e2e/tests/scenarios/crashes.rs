@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use berth_e2e::leftovers::processes_of_task;
+use berth_e2e::leftovers::programs_of_task;
 use berth_e2e::wait::eventually;
 use berth_e2e::world::{SOON, name, summary, uid};
 use berth_e2e::{StoreForm, World};
@@ -46,7 +46,7 @@ pub fn a_killed_container_restarts_in_place(form: StoreForm) {
     let task = world.wait_ready("steady", 1).remove(0);
     let mut waits = Vec::new();
     for round in 1..=3 {
-        let pids = processes_of_task(world.dir(), uid(&task));
+        let pids = programs_of_task(world.dir(), uid(&task));
         assert_eq!(pids.len(), 1, "one process: {pids:?}");
         let killed_at = std::time::Instant::now();
         kill(Pid::from_raw(i32::try_from(pids[0]).expect("a pid")), Signal::SIGKILL)

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
-use berth_e2e::leftovers::processes_of_task;
+use berth_e2e::leftovers::{processes_of_task, programs_of_task};
 use berth_e2e::load::Load;
 use berth_e2e::pace::Pace;
 use berth_e2e::wait::{always, eventually};
@@ -49,7 +49,7 @@ spec:
 
 /// The first process of each Task by its name; the web server forks others for its requests.
 fn processes(world: &World, tasks: &[Value]) -> BTreeMap<String, Option<u32>> {
-    let first = |task: &Value| processes_of_task(world.dir(), uid(task)).first().copied();
+    let first = |task: &Value| programs_of_task(world.dir(), uid(task)).first().copied();
     tasks.iter().map(|task| (name(task).to_string(), first(task))).collect()
 }
 
@@ -132,7 +132,7 @@ pub fn an_exit_while_the_agent_is_away_is_reported(form: StoreForm) {
         manifest.lines().filter(|line| !line.contains("readinessProbe")).collect::<Vec<_>>().join("\n");
     world.apply(&manifest).ok();
     let task = world.wait_ready("steady", 1).remove(0);
-    let pids = processes_of_task(world.dir(), uid(&task));
+    let pids = programs_of_task(world.dir(), uid(&task));
 
     world.kill(Part::Agent);
     open_gate(&pids);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use berth_e2e::faults::{Network, Way};
-use berth_e2e::leftovers::processes_of_task;
+use berth_e2e::leftovers::programs_of_task;
 use berth_e2e::pace::Pace;
 use berth_e2e::wait::{always, eventually};
 use berth_e2e::world::{SOON, condition, name, summary, uid};
@@ -93,7 +93,7 @@ pub fn a_node_cut_off_is_replaced_and_stops_its_tasks_when_it_returns(form: Stor
         assert!(time(&task["metadata"]["creationTimestamp"]) >= due, "{} came before {due}", name(task));
     }
     for task in &cut_off {
-        assert_eq!(processes_of_task(world.dir(), uid(task)).len(), 1, "{} runs on", name(task));
+        assert_eq!(programs_of_task(world.dir(), uid(task)).len(), 1, "{} runs on", name(task));
     }
     for network in &pair.networks {
         assert_eq!(network.inside(|| http::get(8080)).expect("an answer"), "here");
@@ -119,7 +119,7 @@ pub fn a_node_cut_off_is_replaced_and_stops_its_tasks_when_it_returns(form: Stor
 }
 
 fn processes(world: &World, task: &Value) -> Vec<u32> {
-    processes_of_task(world.dir(), uid(task))
+    programs_of_task(world.dir(), uid(task))
 }
 
 impl Pair {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use berth_e2e::leftovers::{self, processes_of_task};
+use berth_e2e::leftovers::{self, programs_of_task};
 use berth_e2e::process::Process;
 use berth_e2e::wait::{eventually, output};
 use berth_e2e::world::{Part, SOON, uid};
@@ -34,7 +34,21 @@ fn start(world: &World) -> Process {
 
 /// The first process of each Task.
 fn first_processes(world: &World, tasks: &[Value]) -> Vec<Option<u32>> {
-    tasks.iter().map(|task| processes_of_task(world.dir(), uid(task)).first().copied()).collect()
+    tasks.iter().map(|task| programs_of_task(world.dir(), uid(task)).first().copied()).collect()
+}
+
+/// Three Tasks that run, and the first process of each.
+fn hello(world: &World) -> (Vec<Value>, Vec<Option<u32>>) {
+    world.ctl(&["apply", "-f", "manifests/hello.yaml"]).ok();
+    let tasks = world.wait_ready("hello", 3);
+    let processes = first_processes(world, &tasks);
+    assert!(processes.iter().all(Option::is_some), "{processes:?}");
+    (tasks, processes)
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status().expect("cp starts");
+    assert!(copied.success(), "{} is copied", from.display());
 }
 
 /// Follows the log of a Task that wrote a line.
@@ -62,10 +76,7 @@ pub fn up_stopped_and_started_again_adopts_its_containers(form: StoreForm) {
     let refusal = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(!second.status.success() && refusal.contains(&first.pid().to_string()), "{refusal}");
 
-    world.ctl(&["apply", "-f", "manifests/hello.yaml"]).ok();
-    let tasks = world.wait_ready("hello", 3);
-    let before = first_processes(&world, &tasks);
-    assert!(before.iter().all(Option::is_some), "{before:?}");
+    let (tasks, before) = hello(&world);
 
     let mut follower = follow(&world);
     first.stop();
@@ -96,10 +107,7 @@ pub fn up_stopped_and_started_again_adopts_its_containers(form: StoreForm) {
 pub fn down_of_a_copy_leaves_the_original_alone(form: StoreForm) {
     let world = World::start(form);
     world.claim();
-    world.ctl(&["apply", "-f", "manifests/hello.yaml"]).ok();
-    let tasks = world.wait_ready("hello", 3);
-    let before = first_processes(&world, &tasks);
-    assert!(before.iter().all(Option::is_some), "{before:?}");
+    let (tasks, before) = hello(&world);
 
     let (copy, run) = (world.dir().join("copy"), world.dir().join("run-copy"));
     let copied = Command::new("cp").arg("-a").arg(world.data()).arg(&copy).status().expect("cp starts");
@@ -116,16 +124,12 @@ pub fn down_of_a_copy_leaves_the_original_alone(form: StoreForm) {
 pub fn down_of_a_renamed_folder_ends_its_tasks(form: StoreForm) {
     let world = World::empty(form);
     let first = start(&world);
-    world.ctl(&["apply", "-f", "manifests/hello.yaml"]).ok();
-    let tasks = world.wait_ready("hello", 3);
-    let before = first_processes(&world, &tasks);
-    assert!(before.iter().all(Option::is_some), "{before:?}");
+    let (tasks, before) = hello(&world);
     first.stop();
 
     let renamed = world.dir().join("renamed");
     fs::rename(world.data(), &renamed).expect("the world's folder is writable");
-    let copied = Command::new("cp").arg("-a").arg(&renamed).arg(world.data()).status().expect("cp starts");
-    assert!(copied.success());
+    copy_folder(&renamed, &world.data());
     let down = |data: &Path, run: &Path| {
         let (data, run) = (data.display().to_string(), run.display().to_string());
         world.ctl(&["down", "--data", &data, "--run", &run]).ok()
@@ -147,15 +151,11 @@ pub fn down_of_a_renamed_folder_ends_its_tasks(form: StoreForm) {
 pub fn down_after_a_restore_ends_the_tasks(form: StoreForm) {
     let world = World::empty(form);
     let first = start(&world);
-    world.ctl(&["apply", "-f", "manifests/hello.yaml"]).ok();
-    let tasks = world.wait_ready("hello", 3);
-    let before = first_processes(&world, &tasks);
-    assert!(before.iter().all(Option::is_some), "{before:?}");
+    let (tasks, before) = hello(&world);
     first.stop();
 
     let copy = world.dir().join("copy");
-    let copied = Command::new("cp").arg("-a").arg(world.data()).arg(&copy).status().expect("cp starts");
-    assert!(copied.success());
+    copy_folder(&world.data(), &copy);
     fs::remove_dir_all(world.data()).expect("the world's folder is writable");
     fs::rename(&copy, world.data()).expect("the world's folder is writable");
     let second = start(&world);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use berth_client::{Client, Options, Query, Write};
 use berth_e2e::World;
-use berth_e2e::leftovers::processes_of_task;
+use berth_e2e::leftovers::programs_of_task;
 use berth_e2e::wait::eventually;
 use berth_e2e::world::{SOON, name, uid};
 use berth_proto::v1 as wire;
@@ -290,7 +290,7 @@ pub struct Containers(BTreeMap<String, Vec<u32>>);
 impl Containers {
     /// Of these Tasks, which run.
     pub fn of(world: &World, tasks: &[Value]) -> Self {
-        let found = |task: &Value| (uid(task).to_owned(), processes_of_task(world.dir(), uid(task)));
+        let found = |task: &Value| (uid(task).to_owned(), programs_of_task(world.dir(), uid(task)));
         let found: BTreeMap<_, _> = tasks.iter().map(found).collect();
         assert!(found.values().all(|processes| !processes.is_empty()), "{found:?}");
         Self(found)
@@ -299,7 +299,7 @@ impl Containers {
     /// Whether each process still is there, and no other.
     pub fn untouched(&self, world: &World) -> Result<(), String> {
         let now: BTreeMap<_, _> =
-            self.0.keys().map(|uid| (uid.clone(), processes_of_task(world.dir(), uid))).collect();
+            self.0.keys().map(|uid| (uid.clone(), programs_of_task(world.dir(), uid))).collect();
         if now == self.0 { Ok(()) } else { Err(format!("were {:?}, are {now:?}", self.0)) }
     }
 }

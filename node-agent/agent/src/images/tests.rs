@@ -7,6 +7,8 @@ use tar::{Builder, EntryType, Header};
 use super::unpack::SPARE;
 use super::*;
 
+mod collected;
+
 /// A layout folder being made.
 struct Layout {
     dir: tempfile::TempDir,
@@ -563,60 +565,4 @@ fn an_index_that_is_a_link_is_not_read_and_a_blob_that_is_one_is() {
     aside(&layout.dir.path().join("index.json"));
     let error = berth_daemon::chain(&layout.prepare().1.unwrap_err());
     assert!(error.ends_with("index.json: must be a regular file"), "{error}");
-}
-
-#[test]
-fn a_layer_is_collected_once_nobody_needs_it_and_it_was_not_asked_for_lately() {
-    use std::time::Duration;
-    let layout = Layout::of(&[tar(&[Item::File("f", b"x")])]);
-    let data = tempfile::tempdir().unwrap();
-    let layers = data.path().join("layers");
-    let store = ImageStore::new(layers.clone(), 100);
-    let image = store.prepare(layout.dir.path(), None).unwrap();
-    let (all, none) = (image.layers.iter().cloned().collect(), BTreeSet::new());
-    let later = SystemTime::now() + Duration::from_secs(60);
-    assert_eq!(collect(&layers, &all, later).unwrap(), 0);
-    assert_eq!(collect(&layers, &none, SystemTime::now() - Duration::from_secs(60)).unwrap(), 0);
-    assert_eq!(collect(&layers, &none, later).unwrap(), 1);
-    assert_eq!(fs::read_dir(&layers).unwrap().count(), 0);
-    assert_eq!(store.prepare(layout.dir.path(), None).unwrap(), image);
-}
-
-#[test]
-fn what_cannot_be_collected_keeps_no_layer_and_what_is_aside_keeps_its_name() {
-    use std::time::Duration;
-    let data = tempfile::tempdir().unwrap();
-    let layers = data.path().join("layers");
-    for name in ["a", "b", "c", "tmp-d", "stuck"] {
-        fs::create_dir_all(layers.join(name).join("full")).unwrap();
-    }
-    // A layer that somebody mounted something on cannot be renamed; here, what is mounted is the layer.
-    let stuck = layers.join("stuck");
-    rustix::mount::mount_bind(&stuck, &stuck).unwrap();
-    let collected = collect(&layers, &BTreeSet::new(), SystemTime::now() + Duration::from_secs(60));
-    rustix::mount::unmount(&stuck, rustix::mount::UnmountFlags::DETACH).unwrap();
-    assert_eq!(collected.unwrap(), 4);
-    let left: Vec<_> = fs::read_dir(&layers).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left, ["stuck"]);
-}
-
-#[test]
-fn a_layer_is_not_collected_while_an_image_is_prepared() {
-    use std::time::Duration;
-    let data = tempfile::tempdir().unwrap();
-    let layers = data.path().join("layers");
-    fs::create_dir_all(layers.join("a")).unwrap();
-    let preparing = lock(&layers).unwrap();
-    let folder = layers.clone();
-    let collecting = std::thread::spawn(move || {
-        let (none, later) = (BTreeSet::new(), SystemTime::now() + Duration::from_secs(60));
-        collect(&folder, &none, later)
-    });
-    let names = || fs::read_dir(&layers).unwrap().count();
-    // It waits for the lock, or has not begun: the layer is there either way.
-    std::thread::sleep(Duration::from_millis(200));
-    assert_eq!(names(), 1);
-    drop(preparing);
-    assert_eq!(collecting.join().unwrap().unwrap(), 1);
-    assert_eq!(names(), 0);
 }
