@@ -14,7 +14,7 @@ use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
 
 /// How many run at once when nobody says otherwise: on two cores, for most of a scenario is waiting. Each takes a third
 /// to a half of a core.
-const LANES: usize = 3;
+const LANES: usize = 4;
 /// The environment variable by which somebody else runs the scenarios, beside all other tests.
 const ELSEWHERE: &str = "BERTH_SCENARIOS";
 /// The environment variable that names the scenario that a process is for.
