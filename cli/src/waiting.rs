@@ -51,18 +51,18 @@ pub async fn all(
     meanwhile: &str,
 ) -> Result<(), Failure> {
     let progress = RefCell::new(Progress::begin());
-    // Of each object that still waits its reason.
+    // Of each object that still waits its reason, by its place: names are the same in several Namespaces.
     let waiting = RefCell::new(BTreeMap::new());
-    let waits = awaited.iter().map(|one| {
+    let waits = awaited.iter().enumerate().map(|(place, one)| {
         let (progress, waiting) = (&progress, &waiting);
         async move {
             let line = |reason: &str| {
                 let line = format!("{}: {reason}", one.name);
                 progress.borrow_mut().show(&format!("waiting for {line}"));
-                waiting.borrow_mut().insert(&one.name, line);
+                waiting.borrow_mut().insert(place, line);
             };
             let done = watch(api, one, progress, line).await;
-            waiting.borrow_mut().remove(&one.name);
+            waiting.borrow_mut().remove(&place);
             done
         }
     });

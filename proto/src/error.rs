@@ -8,6 +8,8 @@ use tonic::Code;
 
 /// The most bytes of a text as JSON.
 const TEXT: usize = 1500;
+/// The most bytes of the object's name, kind or group as JSON. None is longer, but a reader may ask for what is none.
+const NAME: usize = 253;
 /// The most bytes of the causes as JSON.
 const CAUSES: usize = 3500;
 /// The most bytes of the message that is beside the details.
@@ -17,6 +19,10 @@ const PLAIN: usize = 200;
 pub fn to_grpc(status: &Status) -> tonic::Status {
     let mut bounded = status.clone();
     bounded.message = cut(&status.message, TEXT);
+    let details = &mut bounded.details;
+    for word in [&mut details.name, &mut details.kind, &mut details.group] {
+        *word = cut(word, NAME);
+    }
     bounded.details.causes = bounded_causes(&status.details.causes);
     let details = serde_json::to_vec(&bounded).expect("a Status is always JSON");
     tonic::Status::with_details(code_of(status.reason), cut(&status.message, PLAIN), details.into())
@@ -125,8 +131,8 @@ mod tests {
     #[test]
     fn a_refusal_with_any_number_of_causes_fits_the_trailers() {
         for (message, field) in [("ü", "x"), ("\u{1}", "\""), ("\"", "\u{1}"), ("m", "ü")] {
-            let mut status =
-                Status::new(Reason::Invalid, message.repeat(50_000)).about("App", &"n".repeat(253));
+            let (kind, name) = (field.repeat(50_000), message.repeat(50_000));
+            let mut status = Status::new(Reason::Invalid, message.repeat(50_000)).about(&kind, &name);
             let cause = |n: usize| Cause {
                 reason: "FieldValueTypeInvalid".into(),
                 message: message.repeat(n),

@@ -1,6 +1,7 @@
 //! `ctl down`: ends everything of a cluster on this machine, with or without a running control plane, and says what it
 //! did. What lasts stays, unless its deletion is asked for.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -105,7 +106,7 @@ async fn stop_up(home: &Home, done: &mut Vec<String>) -> Result<Option<UpLock>, 
         return Ok(None);
     }
     let mut progress = Progress::begin();
-    let until = Instant::now() + PATIENCE;
+    let mut until = Instant::now() + PATIENCE;
     while Instant::now() < until {
         match UpLock::take(&home.lock(), Verb::Down) {
             Ok(lock) => return Ok(Some(lock)),
@@ -119,6 +120,8 @@ async fn stop_up(home: &Home, done: &mut Vec<String>) -> Result<Option<UpLock>, 
                 let _ = home.announce_down();
                 holder.process.end(PATIENCE).await;
                 done.push(format!("stopped `ctl up` (pid {})", holder.process.pid));
+                // Its end may have taken all the time.
+                until = Instant::now() + PATIENCE;
             }
             Err(NoLock::Held(None)) => tokio::time::sleep(Duration::from_millis(200)).await,
             // Another `ctl down` removed the folder.
@@ -162,10 +165,14 @@ pub async fn kill_tasks(home: &Home, done: &mut Vec<String>) -> Result<Vec<OsStr
         let all = cgroups::tasks_in(&cgroup);
         let tasks = all.iter().filter(|task| !held.contains(task)).count();
         let cleared = cgroups::clear(&cgroup, &held).await;
-        let mut left =
+        let left =
             foreign.iter().filter(|sandbox| sandbox.file_name().is_some_and(|task| all.contains(task)));
-        if let Some(folder) = left.next().and_then(|sandbox| sandbox.parent()) {
-            let (left, folder) = (left.count() + 1, folder.display());
+        let mut folders = BTreeMap::<_, usize>::new();
+        for folder in left.filter_map(|sandbox| sandbox.parent()) {
+            *folders.entry(folder).or_default() += 1;
+        }
+        for (folder, left) in folders {
+            let folder = folder.display();
             done.push(format!("left {left} tasks of this cluster alone, whose data is in {folder}"));
         }
         if tasks > 0 || cleared.killed > 0 {

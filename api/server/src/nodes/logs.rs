@@ -73,7 +73,7 @@ async fn here(shared: &Arc<Shared>, node: &str, request: LogsRequest) -> Result<
     let mut tunnel = shared.tunnels.expect();
     let asked = OpenLogs { id: tunnel.id.clone(), request: Some(request) };
     agent.try_send(Ok(Message::OpenLogs(asked))).map_err(|_| away(node))?;
-    match timeout(shared.timing.tunnel_within, tunnel.chunks.recv()).await {
+    match timeout(shared.timing.tunnel_within, tunnel.next()).await {
         Ok(Some(first)) => Ok(chunks(first?, tunnel)),
         Ok(None) | Err(_) => {
             let message = format!("the agent of node `{node}` did not open the log in time");
@@ -83,9 +83,12 @@ async fn here(shared: &Arc<Shared>, node: &str, request: LogsRequest) -> Result<
 }
 
 fn chunks(first: bytes::Bytes, tunnel: Expected) -> Chunks {
-    let rest = futures::stream::unfold(tunnel, |mut tunnel| async move {
-        let chunk = tunnel.chunks.recv().await?;
-        Some((chunk, tunnel))
+    let rest = futures::stream::unfold(Some(tunnel), |tunnel| async move {
+        let mut tunnel = tunnel?;
+        let chunk = tunnel.next().await?;
+        // Nothing comes after an error.
+        let more = chunk.is_ok().then_some(tunnel);
+        Some((chunk, more))
     });
     let all = futures::stream::once(async move { Ok(first) }).chain(rest);
     all.filter_map(|chunk| async move {

@@ -277,6 +277,41 @@ async fn an_app_that_is_too_large_with_its_managers_is_refused_however_it_is_wri
     }
 }
 
+/// The entry of a manager that takes a finalizer away keeps no object.
+#[tokio::test]
+async fn the_largest_app_goes_when_its_last_finalizer_does() {
+    let api = api().await;
+    let of = |bytes: usize| {
+        let container = |(n, bytes): (usize, usize)| {
+            let env = json!([{"name": "A", "value": "x".repeat(bytes)}]);
+            json!({"name": format!("c{n}"), "command": ["sleep", "1"], "env": env})
+        };
+        let mut app = app(1);
+        app["metadata"]["finalizers"] = json!(["a/b", "c/d"]);
+        app["spec"]["template"]["spec"]["containers"] = [100_000, 100_000, 100_000, 100_000, 100_000, bytes]
+            .into_iter()
+            .enumerate()
+            .map(container)
+            .collect();
+        app
+    };
+    let (mut fits, mut refused) = (0, 131_000);
+    while refused - fits > 1 {
+        let middle = usize::midpoint(fits, refused);
+        let tried = wire::Write { dry_run: true, ..write(Verb::Create, "App", "web", of(middle)) };
+        if api.send(tried).await.is_ok() { fits = middle } else { refused = middle }
+    }
+    assert!((1..130_000).contains(&fits), "{fits}");
+    api.create("App", "web", of(fits)).await.unwrap();
+    api.delete("App", "web").await.unwrap();
+    for left in [json!(["c/d"]), Value::Null] {
+        let mut patch = write(Verb::Patch, "App", "web", json!({"metadata": {"finalizers": left}}));
+        patch.field_manager = "another".repeat(10);
+        api.send(patch).await.unwrap();
+    }
+    assert_eq!(api.get("App", "default/web").await.unwrap_err().reason, Reason::NotFound);
+}
+
 #[tokio::test]
 async fn a_grace_period_can_be_shortened_and_not_lengthened() {
     let api = api().await;

@@ -160,8 +160,10 @@ fn admitted(
     faults.append(&mut beside.faults);
     refuse_faults(row, request, &faults)?;
     let tree = owned(row, request, old, tree, seen.now);
-    if act == Act::Update && matches!(request.verb, Verb::Replace(_) | Verb::Patch(_)) {
-        // The entries of managers are new, and count in the size of the object. An apply made them before.
+    let is_dying = old.is_some_and(tree::is_deleting);
+    if act == Act::Update && !is_dying && matches!(request.verb, Verb::Replace(_) | Verb::Patch(_)) {
+        // The entries of managers are new, and count in the size of the object. An apply made them before. What is dying
+        // must lose its finalizers even so.
         refuse_faults(row, request, &row.kind.validate(&tree))?;
     }
     Ok(Draft { tree: Some(tree), beside, told: Told::default() })

@@ -16,6 +16,8 @@ use super::{Rules, at_most};
 const LABELS: usize = 64;
 /// The most bytes of all annotations of one object, keys included.
 const ANNOTATION_BYTES: usize = 256 << 10;
+/// The most bytes of each word that names an owner: no name, kind or uid is longer.
+const OWNER_WORD: usize = 253;
 /// The most finalizers or owners of one object.
 const REFERENCES: usize = 64;
 
@@ -114,8 +116,13 @@ fn owners(owners: &[OwnerReference], at: &At, faults: &mut Faults) {
             ("name", &owner.name),
             ("uid", &owner.uid),
         ];
-        for (field, _) in words.iter().filter(|(_, word)| word.is_empty()) {
-            faults.add(&here.field(field), Rule::Required, "is needed");
+        for (field, word) in words {
+            if word.is_empty() {
+                faults.add(&here.field(field), Rule::Required, "is needed");
+            } else if word.len() > OWNER_WORD {
+                let message = format!("must be at most {OWNER_WORD} bytes, got {}", word.len());
+                faults.add(&here.field(field), Rule::Invalid, message);
+            }
         }
     }
     let mut controllers =

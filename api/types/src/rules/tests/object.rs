@@ -77,6 +77,14 @@ fn metadata_keeps_the_rules_of_names() {
             "#]],
         ),
         (
+            "/metadata/ownerReferences",
+            json!([{"uid": "u".repeat(254), "kind": "k".repeat(253), "name": "n".repeat(20_000), "apiVersion": "v1"}]),
+            expect![[r#"
+                metadata.ownerReferences[0].name: must be at most 253 bytes, got 20000
+                metadata.ownerReferences[0].uid: must be at most 253 bytes, got 254
+            "#]],
+        ),
+        (
             "/metadata/creationTimestamp",
             json!("yesterday"),
             expect![[r#"
