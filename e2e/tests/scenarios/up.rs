@@ -151,7 +151,7 @@ pub fn down_of_a_renamed_folder_ends_its_tasks(form: StoreForm) {
 pub fn down_after_a_restore_ends_the_tasks(form: StoreForm) {
     let world = World::empty(form);
     let first = start(&world);
-    let (tasks, before) = hello(&world);
+    let (_, before) = hello(&world);
     first.stop();
 
     let copy = world.dir().join("copy");

@@ -146,7 +146,8 @@ fn admitted(
     act: Act,
     seen: &Sight<'_>,
 ) -> Answer<Draft> {
-    let mut faults = faults(row, act, &tree);
+    let is_dying = old.is_some_and(tree::is_deleting);
+    let mut faults = faults_of(row, act, is_dying, &tree);
     faults.extend(new_finalizers_of_the_dying(old, &tree));
     let change = Change {
         act,
@@ -160,21 +161,26 @@ fn admitted(
     faults.append(&mut beside.faults);
     refuse_faults(row, request, &faults)?;
     let tree = owned(row, request, old, tree, seen.now);
-    let is_dying = old.is_some_and(tree::is_deleting);
-    if act == Act::Update && !is_dying && matches!(request.verb, Verb::Replace(_) | Verb::Patch(_)) {
-        // The entries of managers are new, and count in the size of the object. An apply made them before. What is dying
-        // must lose its finalizers even so.
-        refuse_faults(row, request, &row.kind.validate(&tree))?;
+    if act == Act::Update && matches!(request.verb, Verb::Replace(_) | Verb::Patch(_)) {
+        // The entries of managers are new, and count in the size of the object. An apply made them before.
+        refuse_faults(row, request, &faults_of(row, act, is_dying, &tree))?;
     }
     Ok(Draft { tree: Some(tree), beside, told: Told::default() })
 }
 
-/// What the object breaks. A part that the call does not write was stored under rules of its time.
-fn faults(row: &Row, act: Act, tree: &Value) -> Vec<Fault> {
-    let in_status = |fault: &Fault| fault.path == "status" || fault.path.starts_with("status.");
+/// What the object breaks. A part that the call does not write was stored under rules of its time; of what is dying, that
+/// is all but the metadata.
+fn faults_of(row: &Row, act: Act, is_dying: bool, tree: &Value) -> Vec<Fault> {
+    let below = |part: &'static str| {
+        move |fault: &Fault| {
+            fault.path.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        }
+    };
+    let faults = || row.kind.validate(tree).into_iter();
     match act {
-        Act::Create | Act::Update => row.kind.validate(tree),
-        Act::UpdateStatus => row.kind.validate(tree).into_iter().filter(in_status).collect(),
+        Act::Update if is_dying => faults().filter(below("metadata")).collect(),
+        Act::Create | Act::Update => faults().collect(),
+        Act::UpdateStatus => faults().filter(below("status")).collect(),
         Act::MarkDeleted => Vec::new(),
     }
 }
