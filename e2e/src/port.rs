@@ -27,6 +27,17 @@ impl Port {
         taken.unwrap_or_else(|| panic!("every port of {PORTS:?} is taken"))
     }
 
+    /// Takes two ports in a row that are free.
+    ///
+    /// # Panics
+    /// When there are none.
+    pub fn take_pair() -> (Self, Self) {
+        let first = fastrand::u16(PORTS);
+        let pair = |number| Some((Self::of(number)?, Self::of(number + 1)?));
+        let taken = (first..PORTS.end).chain(PORTS.start..first).find_map(pair);
+        taken.unwrap_or_else(|| panic!("no two ports of {PORTS:?} in a row are free"))
+    }
+
     /// Its number.
     pub fn number(&self) -> u16 {
         self.number

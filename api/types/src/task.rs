@@ -21,6 +21,8 @@ pub const TOO_MANY_RESTARTS: &str = "TooManyRestarts";
 pub const IMAGE_ERROR: &str = "ImageError";
 /// Reason of a container that waits, and of a Failed Task: it could not be prepared.
 pub const CREATE_ERROR: &str = "CreateError";
+/// Reason of a Failed Task: a process outside it holds a port that was assigned to it. Its replacement gets another one.
+pub const PORT_HELD: &str = "PortHeld";
 
 /// One placed unit; bound to a node once, never moved.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -53,6 +53,8 @@ pub struct Offer<'a> {
     pub port_range: Option<(u16, u16)>,
     /// How many of them are free.
     pub free_ports: usize,
+    /// Ports that strangers held, as Tasks that failed for it say: they are assigned last.
+    pub shunned_ports: &'a BTreeMap<u16, u32>,
 }
 
 /// Whether a node takes new Tasks.
@@ -276,6 +278,7 @@ mod tests {
         labels: BTreeMap<String, String>,
         taints: Vec<Taint>,
         held: BTreeMap<u16, u32>,
+        shunned: BTreeMap<u16, u32>,
     }
 
     impl World {
@@ -288,6 +291,7 @@ mod tests {
                 held_ports: &self.held,
                 port_range: Some((31000, 31003)),
                 free_ports: 3,
+                shunned_ports: &self.shunned,
             }
         }
     }
@@ -298,6 +302,7 @@ mod tests {
             labels: BTreeMap::from([("zone".into(), "a".into())]),
             taints: vec![taint],
             held: BTreeMap::from([(80, 1), (31000, 1)]),
+            shunned: BTreeMap::from([(81, 1)]),
         }
     }
 

@@ -31,6 +31,8 @@ struct Place {
     tasks: usize,
     held_ports: BTreeMap<u16, u32>,
     free_ports: usize,
+    /// By how many Tasks that failed for it.
+    shunned_ports: BTreeMap<u16, u32>,
     improved: u64,
 }
 
@@ -158,6 +160,27 @@ impl Nodes {
         self.drop_unused(&charge.node_uid, at);
     }
 
+    /// A Task has failed because a stranger held one of these ports of a node.
+    pub fn shun(&mut self, node_uid: &Arc<str>, ports: &[u16]) {
+        let at = self.place_of(node_uid);
+        for port in ports {
+            *self.places[at].shunned_ports.entry(*port).or_default() += 1;
+        }
+    }
+
+    /// That Task is gone.
+    pub fn unshun(&mut self, node_uid: &Arc<str>, ports: &[u16]) {
+        let Some(at) = self.by_uid.get(node_uid).copied() else { return };
+        let shunned = &mut self.places[at].shunned_ports;
+        for port in ports {
+            if let Some(tasks) = shunned.get_mut(port) {
+                *tasks -= 1;
+            }
+        }
+        shunned.retain(|_, tasks| *tasks > 0);
+        self.drop_unused(node_uid, at);
+    }
+
     /// Every node with its place.
     pub fn all(&self) -> impl Iterator<Item = (usize, &Machine)> {
         self.places.iter().enumerate().filter_map(|(at, place)| Some((at, place.machine.as_ref()?)))
@@ -190,6 +213,7 @@ impl Nodes {
             held_ports: &place.held_ports,
             port_range: machine.port_range,
             free_ports: place.free_ports,
+            shunned_ports: &place.shunned_ports,
         }
     }
 
@@ -214,7 +238,7 @@ impl Nodes {
 
     fn drop_unused(&mut self, uid: &str, at: usize) {
         let place = &self.places[at];
-        if place.machine.is_none() && place.tasks == 0 {
+        if place.machine.is_none() && place.tasks == 0 && place.shunned_ports.is_empty() {
             self.places[at] = Place::default();
             self.by_uid.remove(uid);
             self.unused.push(at);
@@ -243,14 +267,16 @@ impl Place {
 }
 
 /// Free ports of the range for a Task, beside its fixed ones: counted on from a port that its uid picks, so that a
-/// port just given back is not the next to be given out.
+/// port just given back is not the next to be given out. Ports that a stranger held come last.
 pub fn pick_ports(offer: &Offer, fixed: &BTreeSet<u16>, open: usize, uid: &str) -> Vec<u16> {
     let Some((first, last)) = offer.port_range.filter(|_| open > 0) else { return Vec::new() };
     let size = u32::from(last - first) + 1;
     let start = fnv(uid) % size;
     let port = |step: u32| u16::try_from(u32::from(first) + (start + step) % size).expect("within the range");
     let free = |port: &u16| !offer.held_ports.contains_key(port) && !fixed.contains(port);
-    (0..size).map(port).filter(free).take(open).collect()
+    let shunned = |port: &u16| offer.shunned_ports.contains_key(port);
+    let (good, bad) = ((0..size).map(port).filter(free), (0..size).map(port).filter(free));
+    good.filter(|port| !shunned(port)).chain(bad.filter(shunned)).take(open).collect()
 }
 
 /// FNV-1a: the same number for the same text on every machine.

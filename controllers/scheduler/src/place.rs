@@ -10,7 +10,7 @@ use berth_failpoint::seeded_bug;
 use berth_types::availability::SCHEDULED;
 use berth_types::demand::{PortAsk, ports_asked};
 use berth_types::slack::Slack;
-use berth_types::task::Task;
+use berth_types::task::{PORT_HELD, Task};
 use berth_types::{Condition, ConditionStatus, Phase, Timestamp};
 
 use crate::fit::{Ask, Survey};
@@ -36,7 +36,7 @@ pub struct Scheduler {
     retries: BTreeSet<(Timestamp, Arc<str>)>,
 }
 
-/// One Task that is not at its end.
+/// One Task that is not at its end, or whose end is of use.
 #[derive(Debug)]
 enum Entry {
     /// It has no node.
@@ -45,6 +45,8 @@ enum Entry {
     Assumed { waiting: Waiting, charge: Charge },
     /// It is bound.
     Bound(Charge),
+    /// It failed because a stranger held one of these ports.
+    PortHeld { node_uid: Arc<str>, ports: Vec<u16> },
 }
 
 #[derive(Debug)]
@@ -136,7 +138,8 @@ impl Scheduler {
     pub fn task_changed(&mut self, task: Arc<Task>) {
         let uid: Arc<str> = task.metadata.uid.as_str().into();
         if Phase::of(&task).is_ok_and(Phase::is_final) {
-            return self.forget(&uid);
+            self.forget(&uid);
+            return self.learn(uid, &task);
         }
         if let Some(charge) = Charge::of(&task) {
             return self.bound(uid, charge);
@@ -147,7 +150,7 @@ impl Scheduler {
         match self.tasks.get_mut(&uid) {
             Some(Entry::Waiting(waiting) | Entry::Assumed { waiting, .. }) => waiting.task = task,
             // A bound Task stays bound: what shows it unbound is older than its Bind.
-            Some(Entry::Bound(_)) => {}
+            Some(Entry::Bound(_) | Entry::PortHeld { .. }) => {}
             None => self.admit(uid, task),
         }
     }
@@ -327,6 +330,17 @@ impl Scheduler {
         self.tasks.insert(uid, Entry::Bound(charge));
     }
 
+    /// As long as a Task is there that failed because of a stranger on its port, other ports are assigned first.
+    fn learn(&mut self, uid: Arc<str>, task: &Task) {
+        if task.status.reason != PORT_HELD {
+            return;
+        }
+        let node_uid: Arc<str> = task.spec.node_uid.as_str().into();
+        let ports: Vec<u16> = task.spec.assigned_ports.iter().map(|assigned| assigned.port).collect();
+        self.nodes.shun(&node_uid, &ports);
+        self.tasks.insert(uid, Entry::PortHeld { node_uid, ports });
+    }
+
     fn forget(&mut self, uid: &str) {
         let Some((uid, entry)) = self.tasks.remove_entry(uid) else { return };
         self.tasks.give_back();
@@ -337,6 +351,7 @@ impl Scheduler {
                 self.leave_class(&waiting, &uid);
             }
             Entry::Bound(charge) => self.nodes.discharge(&charge),
+            Entry::PortHeld { node_uid, ports } => self.nodes.unshun(&node_uid, &ports),
         }
     }
 

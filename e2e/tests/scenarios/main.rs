@@ -22,6 +22,7 @@ mod outages;
 mod overload;
 mod pager;
 mod partitions;
+mod ports;
 mod recorder;
 mod released;
 mod replicas;
@@ -64,6 +65,7 @@ fn all() -> Vec<Scenario> {
         on!(crashes::a_memory_hog_is_oom_killed, Embedded, ETCD),
         on!(crashes::a_task_that_fits_nowhere_says_why, Embedded, ETCD),
         on!(crashes::an_exit_code_and_the_last_words_are_kept, Embedded, ETCD),
+        on!(ports::a_port_that_a_stranger_holds_makes_no_task_ready_and_names_the_stranger, Embedded),
         on!(kills::containers_outlive_every_part, Embedded, ETCD),
         on!(kills::containers_outlive_all_parts_at_once, Embedded, ETCD),
         on!(kills::an_exit_while_the_agent_is_away_is_reported, Embedded, ETCD),

@@ -49,6 +49,8 @@ pub struct Assignment {
     pub name: String,
     /// What runs; at least one.
     pub containers: Vec<Program>,
+    /// Its host ports, of all containers.
+    pub ports: Vec<TaskPort>,
     /// How often containers restart in place.
     pub restart: RestartPolicy,
     /// How long a stopping Task that was ready goes on answering.
@@ -57,6 +59,15 @@ pub struct Assignment {
     pub grace: Duration,
     /// What the node sets aside for it: the sum over its containers.
     pub requests: ResourceList,
+}
+
+/// A host port of a Task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TaskPort {
+    /// The port.
+    pub number: u16,
+    /// Whether it was picked from the node's range: a Task that replaces this one gets another.
+    pub assigned: bool,
 }
 
 /// One container of a Task.
@@ -186,6 +197,7 @@ impl TryFrom<&Task> for Assignment {
             namespace: task.metadata.namespace.clone(),
             name: task.metadata.name.clone(),
             containers,
+            ports: ports.iter().map(|port| port.port).collect(),
             restart: restart_policy(task),
             drain: spec.drain_delay(),
             grace: spec.grace(),
@@ -212,7 +224,7 @@ fn restart_policy(task: &Task) -> RestartPolicy {
 struct HostPort {
     container: String,
     name: String,
-    port: u16,
+    port: TaskPort,
 }
 
 fn host_ports(task: &Task) -> Result<Vec<HostPort>, BadTask> {
@@ -223,7 +235,8 @@ fn host_ports(task: &Task) -> Result<Vec<HostPort>, BadTask> {
             let number = port.host_port.or(assigned).ok_or_else(|| {
                 bad(format!("spec.assignedPorts[{}]", port.name), "must be there for a port without hostPort")
             })?;
-            found.push(HostPort { container: container.name.clone(), name: port.name.clone(), port: number });
+            let taken = TaskPort { number, assigned: port.host_port.is_none() };
+            found.push(HostPort { container: container.name.clone(), name: port.name.clone(), port: taken });
         }
     }
     Ok(found)
@@ -274,11 +287,11 @@ fn root_of(image: &str) -> Result<Root, String> {
 fn environment(container: &Container, ports: &[HostPort]) -> Vec<(String, String)> {
     let mut env = Vec::new();
     if let Some(first) = ports.iter().find(|p| p.container == container.name) {
-        env.push(("PORT".to_owned(), first.port.to_string()));
+        env.push(("PORT".to_owned(), first.port.number.to_string()));
     }
     for port in ports {
         let name = port.name.to_ascii_uppercase().replace('-', "_");
-        env.push((format!("PORT_{name}"), port.port.to_string()));
+        env.push((format!("PORT_{name}"), port.port.number.to_string()));
     }
     env.extend(container.env.iter().map(|v| (v.name.clone(), v.value.clone())));
     env
@@ -312,7 +325,7 @@ fn port_number(port: &IntOrString, ports: &[HostPort]) -> Result<u16, String> {
         IntOrString::String(name) => ports
             .iter()
             .find(|p| p.name == *name)
-            .map(|p| p.port)
+            .map(|p| p.port.number)
             .ok_or_else(|| format!("the Task has no port `{name}`")),
     }
 }
@@ -372,6 +385,11 @@ mod tests {
         let got = Assignment::try_from(&task).unwrap();
         let env: Vec<String> = got.containers[1].env.iter().map(|(k, v)| format!("{k}={v}")).collect();
         assert_eq!(env, ["PORT=31001", "PORT_HTTP=31000", "PORT_DEBUG_PORT=31001"]);
+        let port = |number, assigned| TaskPort { number, assigned };
+        assert_eq!(got.ports, [port(31000, true), port(31001, true)]);
+        task.spec.containers[0].ports[0].host_port = Some(80);
+        assert_eq!(Assignment::try_from(&task).unwrap().ports, [port(80, false), port(31001, true)]);
+        task.spec.containers[0].ports[0].host_port = None;
         task.spec.assigned_ports.clear();
         assert_eq!(
             Assignment::try_from(&task).unwrap_err().to_string(),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,21 +11,22 @@ use std::time::Duration;
 use berth_shim_api::cgroup::Hierarchies;
 use berth_shim_api::message::{ContainerReport, ContainerState, RefusalReason, Running, Start};
 use berth_shim_api::{ExitRecord, ProcessId, SealedShim};
-use berth_types::task::{CREATE_ERROR, Task};
+use berth_types::task::{CREATE_ERROR, PORT_HELD, Task};
 use berth_types::{Clock, SteadyClock};
 use futures::FutureExt;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 use crate::alone::{self, Outcome, Step, Suspects, panicked};
-use crate::assignment::{Assignment, TaskUid};
+use crate::assignment::{Assignment, TaskPort, TaskUid};
 use crate::blocking::blocking;
 use crate::death::death;
 use crate::homes::Homes;
 use crate::journal::{Journal, JournalError, Record};
 use crate::logs::begun;
 use crate::places::Places;
-use crate::plan::{Action, Attempt, Ending, Event, Exit, ExitCause, Trouble};
+use crate::plan::{Action, Attempt, Ending, Event, Exit, ExitCause, Finding, Trouble};
+use crate::port_holder::{Found, Listeners, OwnSockets, find};
 use crate::probes;
 use crate::remember::ending_record;
 use crate::shim::{self, Conversation, Shim, ShimError};
@@ -58,6 +60,7 @@ pub struct World {
     shim: SealedShim,
     events: mpsc::UnboundedSender<Event>,
     shims: Mutex<Shims>,
+    own_sockets: OwnSockets,
     /// Tasks that are prepared in a process of their own.
     pub suspects: Suspects,
 }
@@ -83,7 +86,8 @@ impl World {
         events: mpsc::UnboundedSender<Event>,
     ) -> Self {
         let (ends, shims, suspects) = (Notify::new(), Mutex::default(), Suspects::default());
-        Self { places, homes, journal, hierarchies, ends, shim, events, shims, suspects }
+        let own_sockets = OwnSockets::default();
+        Self { places, homes, journal, hierarchies, ends, shim, events, shims, own_sockets, suspects }
     }
 
     /// Tells the plan; nobody listens any more only when the agent ends.
@@ -134,8 +138,12 @@ impl Executor {
                 self.jobs.spawn(async move { world.kill(attempt).await });
             }
             Action::Check { attempt, probe, check, timeout } => {
+                let ports = assignment.map(|assignment| assignment.ports.clone()).unwrap_or_default();
                 self.jobs.spawn(async move {
-                    let finding = probes::check(&check, timeout).await;
+                    let finding = match probes::check(&check, timeout).await {
+                        Ok(asked) => world.judge_answer(&attempt.task, &ports, asked).await,
+                        Err(why) => Finding::Bad(why),
+                    };
                     world.tell(Event::Checked { attempt, probe, finding });
                 });
             }
@@ -149,6 +157,7 @@ impl Executor {
                 let mut shims = world.shims();
                 shims.processes.remove(&task);
                 world.suspects.remove(&task);
+                world.own_sockets.forget(&task);
                 if !shims.kept.contains(&task) {
                     shims.ending.remove(&task);
                 }
@@ -363,8 +372,12 @@ impl World {
             number: attempt.number,
             at: SteadyClock.now(),
         });
-        self.journal.append(records).await.map_err(|e| failed(chain(&e)))?;
+        let (journalled, held) = tokio::join!(self.journal.append(records), self.held_port(&assignment));
+        journalled.map_err(|e| failed(chain(&e)))?;
         berth_failpoint::reach("agent.start.journalled");
+        if let Some(trouble) = held {
+            return Err(StartError::Trouble(trouble));
+        }
         let step = Step::Furnish { container: attempt.container.clone(), number: attempt.number };
         let start = match self.take_step(&assignment, task, step).await.map_err(StartError::Trouble)? {
             Outcome::Furnished(start) => start,
@@ -383,6 +396,60 @@ impl World {
             }
             Err(error @ (ShimError::Refused(_) | ShimError::Foreign(_))) => Err(failed(chain(&error))),
         }
+    }
+
+    /// Why the Task cannot have one of its ports.
+    async fn held_port(self: &Arc<Self>, assignment: &Assignment) -> Option<Trouble> {
+        if assignment.ports.is_empty() {
+            return None;
+        }
+        let (world, uid, ports) = (self.clone(), assignment.uid.clone(), assignment.ports.clone());
+        blocking(move || {
+            let listeners = Listeners::read();
+            ports.into_iter().find_map(|port| {
+                let found = find(&listeners.in_the_way(port), || world.processes(&uid));
+                let Found::Stranger(holder) = found else { return None };
+                let reason = if port.assigned { PORT_HELD } else { CREATE_ERROR };
+                Some(Trouble { reason, message: format!("port {} is {holder}", port.number) })
+            })
+        })
+        .await
+    }
+
+    /// What a good answer from `asked` is worth: on a port of the Task it must come from the Task.
+    async fn judge_answer(
+        self: &Arc<Self>,
+        task: &TaskUid,
+        ports: &[TaskPort],
+        asked: SocketAddr,
+    ) -> Finding {
+        let port = asked.port();
+        if !ports.iter().any(|own| own.number == port) {
+            return Finding::Good;
+        }
+        let (world, task) = (self.clone(), task.clone());
+        blocking(move || {
+            let sockets = Listeners::read().answering(asked);
+            if world.own_sockets.include_one(&task, port, &sockets) {
+                return Finding::Good;
+            }
+            match find(&sockets, || world.processes(&task)) {
+                Found::Nobody => Finding::Good,
+                Found::Own(socket) => {
+                    world.own_sockets.remember(&task, port, socket);
+                    Finding::Good
+                }
+                Found::Stranger(holder) => {
+                    Finding::PortHeld { port, message: format!("port {port} is {holder}") }
+                }
+            }
+        })
+        .await
+    }
+
+    /// The processes of a Task; `None` when they cannot be read.
+    fn processes(&self, task: &TaskUid) -> Option<BTreeSet<i32>> {
+        self.hierarchies.subtree(&self.places.task_cgroup(task)).pids().ok()
     }
 
     /// Has the attempt started by its shim, however often the conversation with it breaks. A shim starts no attempt

@@ -1,3 +1,4 @@
+use std::net::TcpListener;
 use std::path::Path;
 
 use berth_shim_api::message::{Answer, Call, FromShim, Greeting, Hello, Outcome, Refusal, Request, VERSION};
@@ -7,7 +8,9 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixListener;
 
 use super::*;
+use crate::assignment::Check;
 use crate::homes::Views;
+use crate::plan::ProbeKind;
 
 const UID: &str = "0123456789abcdef0123456789abcdef";
 
@@ -173,4 +176,63 @@ async fn a_shim_is_lost_with_its_process_though_its_socket_stays_open() {
     assert!(matches!(next(&mut events).await, Event::ShimLost { .. }));
     serving.await.unwrap();
     process.wait().unwrap();
+}
+
+/// A port on which this process listens, as a Task's, and what is said of it.
+fn held(assignment: &Assignment, assigned: bool) -> (TcpListener, Assignment, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let number = listener.local_addr().unwrap().port();
+    let ports = vec![TaskPort { number, assigned }];
+    let name = std::fs::read_to_string("/proc/self/comm").unwrap();
+    let text = format!("port {number} is held by {} (pid {})", name.trim_end(), std::process::id());
+    (listener, Assignment { ports, ..assignment.clone() }, text)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_started_on_a_port_that_a_stranger_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let (world, mut events, assignment) = world(dir.path());
+    let listener = UnixListener::bind(world.places.socket(&assignment.uid)).unwrap();
+    let shim = tokio::spawn(serve(listener, vec![Does::Answers]));
+    let conversation = shim::connect(&world.places.socket(&assignment.uid), UID).await.unwrap();
+    let mut executor = Executor::new(world.clone());
+    executor.keep(assignment.uid.clone(), conversation, Vec::new(), Vec::new());
+    assert!(matches!(next(&mut events).await, Event::Prepared { .. }));
+    let attempt = Attempt { task: assignment.uid.clone(), container: "main".into(), number: 0 };
+    for (assigned, reason) in [(true, PORT_HELD), (false, CREATE_ERROR)] {
+        let (_stranger, assignment, message) = held(&assignment, assigned);
+        executor.begin(Action::Start(attempt.clone()), Some(&assignment), None);
+        let outcome = Err(Trouble { reason, message });
+        assert_eq!(next(&mut events).await, Event::Started { attempt: attempt.clone(), outcome });
+    }
+    let (stranger, assignment, _) = held(&assignment, false);
+    drop(stranger);
+    executor.begin(Action::Start(attempt.clone()), Some(&assignment), None);
+    let outcome = Ok(Timestamp::from_millis(7));
+    assert_eq!(next(&mut events).await, Event::Started { attempt, outcome });
+    let talking = world.talking_shim(&assignment.uid).await.unwrap();
+    let (_, asked) = tokio::join!(talking.shutdown(), shim);
+    assert_eq!(asked.unwrap(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_answer_on_a_port_of_the_task_counts_only_if_it_is_the_tasks() {
+    let dir = tempfile::tempdir().unwrap();
+    let (world, mut events, assignment) = world(dir.path());
+    let mut executor = Executor::new(world);
+    let attempt = Attempt { task: assignment.uid.clone(), container: "main".into(), number: 0 };
+    let (_stranger, held, message) = held(&assignment, false);
+    let port = held.ports[0].number;
+    for probe in [ProbeKind::Readiness, ProbeKind::Liveness] {
+        // A port that the Task does not have is asked for whoever listens there.
+        for (assignment, finding) in
+            [(&held, Finding::PortHeld { port, message: message.clone() }), (&assignment, Finding::Good)]
+        {
+            let (attempt, check) = (attempt.clone(), Check::Tcp { port });
+            let action =
+                Action::Check { attempt: attempt.clone(), probe, check, timeout: Duration::from_secs(60) };
+            executor.begin(action, Some(assignment), None);
+            assert_eq!(next(&mut events).await, Event::Checked { attempt, probe, finding });
+        }
+    }
 }

@@ -22,6 +22,7 @@ pub mod news;
 pub mod node_lock;
 pub mod places;
 pub mod plan;
+pub mod port_holder;
 pub mod probes;
 pub mod recover;
 pub mod remember;

@@ -9,7 +9,6 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use crate::assignment::Check;
-use crate::plan::Finding;
 
 /// Where a program may listen; the first that accepts is asked.
 const ADDRESSES: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
@@ -18,25 +17,24 @@ const MAX_LINE: usize = 1024;
 /// The most of an answer that is read. A server must not find its client gone half-way.
 const MAX_ANSWER: usize = 4 << 20;
 
-/// Makes one check, within `timeout`.
-pub async fn check(check: &Check, timeout: Duration) -> Finding {
+/// Makes one check, within `timeout`. Returns the address that answered well, or what was wrong.
+pub async fn check(check: &Check, timeout: Duration) -> Result<SocketAddr, String> {
     let until = Instant::now() + timeout;
     let made = match check {
-        Check::Tcp { port } => timeout_at(until, connect(*port)).await.map(|r| r.map(drop)),
+        Check::Tcp { port } => timeout_at(until, connect(*port)).await.map(|r| r.map(|(_, asked)| asked)),
         Check::Http { path, port } => timeout_at(until, get(path, *port, until)).await,
     };
     match made {
-        Ok(Ok(())) => Finding::Good,
-        Ok(Err(error)) => Finding::Bad(error.to_string()),
-        Err(_) => Finding::Bad(format!("no answer within {} s", timeout.as_secs())),
+        Ok(answered) => answered.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", timeout.as_secs())),
     }
 }
 
-async fn connect(port: u16) -> io::Result<TcpStream> {
+async fn connect(port: u16) -> io::Result<(TcpStream, SocketAddr)> {
     let mut refusals = Vec::new();
     for address in ADDRESSES.map(|address| SocketAddr::from((address, port))) {
         match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
+            Ok(stream) => return Ok((stream, address)),
             Err(error) => refusals.push(format!("{address}: {error}")),
         }
     }
@@ -45,9 +43,9 @@ async fn connect(port: u16) -> io::Result<TcpStream> {
 
 /// No redirect is followed: an answer of 300 to 399 is a good one. What follows the first line is read as long as there
 /// is time, and decides nothing.
-async fn get(path: &str, port: u16, until: Instant) -> io::Result<()> {
-    let mut stream = connect(port).await?;
-    let (agent, asked) = (concat!("berth-probe/", env!("CARGO_PKG_VERSION")), stream.peer_addr()?);
+async fn get(path: &str, port: u16, until: Instant) -> io::Result<SocketAddr> {
+    let (mut stream, asked) = connect(port).await?;
+    let agent = concat!("berth-probe/", env!("CARGO_PKG_VERSION"));
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {asked}\r\nUser-Agent: {agent}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
     );
@@ -66,7 +64,7 @@ async fn get(path: &str, port: u16, until: Instant) -> io::Result<()> {
         let _ = timeout_at(before(until), read_rest(stream)).await;
     }
     match code {
-        Some(200..=399) => Ok(()),
+        Some(200..=399) => Ok(asked),
         Some(code) => Err(io::Error::other(format!("{asked} answered {code}"))),
         None => Err(io::Error::other(format!("{asked} did not answer in HTTP"))),
     }
@@ -122,7 +120,7 @@ mod tests {
             let port = answering(answer).await;
             let check = Check::Http { path: "/".into(), port };
             let finding = super::check(&check, Duration::from_millis(300)).await;
-            assert_eq!(finding == Finding::Good, good, "{answer:?}: {finding:?}");
+            assert_eq!(finding.is_ok(), good, "{answer:?}: {finding:?}");
         }
     }
 
@@ -144,7 +142,7 @@ mod tests {
             });
             let check = Check::Http { path: "/".into(), port };
             let timeout = if closes { Duration::from_secs(60) } else { Duration::from_millis(300) };
-            assert_eq!(super::check(&check, timeout).await, Finding::Good, "{bytes} bytes");
+            assert!(super::check(&check, timeout).await.is_ok(), "{bytes} bytes");
             assert_eq!(
                 server.await.unwrap().unwrap(),
                 0,
@@ -158,9 +156,10 @@ mod tests {
         let listener = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let tcp = Check::Tcp { port };
-        assert_eq!(check(&tcp, Duration::from_secs(60)).await, Finding::Good);
+        let asked = listener.local_addr().unwrap();
+        assert_eq!(check(&tcp, Duration::from_secs(60)).await, Ok(asked));
         drop(listener);
-        let Finding::Bad(why) = check(&tcp, Duration::from_secs(60)).await else { panic!("nobody listens") };
+        let why = check(&tcp, Duration::from_secs(60)).await.unwrap_err();
         for address in [format!("127.0.0.1:{port}: "), format!("[::1]:{port}: ")] {
             assert!(why.contains(&address), "{why}");
         }
@@ -169,8 +168,9 @@ mod tests {
     #[tokio::test]
     async fn a_tcp_check_is_good_when_somebody_listens() {
         let port = answering("").await;
-        assert_eq!(check(&Check::Tcp { port }, Duration::from_secs(1)).await, Finding::Good);
+        let asked = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        assert_eq!(check(&Check::Tcp { port }, Duration::from_secs(1)).await, Ok(asked));
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap().port();
-        assert!(matches!(check(&Check::Tcp { port: free }, Duration::from_secs(1)).await, Finding::Bad(_)));
+        assert!(check(&Check::Tcp { port: free }, Duration::from_secs(1)).await.is_err());
     }
 }

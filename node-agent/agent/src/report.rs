@@ -114,7 +114,12 @@ fn why_not_ready(run: &TaskRun, before: &TaskStatus) -> String {
     let name = &container.program.name;
     match &container.state {
         RunState::Waiting | RunState::Starting => format!("container {name} is being started"),
-        RunState::BackOff { .. } => format!("container {name} ended and waits for its restart"),
+        RunState::BackOff { .. } => match container.last.as_ref().map(|last| &last.exit) {
+            Some(exit) if exit.cause == ExitCause::NotStarted => {
+                format!("container {name} could not be started: {}", exit.message)
+            }
+            Some(_) | None => format!("container {name} ended and waits for its restart"),
+        },
         RunState::Ended => format!("container {name} ended"),
         RunState::Running(live) => match (&live.fate, &live.readiness) {
             (Fate::Unhealthy(why), _) => format!("container {name}: {why}"),

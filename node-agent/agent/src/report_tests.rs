@@ -97,6 +97,15 @@ fn a_status_says_what_its_containers_do_and_why_the_task_is_not_ready() {
         {"name":"web","ready":false,"restartCount":0,"state":{"waiting":{"reason":"BackOff","message":"restarts at 1970-01-01T00:00:03Z"}},"lastState":{"terminated":{"exitCode":137,"reason":"OOMKilled","message":"ended by signal 9","startedAt":"1970-01-01T00:00:01Z","finishedAt":"1970-01-01T00:00:02Z"}}}
     "#]],
     );
+    task.containers[0].last = Some(ended(128, ExitCause::NotStarted, "port 80 is held by x (pid 7)"));
+    is(
+        &task,
+        expect![[r#"
+        Running  / Ready False NotReady container web could not be started: port 80 is held by x (pid 7)
+        {"name":"web","ready":false,"restartCount":0,"state":{"waiting":{"reason":"CreateError","message":"port 80 is held by x (pid 7); next try at 1970-01-01T00:00:03Z"}},"lastState":{"terminated":{"exitCode":128,"reason":"CreateError","message":"port 80 is held by x (pid 7)","startedAt":"1970-01-01T00:00:01Z","finishedAt":"1970-01-01T00:00:02Z"}}}
+    "#]],
+    );
+    task.containers[0].last = Some(ended(137, ExitCause::OutOfMemory, "ended by signal 9"));
     task.course = Course::Draining {
         until: Timestamp::from_millis(0),
         grace: Duration::ZERO,

@@ -199,6 +199,7 @@ fn assignment(uid: &TaskUid) -> Assignment {
         namespace: "berth-system".into(),
         name: "self-test".into(),
         containers: vec![program],
+        ports: Vec::new(),
         restart: once,
         drain: Duration::ZERO,
         grace: Duration::ZERO,

@@ -59,6 +59,7 @@ fn misfit(spec: Value, machine: &Machine) -> Option<Misfit> {
         held_ports: &machine.held,
         port_range: Some((31000, 31004)),
         free_ports: machine.free_ports,
+        shunned_ports: &BTreeMap::new(),
     })
 }
 

@@ -57,6 +57,12 @@ fn failed(task: &Task) -> Arc<Task> {
     Arc::new(task)
 }
 
+fn port_held(task: &Task) -> Arc<Task> {
+    let mut task = failed(task);
+    Arc::make_mut(&mut task).status.reason = PORT_HELD.into();
+    task
+}
+
 struct World(Scheduler);
 
 impl World {
@@ -165,6 +171,35 @@ fn ports_are_free_ones_of_the_range_and_never_given_out_twice() {
     world.0.task_changed(bound(&task("a", 2, port()), "n1", &[31000]));
     world.0.task_gone("uid of a");
     world.decides(0, expect!["c to n1 http=31000"]);
+}
+
+#[test]
+fn a_port_that_a_stranger_held_is_assigned_last_while_the_task_that_met_it_is_there() {
+    let port = || json!({ "ports": [{ "name": "http" }] });
+    let met = |name: &str, node: &str, held: u16| port_held(&bound(&task(name, 1, port()), node, &[held]));
+    let new = || ["a", "b", "c"].map(|name| task(name, 2, port()));
+    let n1 = || [node("n1", room(1), json!({}))];
+    let mut world = World::new(n1(), [met("f", "n1", 31000)].into_iter().chain(new()));
+    let last = expect![[r#"
+        a to n1 http=31001
+        b to n1 http=31002
+        c to n1 http=31000"#]];
+    world.decides(0, last);
+    // Gone, or of another node, or failed for something else.
+    let mut gone = World::new(n1(), [met("f", "n1", 31000)]);
+    gone.0.task_gone("uid of f");
+    new().into_iter().for_each(|task| gone.0.task_changed(task));
+    let other = || World::new(n1(), [met("f", "n2", 31000)].into_iter().chain(new()));
+    let without = || failed(&bound(&task("f", 1, port()), "n1", &[31000]));
+    for mut world in [gone, other(), World::new(n1(), [without()].into_iter().chain(new()))] {
+        world.decides(
+            0,
+            expect![[r#"
+            a to n1 http=31000
+            b to n1 http=31001
+            c to n1 http=31002"#]],
+        );
+    }
 }
 
 #[test]
@@ -290,7 +325,7 @@ proptest! {
 
     #[test]
     fn charges_are_those_of_the_tasks_that_hold_room_whatever_happened(
-        steps in prop::collection::vec((0u8..6, 0usize..8), 0..60),
+        steps in prop::collection::vec((0u8..8, 0usize..8), 0..60),
     ) {
         let mut world = World::new([node("n0", room(6), json!({})), node("n1", room(6), json!({}))], []);
         let port = || json!({ "ports": [{ "name": "http" }], "resources": { "requests": { "cpu": 1 } } });
@@ -302,6 +337,8 @@ proptest! {
                 1 => world.0.refused(&uid, now),
                 2 => world.0.task_gone(&uid),
                 3 => world.0.task_changed(bound(&task, "n0", &[31000])),
+                6 => world.0.task_changed(port_held(&bound(&task, "n0", &[31000]))),
+                7 => world.0.task_changed(port_held(&bound(&task, "n1", &[31002]))),
                 4 => world.0.node_gone("uid of n1"),
                 _ => world.0.node_changed(node("n1", room(6), json!({}))),
             }
@@ -310,7 +347,7 @@ proptest! {
         let mut held: Vec<Charge> = Vec::new();
         for entry in world.0.tasks.values() {
             match entry {
-                Entry::Waiting(_) => {}
+                Entry::Waiting(_) | Entry::PortHeld { .. } => {}
                 Entry::Assumed { charge, .. } | Entry::Bound(charge) => held.push(charge.clone()),
             }
         }
@@ -325,9 +362,16 @@ proptest! {
         }
         let waiting = world.0.tasks.values().filter(|entry| matches!(entry, Entry::Waiting(_))).count();
         let members: usize = world.0.classes.values().map(|class| class.members).sum();
-        let bound = world.0.tasks.values().filter(|entry| matches!(entry, Entry::Bound(_))).count();
-        prop_assert_eq!(members, world.0.tasks.len() - bound);
+        let apart = |entry: &&Entry| matches!(entry, Entry::Bound(_) | Entry::PortHeld { .. });
+        let apart = world.0.tasks.values().filter(apart).count();
+        prop_assert_eq!(members, world.0.tasks.len() - apart);
         prop_assert!(waiting <= members);
+        for n in 0..8 {
+            world.0.task_gone(&format!("uid of t{n}"));
+        }
+        for (at, _) in world.0.nodes.all() {
+            prop_assert!(world.0.nodes.offer(at).shunned_ports.is_empty());
+        }
     }
 }
 

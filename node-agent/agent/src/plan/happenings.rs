@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use berth_types::Timestamp;
-use berth_types::task::{CREATE_ERROR, TOO_MANY_RESTARTS};
+use berth_types::task::{CREATE_ERROR, PORT_HELD, TOO_MANY_RESTARTS};
 
 use super::course::{Course, Ending, Home, TaskRun, attempt_of};
 use super::restarts::Verdict;
@@ -119,9 +119,19 @@ impl TaskRun {
         }
     }
 
-    pub(super) fn checked(&mut self, attempt: &Attempt, probe: ProbeKind, finding: Finding) {
-        if let Some(container) = self.container(attempt) {
-            container.checked(probe, finding);
+    /// A stranger on an assigned port is a reason to take another one at once; one on a port of the manifest is waited
+    /// for.
+    pub(super) fn checked(&mut self, attempt: &Attempt, probe: ProbeKind, finding: Finding, now: Timestamp) {
+        let gives_up =
+            self.assignment.as_ref().filter(|_| self.course == Course::Running).and_then(|asked| {
+                let Finding::PortHeld { port, message } = &finding else { return None };
+                let assigned = asked.ports.iter().any(|p| p.number == *port && p.assigned);
+                assigned.then(|| (Trouble { reason: PORT_HELD, message: message.clone() }, asked.grace))
+            });
+        let Some(container) = self.container(attempt).filter(|container| container.is_live()) else { return };
+        container.checked(probe, finding);
+        if let Some((trouble, grace)) = gives_up {
+            self.give_up(trouble, grace, now);
         }
     }
 

@@ -20,6 +20,7 @@ use std::time::Duration;
 use berth_types::Timestamp;
 use berth_types::availability::TOOK_AGENT_DOWN;
 use berth_types::parcel::cut_text;
+use berth_types::task::PORT_HELD;
 
 use crate::assignment::{Assignment, Check, TaskUid};
 
@@ -208,7 +209,7 @@ pub enum ProbeKind {
 /// Why a step failed: one word for a program, a sentence for a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
-    /// `ImageError` or `CreateError`; [`TOOK_AGENT_DOWN`] is final.
+    /// `ImageError` or `CreateError`; [`TOOK_AGENT_DOWN`] and [`PORT_HELD`] are final.
     pub reason: &'static str,
     /// What went wrong.
     pub message: String,
@@ -245,9 +246,9 @@ pub enum ExitCause {
 }
 
 impl Trouble {
-    /// Whether another try here would do harm.
+    /// Whether another try here would do harm, or would find the same.
     pub fn is_final(&self) -> bool {
-        self.reason == TOOK_AGENT_DOWN
+        [TOOK_AGENT_DOWN, PORT_HELD].contains(&self.reason)
     }
 }
 
@@ -261,7 +262,9 @@ impl Event {
             | Self::Started { outcome: Err(trouble), .. }
             | Self::Cleaned { outcome: Err(trouble), .. } => cut_text(&mut trouble.message),
             Self::Exited { exit, .. } => cut_text(&mut exit.message),
-            Self::Checked { finding: Finding::Bad(why), .. } => cut_text(why),
+            Self::Checked { finding: Finding::Bad(why) | Finding::PortHeld { message: why, .. }, .. } => {
+                cut_text(why)
+            }
             Self::ShimLost { ends, .. } => ends.iter_mut().for_each(|(_, exit)| cut_text(&mut exit.message)),
             Self::Prepared { outcome: Ok(_), .. }
             | Self::Started { outcome: Ok(_), .. }
@@ -401,7 +404,7 @@ fn take_in(state: &mut State, event: Event, now: Timestamp, actions: &mut Vec<Ac
             (attempt.task.clone(), Box::new(move |run| run.exited(&attempt, exit, now)))
         }
         Event::Checked { attempt, probe, finding } => {
-            (attempt.task.clone(), Box::new(move |run| run.checked(&attempt, probe, finding)))
+            (attempt.task.clone(), Box::new(move |run| run.checked(&attempt, probe, finding, now)))
         }
         Event::ShimLost { task, ends, begun } => {
             (task, Box::new(move |run| run.shim_lost(ends, &begun, now)))

@@ -36,6 +36,13 @@ pub enum Finding {
     Good,
     /// Not as asked, and how.
     Bad(String),
+    /// A process outside the Task answered.
+    PortHeld {
+        /// On this port of the Task.
+        port: u16,
+        /// For a person.
+        message: String,
+    },
 }
 
 impl Probing {
@@ -79,7 +86,7 @@ impl Probing {
         self.in_flight = false;
         let good = match finding {
             Finding::Good => true,
-            Finding::Bad(how) => {
+            Finding::Bad(how) | Finding::PortHeld { message: how, .. } => {
                 self.last_failure = how;
                 false
             }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use expect_test::{Expect, expect};
 
 use super::*;
-use crate::assignment::{ProbePlan, Program, RestartPolicy, Root};
+use crate::assignment::{ProbePlan, Program, RestartPolicy, Root, TaskPort};
 
 mod relief;
 mod stops;
@@ -49,6 +49,7 @@ fn task(n: u8, containers: &[&str]) -> Assignment {
         namespace: "default".into(),
         name: format!("web-{n}"),
         containers: containers.iter().map(|name| program(name)).collect(),
+        ports: vec![],
         restart: RestartPolicy {
             in_place: 2,
             within: Duration::from_secs(600),
@@ -453,4 +454,63 @@ fn a_task_whose_preparation_ended_the_agent_fails_at_once() {
             30: TERM a#0
             40: clean up Failed { reason: "TookAgentDown", message: "it died" }
         "#]]);
+}
+
+fn with_port(assigned: bool) -> Assignment {
+    let mut web = task(1, &["a"]);
+    web.ports = vec![TaskPort { number: 31000, assigned }];
+    (web.containers[0].readiness, web.containers[0].liveness) = (Some(probe(1)), Some(probe(1)));
+    web
+}
+
+#[test]
+fn a_start_on_an_assigned_port_that_is_held_fails_the_task_and_one_on_a_fixed_port_is_tried_again() {
+    let story = |reason| {
+        let trouble = Trouble { reason, message: "port 31000 is held by x (pid 7)".into() };
+        Story::default()
+            .then(0, Event::Seen { assignment: task(1, &["a"]), wish: Wish::Run })
+            .then(10, Event::Prepared { task: uid(1), outcome: Ok(vec![]) })
+            .then(20, Event::Started { attempt: attempt(1, "a", 0), outcome: Err(trouble) })
+            .then(1_020, tick())
+    };
+    story(PORT_HELD).is(expect![[r#"
+        0: prepare
+        10: start a#0
+        20: clean up Failed { reason: "PortHeld", message: "port 31000 is held by x (pid 7)" }
+        1020: 
+    "#]]);
+    story("CreateError").is(expect![[r#"
+        0: prepare
+        10: start a#0
+        20: 
+        1020: start a#1
+    "#]]);
+}
+
+#[test]
+fn a_strangers_answer_is_no_success_and_on_an_assigned_port_ends_the_task() {
+    for probe in [ProbeKind::Readiness, ProbeKind::Liveness] {
+        let checked = |attempt, port| {
+            let finding = Finding::PortHeld { port, message: "port 31000 is held by x (pid 7)".into() };
+            Event::Checked { attempt, probe, finding }
+        };
+        let web = with_port(true);
+        Story::up(&web).then(100, checked(attempt(1, "a", 0), 31000)).is(expect![[r#"
+            100: TERM a#0
+        "#]]);
+        // Not when it is of another attempt, or on a port that is not the Task's.
+        let story = Story::up(&web);
+        let story =
+            story.then(100, checked(attempt(1, "a", 7), 31000)).then(101, checked(attempt(1, "a", 0), 31001));
+        assert_eq!(story.state.task(&uid(1)).unwrap().course, Course::Running);
+        let story = Story::up(&with_port(false)).then(100, checked(attempt(1, "a", 0), 31000));
+        let run = story.state.task(&uid(1)).unwrap();
+        let RunState::Running(live) = &run.containers[0].state else { panic!("{run:?}") };
+        let probing = match probe {
+            ProbeKind::Readiness => live.readiness.as_ref().unwrap(),
+            ProbeKind::Liveness => live.liveness.as_ref().unwrap(),
+        };
+        assert_eq!((probing.good(), probing.last_failure()), (None, "port 31000 is held by x (pid 7)"));
+        assert!(run.course == Course::Running && !run.is_ready());
+    }
 }
