@@ -142,9 +142,7 @@ impl Agent {
                 Some(look) = looks.recv() => self.look(look),
                 Some(said) = self.conditions.join_next() => self.pressure = said.unwrap_or_default(),
                 update = next_update(&mut self.watch) => self.see(update),
-                Some(written) = self.told.join_next() => {
-                    self.statuses.written(written.unwrap_or_default(), self.clock.now());
-                }
+                Some(written) = self.told.join_next() => self.take_written(written.unwrap_or_default()),
                 () = tokio::time::sleep(due) => self.take(Event::Tick),
             }
             if self.state.tasks().next().is_none()
@@ -214,6 +212,14 @@ impl Agent {
         let object = self.statuses.object(uid).or_else(|| self.journalled.get(uid).cloned());
         if let (Some(task), Some(notes)) = (object, &self.notes) {
             notes.report(Note::new(&*task, Weight::Warning, told.reason, told.message));
+        }
+    }
+
+    /// A status that the server refuses stands in no status: an Event reports it.
+    fn take_written(&mut self, written: Vec<(TaskUid, Written)>) {
+        for (uid, why) in self.statuses.written(written, self.clock.now()) {
+            let message = format!("the server refuses the status of this Task: {why}");
+            self.note(&uid, Told { reason: "StatusRefused".into(), message });
         }
     }
 

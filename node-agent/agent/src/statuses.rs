@@ -137,9 +137,10 @@ impl Statuses {
         later.or_else(|| self.dirty.iter().find(is_due)).cloned()
     }
 
-    /// Takes in what came of a batch.
-    pub fn written(&mut self, outcomes: Vec<(TaskUid, Written)>, now: Timestamp) {
+    /// Takes in what came of a batch. Returns the refusals that are new, with their reasons.
+    pub fn written(&mut self, outcomes: Vec<(TaskUid, Written)>, now: Timestamp) -> Vec<(TaskUid, String)> {
         self.writing = false;
+        let mut refusals = Vec::new();
         for (uid, written) in outcomes {
             match written {
                 Written::Stored(task) => {
@@ -148,21 +149,28 @@ impl Statuses {
                 }
                 Written::Newer(task) => drop(self.observe(&uid, *task)),
                 Written::Gone => self.remove(&uid),
-                Written::Refused(why) => self.refuse(uid, why, now),
+                Written::Refused(why) => {
+                    if self.refuse(uid.clone(), why.clone(), now) {
+                        refusals.push((uid, why));
+                    }
+                }
                 Written::Later => self.touch(&uid),
             }
         }
+        refusals
     }
 
-    /// Sends it again later. Each reason is logged once.
-    fn refuse(&mut self, uid: TaskUid, why: String, now: Timestamp) {
+    /// Sends it again later. Returns whether the reason is new; only then it is logged.
+    fn refuse(&mut self, uid: TaskUid, why: String, now: Timestamp) -> bool {
         let last = self.refused.remove(&uid);
         let pause = last.as_ref().map_or(REFUSED_PAUSE, |last| (last.pause * 2).min(MOST_PAUSE));
-        if last.is_none_or(|last| last.why != why) {
+        let is_new = last.is_none_or(|last| last.why != why);
+        if is_new {
             tracing::error!(task = %uid, error = why, "the server refuses a status");
         }
         self.touch(&uid);
         self.refused.insert(uid, Refusal { why, pause, until: now.plus(pause) });
+        is_new
     }
 }
 
@@ -305,9 +313,12 @@ mod tests {
         let (mut now, mut pauses) = (0, Vec::new());
         assert_eq!(take_at(&state, &mut statuses, now), [uid(0), uid(1)]);
         statuses.written(vec![(uid(1), Written::Later)], Timestamp::from_millis(now));
-        for _ in 0..8 {
-            let refused = Written::Refused("it is invalid".into());
-            statuses.written(vec![(uid(0), refused)], Timestamp::from_millis(now));
+        for n in 0..8 {
+            let why = if n < 4 { "it is invalid" } else { "it is too large" };
+            let refused = vec![(uid(0), Written::Refused(why.into()))];
+            let refusals = statuses.written(refused, Timestamp::from_millis(now));
+            let is_new = n % 4 == 0;
+            assert_eq!(refusals, if is_new { vec![(uid(0), why.to_owned())] } else { vec![] }, "{n}");
             // The other one does not wait for it.
             assert_eq!(take_at(&state, &mut statuses, now), [uid(1)]);
             statuses.written(vec![(uid(1), Written::Later)], Timestamp::from_millis(now));

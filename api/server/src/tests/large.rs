@@ -1,4 +1,5 @@
-//! However large the objects of a revision are, a watcher gets each of them, in messages that a client accepts.
+//! However large the objects of a revision are, a watcher gets each of them, in messages that a client accepts. However
+//! large an accepted object is, it can report its status and go.
 
 use std::sync::Arc;
 
@@ -7,12 +8,13 @@ use berth_proto::v1::watch_event::Type;
 use berth_proto::v1::write::Verb;
 use berth_store::EmbeddedStore;
 use berth_store::committer::MOST_WATCH_BYTES;
-use berth_types::Reason;
+use berth_types::{Reason, Status};
 use futures::future::join_all;
 use prost::Message;
 use serde_json::{Value, json};
 
-use super::{Api, api, app, key, parse, with, write};
+use super::binding::item;
+use super::{Api, api, app, key, parse, task, with, write};
 use crate::Options;
 
 /// Nearly the most that an App may be.
@@ -109,4 +111,104 @@ async fn an_atomic_batch_of_more_than_a_revision_may_tell_is_refused() {
     }
     let ended = api.batch(true, (0..12).map(delete).collect()).await;
     assert!(ended.iter().all(Result::is_ok), "{ended:?}");
+}
+
+/// The most bytes that are accepted; one more is refused for its size.
+async fn most(accepted: impl AsyncFn(usize) -> Result<Value, Status>) -> usize {
+    let (mut fits, mut too_large) = (0, 262_145);
+    while too_large - fits > 1 {
+        let middle = usize::midpoint(fits, too_large);
+        match accepted(middle).await {
+            Ok(_) => fits = middle,
+            Err(why) => {
+                assert_eq!(why.reason, Reason::RequestEntityTooLarge, "{}", why.message);
+                too_large = middle;
+            }
+        }
+    }
+    fits
+}
+
+/// Creates a Task that could not have one byte more, with a finalizer that is not Bind's.
+async fn largest_task(api: &Api, owners: &Value) -> Value {
+    let of = |bytes: usize| {
+        let env = json!([{"name": "LARGE", "value": "x".repeat(115_000)}]);
+        let container = |n| json!({"name": format!("c{n}"), "command": ["sleep", "1"], "env": env});
+        let mut task = task();
+        let containers = task["spec"]["containers"].as_array_mut().unwrap();
+        containers.extend((0..8).map(container));
+        task["metadata"] = json!({
+            "annotations": {"rest": "x".repeat(bytes)},
+            "finalizers": ["example.com/kept"],
+            "ownerReferences": owners,
+        });
+        write(Verb::Create, "Task", "large", task)
+    };
+    let try_out = async |bytes| api.send(wire::Write { dry_run: true, ..of(bytes) }).await;
+    let bytes = most(try_out).await;
+    api.send(of(bytes)).await.unwrap()
+}
+
+/// The status of a Task with ten containers whose last attempts failed for long reasons.
+fn status(phase: &str) -> Value {
+    let container = |n| {
+        let failed = json!({"exitCode": 1, "reason": "Error", "message": "y".repeat(1024)});
+        json!({"name": format!("c{n}"), "ready": false, "restartCount": 1, "state": {"terminated": failed}})
+    };
+    json!({"phase": phase, "containerStatuses": (0..10).map(container).collect::<Value>()})
+}
+
+#[tokio::test]
+async fn the_largest_task_is_bound_reports_and_goes() {
+    let api = api().await;
+    let node = api.node("n1", 4).await;
+    let made = largest_task(&api, &json!([])).await;
+    let bound = api.bind(vec![item(&made, &node, 31000)]).await.remove(0).unwrap();
+    assert_eq!(bound["spec"]["nodeName"], "n1");
+    for phase in ["Starting", "Running"] {
+        api.patch_status("Task", "large", status(phase)).await.unwrap();
+    }
+    // No user takes the room of the status, and what gives room back is accepted.
+    let annotate = async |text: Value| {
+        api.patch("Task", "large", json!({"metadata": {"annotations": {"rest": text}}})).await
+    };
+    let rest = made["metadata"]["annotations"]["rest"].as_str().unwrap();
+    let refused = annotate(json!(format!("{rest}x"))).await.unwrap_err();
+    assert_eq!(refused.reason, Reason::RequestEntityTooLarge, "{}", refused.message);
+    annotate(json!(&rest[1..])).await.unwrap();
+    let marked = api.delete("Task", "large").await.unwrap();
+    assert!(marked["metadata"]["deletionTimestamp"].is_string(), "{}", marked["metadata"]);
+    api.patch_status("Task", "large", status("Succeeded")).await.unwrap();
+    api.patch("Task", "large", json!({"metadata": {"finalizers": null}})).await.unwrap();
+    assert_eq!(api.get("Task", "default/large").await.unwrap_err().reason, Reason::NotFound);
+}
+
+/// The store takes what the server accepts, and there is always room for the marks of a deletion.
+#[tokio::test]
+async fn a_task_with_the_largest_status_is_let_go_and_deleted() {
+    let api = api().await;
+    let owner = api.create("App", "web", app(1)).await.unwrap();
+    let uid = &owner["metadata"]["uid"];
+    let owners = json!([{"apiVersion": "berth.dev/v1", "kind": "App", "name": "web", "uid": uid}]);
+    largest_task(&api, &owners).await;
+    let say = |bytes: usize| {
+        let (reason, message) = ("z".repeat(bytes / 2), "z".repeat(bytes - bytes / 2));
+        let status = json!({"status": {"phase": "Pending", "reason": reason, "message": message}});
+        write(Verb::PatchStatus, "Task", "large", status)
+    };
+    let bytes = most(async |bytes| api.send(wire::Write { dry_run: true, ..say(bytes) }).await).await;
+    api.send(say(bytes)).await.unwrap();
+    let release = write(Verb::Delete, "App", "web", Value::Null);
+    api.send(wire::Write { orphan: true, ..release }).await.unwrap();
+    let task = api.get("Task", "default/large").await.unwrap();
+    assert_eq!(task["metadata"].get("ownerReferences"), None);
+    api.send(say(bytes + owners.to_string().len())).await.unwrap();
+    for seconds in [30, 5] {
+        let delete = write(Verb::Delete, "Task", "large", Value::Null);
+        let delete = wire::Write { grace_period_seconds: Some(seconds), ..delete };
+        let marked = api.send(delete).await.unwrap();
+        assert_eq!(marked["metadata"]["deletionGracePeriodSeconds"], seconds);
+    }
+    api.patch("Task", "large", json!({"metadata": {"finalizers": null}})).await.unwrap();
+    assert_eq!(api.get("Task", "default/large").await.unwrap_err().reason, Reason::NotFound);
 }

@@ -240,7 +240,7 @@ async fn tasks_carry_no_owners_of_fields() {
 async fn what_is_too_large_or_too_deep_is_refused_before_it_is_looked_at() {
     let api = api().await;
     let mut large = app(1);
-    large["metadata"] = json!({"annotations": {"x": "x".repeat(1 << 20)}});
+    large["metadata"] = json!({"annotations": {"x": "x".repeat(2 << 20)}});
     assert_eq!(api.create("App", "web", large).await.unwrap_err().reason, Reason::RequestEntityTooLarge);
     let mut deep = json!(1);
     for _ in 0..70 {

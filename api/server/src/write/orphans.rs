@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use berth_store::{Condition, Write};
 use berth_types::Reason;
-use berth_types::parcel::CALL_BYTES;
+use berth_types::parcel::{CALL_BYTES, Parcel};
 use serde_json::Value;
 
 use super::plan::without_version;
@@ -29,7 +29,7 @@ pub fn release(owner_row: &Row, owner: &Entry, world: &World<'_>) -> Answer<Besi
         .filter(|(_, entry)| entry.owners.contains(&owner.uid))
         .collect();
     let bytes = dependents.iter().map(|(_, entry)| entry.weight()).sum::<usize>();
-    if dependents.len() > MOST || bytes > MOST_BYTES {
+    if Parcel::of(MOST, MOST_BYTES).cut(&dependents, |(_, entry)| entry.weight()).len() > 1 {
         let message = format!(
             "{} `{}` has {} dependents of {bytes} bytes, and at most {MOST} of {MOST_BYTES} bytes are let go at once; \
              take the owner off some of them first",

@@ -9,9 +9,10 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::draft::{self, Draft};
-use super::request::{MOST_BYTES, Request, Verb};
+use super::request::{MOST_BYTES, MOST_STORED_BYTES, Request, Verb};
 use super::told::{Effect, Told};
 use super::{asks, orphans};
+use crate::apply::Part;
 use crate::cache::Entry;
 use crate::hooks::World;
 use crate::refuse::{Answer, about, not_found};
@@ -162,7 +163,7 @@ fn outcome(
             Ok((None, After::Unchanged(entry.clone())))
         }
         (Some(tree), _, _) => {
-            let json = encode(row, request, &tree)?;
+            let json = encode(row, request, old, &tree)?;
             Ok((Some(Write::put(key, json.clone())), After::Stored(json)))
         }
         (None, Some(entry), Some(last)) => {
@@ -175,18 +176,38 @@ fn outcome(
     }
 }
 
-fn encode(row: &Row, request: &Request, tree: &Value) -> Answer<Bytes> {
-    let json = serde_json::to_vec(tree).expect("a tree is always JSON");
-    if json.len() <= MOST_BYTES {
+/// The object as JSON. One that is too large is refused, unless it shrinks: it may be older than the bounds.
+fn encode(row: &Row, request: &Request, old: Option<&Value>, tree: &Value) -> Answer<Bytes> {
+    let json = bytes(tree);
+    let most = most_bytes(request.verb, tree);
+    if json.len() <= most || old.is_some_and(|old| json.len() <= bytes(old).len()) {
         return Ok(json.into());
     }
-    let message = format!(
-        "{} `{}` would be {} bytes, at most {MOST_BYTES} are stored",
-        row.name(),
-        request.name,
-        json.len()
-    );
+    let message =
+        format!("{} `{}` would be {} bytes, at most {most} are stored", row.name(), request.name, json.len());
     Err(about(Reason::RequestEntityTooLarge, row.name(), &request.name, message))
+}
+
+/// The most bytes of an object after a write. Users leave room for what is written later: an object that is accepted can
+/// report its status and go. The marks of a deletion are short, each comes once, and they always fit.
+fn most_bytes(verb: Verb, tree: &Value) -> usize {
+    match verb {
+        Verb::Create | Verb::Replace(Part::Main) | Verb::Patch(Part::Main) | Verb::Apply(Part::Main) => {
+            if tree::is_deleting(tree) {
+                MOST_STORED_BYTES
+            } else {
+                MOST_BYTES
+            }
+        }
+        Verb::Replace(Part::Status) | Verb::Patch(Part::Status) | Verb::Apply(Part::Status) => {
+            MOST_STORED_BYTES
+        }
+        Verb::Delete => usize::MAX,
+    }
+}
+
+fn bytes(tree: &Value) -> Vec<u8> {
+    serde_json::to_vec(tree).expect("a tree is always JSON")
 }
 
 /// The object as it is stored: its version is not part of it.

@@ -5,7 +5,9 @@ use berth_types::Reason;
 use berth_types::kinds::Kind;
 use serde_json::Value;
 
-use super::request::{Applies, Deletes, Fence, MOST_BYTES, Precondition, Request, Verb, Wanted, author};
+use super::request::{
+    Applies, Deletes, Fence, MOST_STORED_BYTES, Precondition, Request, Verb, Wanted, author,
+};
 use crate::apply::{Conflicts, Part};
 use crate::refuse::{Answer, about, bad_field, bad_request, because};
 use crate::table::{Row, Table};
@@ -113,8 +115,8 @@ fn read_body(kind: &Kind, verb: Verb, json: &[u8]) -> Answer<Value> {
     if verb == Verb::Delete {
         return Ok(Value::Null);
     }
-    if json.len() > MOST_BYTES {
-        let message = format!("object is {} bytes, at most {MOST_BYTES} are stored", json.len());
+    if json.len() > MOST_STORED_BYTES {
+        let message = format!("object is {} bytes, at most {MOST_STORED_BYTES} are stored", json.len());
         return Err(because(Reason::RequestEntityTooLarge, message));
     }
     let mut body: Value =

@@ -9,8 +9,12 @@ use crate::keys;
 use crate::table::KindId;
 use crate::version::Version;
 
-/// The most bytes of one object.
+/// The most bytes of one object as its user writes it.
 pub const MOST_BYTES: usize = 1 << 20;
+/// The most bytes of one object with what is written to it later: its binding, its status (some 170 KiB of a Task with
+/// all containers it may have), the marks of its deletion. A call of the store takes it.
+pub const MOST_STORED_BYTES: usize = MOST_BYTES + (256 << 10);
+
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
