@@ -139,12 +139,17 @@ fn the_other_kinds_keep_their_rules() {
         "#]],
     );
     other(
-        json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": "e.1"}, "type": "Bad", "reason": "x".repeat(129), "involvedObject": {"kind": "App"}}),
+        json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": "e.1"}, "type": "Bad", "reason": "x".repeat(129), "message": "é".repeat(513), "involvedObject": {"kind": "App"}}),
         expect![[r#"
             involvedObject.name: is needed
+            message: must be at most 1024 bytes, got 1026
             reason: must be at most 128 bytes, got 129
             type: must be one of `Normal`, `Warning`, got `Bad`
         "#]],
+    );
+    other(
+        json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": "e.1"}, "type": "Normal", "reason": "x".repeat(128), "message": "é".repeat(512), "involvedObject": {"kind": "App", "name": "web"}}),
+        expect![""],
     );
     other(
         json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "app"}, "spec": {"leaseDurationSeconds": 0, "renewTime": 5}}),
