@@ -2,8 +2,12 @@ use std::collections::BTreeMap;
 
 use berth_types::meta::{ManagedFields, OwnerReference};
 use berth_types::{ObjectMeta, app::App};
+use proptest::prelude::*;
 
 use super::*;
+
+const NAMES: usize = 4;
+const VALUES: usize = 3;
 
 fn app(name: &str, version: u64, owner: &str, node: &str) -> App {
     let mut metadata = ObjectMeta::named("shop", name);
@@ -100,19 +104,88 @@ fn a_late_subscriber_begins_with_the_present_objects() {
     .assert_eq(&told(&mut receiver));
 }
 
+fn nodes(app: &App) -> Vec<String> {
+    app.metadata.labels.get("node").cloned().into_iter().collect()
+}
+
 #[test]
 fn an_index_follows_every_change() {
     let mut indexes = Indexes::new();
-    let by_owner = indexes.add(owner_uids);
-    let by_node = indexes.add(|app: &App| app.metadata.labels.get("node").cloned().into_iter().collect());
+    let (by_owner, by_node) = (indexes.add(owner_uids), indexes.add(nodes));
     let cache = Cache::empty(indexes);
+    let found = || {
+        let of = |index, values: [&str; 2]| values.map(|value| names(&cache.by(index, value))).join(", ");
+        format!("{} | {}", of(&by_owner, ["o1", "o2"]), of(&by_node, ["n1", "n2"]))
+    };
     cache.apply(whole(vec![app("a", 1, "o1", "n1"), app("b", 2, "o1", "n2")], 1023));
-    assert_eq!(names(&cache.by(&by_owner, "o1")), "a b");
+    assert_eq!(found(), "a b,  | a, b");
     cache.apply(changes(vec![Change::Modified(app("b", 2048, "o2", "n1"))], 2048));
-    assert_eq!(names(&cache.by(&by_owner, "o1")), "a");
-    assert_eq!(names(&cache.by(&by_node, "n1")), "a b");
+    assert_eq!(found(), "a, b | a b, ");
+    cache.apply(changes(vec![Change::Deleted(app("a", 3072, "o1", "n1"))], 3072));
+    assert_eq!(found(), ", b | b, ");
     cache.apply(again(vec![], 4095));
-    assert_eq!(names(&cache.by(&by_node, "n1")), "");
+    assert_eq!(found(), ",  | , ");
+}
+
+/// Owners and node of an object.
+type Looks = (BTreeSet<usize>, usize);
+
+/// An update of a cache.
+#[derive(Debug, Clone)]
+enum Step {
+    /// Objects that changed, or are gone.
+    Changes(Vec<(usize, Option<Looks>)>),
+    /// All objects, after the watch broke.
+    Restarted(BTreeMap<usize, Looks>),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let looks = || (prop::collection::btree_set(0..VALUES, 0..VALUES), 0..VALUES);
+    let changes = prop::collection::vec((0..NAMES, prop::option::weighted(0.7, looks())), 1..4);
+    let whole = prop::collection::btree_map(0..NAMES, looks(), 0..NAMES);
+    let step = prop_oneof![4 => changes.prop_map(Step::Changes), 1 => whole.prop_map(Step::Restarted)];
+    prop::collection::vec(step, 1..12)
+}
+
+fn looking(name: usize, version: u64, (owners, node): Looks) -> App {
+    let mut app = app(&name.to_string(), version, "", &node.to_string());
+    let owner = |uid: usize| OwnerReference { uid: uid.to_string(), ..Default::default() };
+    app.metadata.owner_references = owners.into_iter().map(owner).collect();
+    app
+}
+
+fn update(step: Step, version: u64) -> Update<App> {
+    let change = |(name, looks): (usize, Option<Looks>)| match looks {
+        Some(looks) => Change::Modified(looking(name, version, looks)),
+        None => Change::Deleted(looking(name, version, Looks::default())),
+    };
+    match step {
+        Step::Changes(of) => changes(of.into_iter().map(change).collect(), version),
+        Step::Restarted(all) => {
+            again(all.into_iter().map(|(name, looks)| looking(name, version, looks)).collect(), version)
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..berth_cases::cases(500) })]
+
+    #[test]
+    fn an_index_finds_what_a_look_at_all_objects_finds(steps in steps()) {
+        let mut indexes = Indexes::new();
+        let (by_owner, by_node) = (indexes.add(owner_uids), indexes.add(nodes));
+        let cache = Cache::empty(indexes);
+        for (step, version) in steps.into_iter().zip((1..).map(|rev| rev * 1024)) {
+            cache.apply(update(step, version));
+            for value in (0..VALUES).map(|value| value.to_string()) {
+                let scan = |values: fn(&App) -> Vec<String>| -> Vec<Arc<App>> {
+                    cache.all().into_iter().filter(|app| values(app).contains(&value)).collect()
+                };
+                prop_assert_eq!(cache.by(&by_owner, &value), scan(owner_uids));
+                prop_assert_eq!(cache.by(&by_node, &value), scan(nodes));
+            }
+        }
+    }
 }
 
 #[tokio::test]
