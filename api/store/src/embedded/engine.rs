@@ -19,7 +19,7 @@ use crate::{Committed, Group, LeaseId, Rev, StoreError, Urgency, Write};
 const TOGETHER: usize = 256;
 
 /// Versions dropped from the journal at a time: few enough that nobody waits long behind it.
-const DROPPED_AT_ONCE: usize = 2000;
+pub(super) const DROPPED_AT_ONCE: usize = 2000;
 
 /// The journal is shrunk after this time without a call.
 const QUIET: Duration = Duration::from_millis(300);

@@ -6,7 +6,7 @@ use std::path::Path;
 use fastrand::Rng;
 use futures::FutureExt;
 
-use super::super::engine::{Engine, Job, JournalWriter};
+use super::super::engine::{DROPPED_AT_ONCE, Engine, Job, JournalWriter};
 use super::super::journal::NoJournal;
 use super::super::redb::{FreeBytes, RedbJournal};
 use super::super::state::State;
@@ -137,21 +137,27 @@ pub(super) fn after_a_kill(dir: &Path) -> String {
     Hand::open(copy.path()).shown()
 }
 
+/// Wherever the border of a batch is: beside the tombstone, between it and what it ended, or just before both.
 #[test]
 fn a_deleted_key_stays_deleted_though_only_a_part_of_its_versions_was_dropped() {
-    let dir = folder();
-    let mut hand = Hand::open(dir.path());
-    hand.write(vec![Write::put("a", "1")]);
-    let mut last = hand.write(vec![Write::delete("a")]);
-    for _ in 0..20 {
-        last = hand.write(vec![Write::put("b", "1")]);
-    }
-    hand.run(|answer| Job::Compact { rev: last, answer });
-    for size in [20, 1, 1] {
-        hand.writer.sweep(size);
-        drop(hand);
-        hand = Hand::open(dir.path());
-        assert_eq!(hand.engine.state().newest(b"a"), None, "it was deleted");
+    for (batch, other) in [20, DROPPED_AT_ONCE].into_iter().flat_map(|batch| [(batch, "0"), (batch, "b")]) {
+        for puts in [batch, batch + 1] {
+            let case = format!("batch {batch}, {puts} puts of {other}");
+            let dir = folder();
+            let mut hand = Hand::open(dir.path());
+            hand.write(vec![Write::put("a", "1")]);
+            let mut last = hand.write(vec![Write::delete("a")]);
+            for _ in 0..puts {
+                last = hand.write(vec![Write::put(other, "1")]);
+            }
+            hand.run(|answer| Job::Compact { rev: last, answer });
+            for size in [batch, 1] {
+                assert!(hand.writer.sweep(size), "{case}: nothing to drop");
+                drop(hand);
+                hand = Hand::open(dir.path());
+                assert_eq!(hand.engine.state().newest(b"a"), None, "{case}: it was deleted");
+            }
+        }
     }
 }
 
