@@ -127,6 +127,7 @@ fn a_failed_task_counts_its_restarts_in_place_only_when_it_used_them_up() {
         ("ImageError", json!({}), 5),
         ("CreateError", json!({}), 5),
         ("NodeLost", json!({}), 0),
+        ("TookAgentDown", json!({}), 0),
         ("", json!({}), 0),
     ] {
         let tree = json!({

@@ -507,3 +507,29 @@ fn a_revision_that_took_down_the_agents_of_two_nodes_goes_to_no_further_node() {
     app.revision = "web-old".into();
     assert!(text(&plan_of(&app, &[])).contains("create web-10 of web-old for place 0, counter 11"));
 }
+
+#[test]
+fn the_replacement_of_a_task_that_took_down_an_agent_waits_like_any_other() {
+    let culprit = |number, failed_before, ended| Replica {
+        took_down: Some("a".into()),
+        ordinal: 0,
+        created: at(-100),
+        failed_before,
+        ..new(number, Life::Failed(at(ended)))
+    };
+    let first = [culprit(0, 0, 0)];
+    plans(web(1), &first, expect!["create web-10 for place 0, counter 11"]);
+    let second = [culprit(0, 0, -1), culprit(1, 1, 0)];
+    plans(web(1), &second, expect!["wait: 1 of 1 replicas failed 2 times, next try 1970-01-12T13:46:41Z"]);
+    assert_eq!(plan_of(&web(1), &second).wake, Some(at(1)));
+    plans(web(1), &[culprit(1, 1, -1)], expect!["create web-10 for place 0, counter 11"]);
+    // The pauses grow on, and end with the longest.
+    for (failed_before, seconds) in [(2, 2), (3, 4), (6, 32), (40, 60)] {
+        let failed = |ended| [culprit(7, failed_before, ended)];
+        assert_eq!(plan_of(&web(1), &failed(0)).wake, Some(at(seconds)), "{failed_before}");
+        let Action::Create { tasks, .. } = &plan_of(&web(1), &failed(-seconds)).wave[0] else {
+            panic!("one is made")
+        };
+        assert_eq!(tasks[0].failed_before, failed_before + 1);
+    }
+}
