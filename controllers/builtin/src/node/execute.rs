@@ -75,6 +75,9 @@ fn with(
 
 #[cfg(test)]
 mod tests {
+    use berth_types::availability::NODE_NOT_READY;
+    use berth_types::node::NodeStatus;
+
     use super::*;
 
     fn said(type_: &str) -> Condition {
@@ -140,5 +143,36 @@ mod tests {
         let work = work(&node, &tasks, Plan { wave, wake: Some(now) }, now);
         let written: Vec<Write> = work.waves.concat().into_iter().flat_map(|deed| deed.writes).collect();
         assert_eq!((written.as_slice(), work.wake_at), (&expected[..], Some(now)));
+    }
+
+    #[test]
+    fn people_hear_of_nodes_that_go_or_come_back_and_of_tasks_given_up() {
+        let now = Timestamp::from_millis(60_000);
+        let known = Node {
+            status: NodeStatus {
+                conditions: vec![said("DiskPressure"), said(READY)],
+                ..NodeStatus::default()
+            },
+            ..Node::default()
+        };
+        let heard = |node: &Node, actions: Vec<Action>| {
+            let work =
+                work(node, &[task("shop", "a"), task("shop", "b")], Plan { wave: actions, wake: None }, now);
+            let notes = work.waves.concat().into_iter().flat_map(|deed| deed.notes);
+            notes.map(|note| format!("{}: {}", note.reason(), note.message())).collect::<Vec<_>>()
+        };
+        let back = Verdict { status: ConditionStatus::True, ..verdict("AgentPresent") };
+        let (back, away) = (|| Action::SetReady(back.clone()), || Action::SetReady(verdict("AgentAway")));
+        assert_eq!(heard(&Node::default(), vec![back()]), Vec::<String>::new());
+        assert_eq!(heard(&known, vec![back()]), ["NodeReady: because of AgentPresent"]);
+        assert_eq!(heard(&Node::default(), vec![away()]), ["NodeNotReady: because of AgentAway"]);
+        assert_eq!(heard(&known, vec![away()]), ["NodeNotReady: because of AgentAway"]);
+        let told = |task: &str, reason| Action::SetReachable {
+            namespace: "shop".into(),
+            task: task.into(),
+            verdict: verdict(reason),
+        };
+        let tasks = vec![told("a", NODE_NOT_READY), told("b", GIVEN_UP)];
+        assert_eq!(heard(&known, tasks), ["TaskGivenUp: because of GivenUp"]);
     }
 }

@@ -6,6 +6,8 @@
 mod execute;
 mod observed;
 mod plan;
+#[cfg(test)]
+mod tests;
 mod watchtower;
 
 use std::sync::Arc;

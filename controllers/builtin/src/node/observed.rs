@@ -122,3 +122,92 @@ impl Guest {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const LATER: &str = "1970-01-01T00:01:00Z";
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1000)
+    }
+
+    fn condition(type_: &str, status: &str) -> Value {
+        json!({"type": type_, "status": status, "reason": type_, "lastTransitionTime": LATER})
+    }
+
+    /// What is read of an object with these conditions, in either order.
+    fn read<T>(conditions: [Value; 3], read: impl Fn(Value) -> T) -> [T; 2] {
+        let mut reversed = conditions.clone();
+        reversed.reverse();
+        [conditions, reversed].map(|conditions| read(json!(conditions)))
+    }
+
+    #[test]
+    fn of_several_conditions_a_node_has_its_own_and_a_task_its_own() {
+        let conditions =
+            [condition("DiskPressure", "True"), condition("Ready", "False"), condition("Reachable", "True")];
+        let ready = read(conditions.clone(), |conditions| {
+            let node = json!({"metadata": {"name": "n1"}, "status": {"conditions": conditions}});
+            Machine::read(&serde_json::from_value(node).unwrap(), Sight::Present)
+        });
+        for machine in ready {
+            assert_eq!((machine.name.as_str(), machine.not_ready_since()), ("n1", Some(at(60))));
+        }
+        let reachable =
+            read(conditions, |conditions| guest("Running", conditions).unwrap().reachable.unwrap());
+        assert_eq!(reachable.map(|condition| condition.type_), ["Reachable", "Reachable"]);
+        assert_eq!(guest("Running", json!([condition("Ready", "True")])).unwrap().reachable, None);
+    }
+
+    fn guest(phase: &str, conditions: Value) -> Option<Guest> {
+        let task = json!({
+            "metadata": {"namespace": "shop", "name": "web-0"},
+            "spec": {"unreachable": {"replaceAfterSeconds": 7}},
+            "status": {"phase": phase, "conditions": conditions},
+        });
+        Guest::read(&serde_json::from_value(task).unwrap())
+    }
+
+    #[test]
+    fn a_task_concerns_its_node_until_its_end() {
+        for (phase, is_guest) in [
+            ("Pending", true),
+            ("Starting", true),
+            ("Running", true),
+            ("Stopping", true),
+            ("OfANewerServer", true),
+            ("Succeeded", false),
+            ("Failed", false),
+        ] {
+            let read =
+                guest(phase, json!([])).map(|guest| (guest.namespace, guest.name, guest.replace_after));
+            let expected = ("shop".into(), "web-0".into(), Duration::from_secs(7));
+            assert_eq!(read, is_guest.then_some(expected), "{phase}");
+        }
+    }
+
+    #[test]
+    fn a_neighbour_is_there_or_away_as_its_condition_says_and_since_then() {
+        use Neighbour::{Away, There};
+        let (present, unseen, away) = (Sight::Present, Sight::Unseen, Sight::Away(at(9)));
+        for (ready, sight, expected) in [
+            (None, present, There(at(0))),
+            (None, unseen, There(at(0))),
+            (None, away, Away(at(9))),
+            (Some("True"), present, There(at(60))),
+            (Some("True"), unseen, There(at(60))),
+            (Some("True"), away, Away(at(9))),
+            (Some("False"), present, Away(at(60))),
+            (Some("False"), unseen, Away(at(60))),
+            (Some("False"), away, Away(at(60))),
+        ] {
+            let conditions: Vec<Value> = ready.iter().map(|status| condition("Ready", status)).collect();
+            let node = serde_json::from_value(json!({"status": {"conditions": conditions}})).unwrap();
+            assert_eq!(Machine::read(&node, sight).as_neighbour(), expected, "{ready:?} {sight:?}");
+        }
+    }
+}

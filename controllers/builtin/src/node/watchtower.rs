@@ -72,7 +72,7 @@ impl Watchtower {
     }
 
     /// Takes a report in. Every node that is away is concerned by it too: how many vanished together counts.
-    fn receive(&self, report: Presence, now: Timestamp) -> Vec<Key> {
+    pub(super) fn receive(&self, report: Presence, now: Timestamp) -> Vec<Key> {
         let mut told = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let before = told.by;
         let mut woken: Vec<String> = match report {
@@ -138,6 +138,9 @@ mod tests {
         assert_eq!(tower.sight("n1", "u1"), Sight::Away(Timestamp::from_millis(54_000)));
         assert_eq!(tower.sight("n1", "of an earlier Node"), Sight::Unseen);
         tower.receive(Presence::Changes { believed: true, nodes: report("n1", PresenceState::Present) }, now);
+        assert_eq!(tower.sight("n1", "u1"), Sight::Present);
+        // Whoever says that it is there need not be believed.
+        tower.receive(Presence::Changes { believed: false, nodes: vec![] }, now);
         assert_eq!(tower.sight("n1", "u1"), Sight::Present);
         tower.receive(Presence::Lost, now);
         assert_eq!(tower.sight("n1", "u1"), Sight::Unseen);

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::super::observed::Machine;
 use super::*;
-use ConditionStatus::{False, True};
+use ConditionStatus::{False, True, Unknown};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millis(1_000_000_000 + seconds * 1000)
@@ -64,6 +64,8 @@ fn a_node_is_ready_while_its_agent_is_present() {
     plans(machine(None, Sight::Away(at(0))), &[], 5, expect!["ready False AgentAway"]);
     plans(machine(Some((True, 0)), Sight::Away(at(4))), &[], 5, expect!["ready False AgentAway"]);
     plans(machine(Some((False, 5)), Sight::Away(at(4))), &[], 7, expect![""]);
+    plans(machine(Some((Unknown, 0)), Sight::Present), &[], 5, expect!["ready True AgentPresent"]);
+    plans(machine(Some((Unknown, 0)), Sight::Away(at(4))), &[], 5, expect!["ready False AgentAway"]);
 }
 
 #[test]
@@ -166,6 +168,46 @@ fn the_last_of_several_that_came_back_counts_wherever_it_stands() {
         let seen = Observed { node: &node, tasks: &tasks, neighbours: &neighbours, mass_vanish, now };
         assert_eq!(plan(&seen).wake, Some(at(77)), "{back:?}");
     }
+}
+
+/// What was said of these nodes and Tasks differs in its message alone.
+#[test]
+fn what_is_said_of_a_task_is_said_again_when_its_reason_in_words_is_another() {
+    let tasks = [guest("web-1", Some((False, NODE_NOT_READY)))];
+    plans(
+        machine(Some((False, 0)), Sight::Away(at(-6))),
+        &tasks,
+        5,
+        expect![[r#"
+            web-1 reachable False NodeNotReady: node n1 is away since 1970-01-12T13:46:40Z: given up from 1970-01-12T13:46:55Z
+            wake at 1970-01-12T13:46:55Z"#]],
+    );
+}
+
+#[test]
+fn nodes_vanish_together_within_a_minute_of_each_other_before_or_after() {
+    for (others, together) in [(-61, false), (-60, true), (0, true), (60, true), (61, false)] {
+        let (node, tasks) = (machine(Some((False, 0)), Sight::Away(at(0))), [guest("web-1", None)]);
+        let mut neighbours =
+            vec![Neighbour::There(at(-99)), Neighbour::There(at(-99)), Neighbour::Away(at(0))];
+        neighbours.extend([Neighbour::Away(at(others)); 3]);
+        let (mass_vanish, now) = (MassVanish::default(), at(900));
+        let seen = Observed { node: &node, tasks: &tasks, neighbours: &neighbours, mass_vanish, now };
+        assert_eq!(!text(&plan(&seen)).contains(GIVEN_UP), together, "{others}");
+    }
+}
+
+/// Those that are back were there before: of nine nodes four are too few, and six were enough.
+#[test]
+fn nodes_that_came_back_count_among_those_that_were_there() {
+    let (node, tasks) = (machine(Some((False, 0)), Sight::Away(at(0))), [guest("web-1", None)]);
+    let mut neighbours = vec![Neighbour::Away(at(0)); 4];
+    neighbours.extend([Neighbour::There(at(60)); 2]);
+    neighbours.extend([Neighbour::There(at(-99)); 3]);
+    let mass_vanish = MassVanish::default();
+    let seen = |now| Observed { node: &node, tasks: &tasks, neighbours: &neighbours, mass_vanish, now };
+    assert_eq!(plan(&seen(at(63))).wake, Some(at(75)));
+    assert!(text(&plan(&seen(at(75)))).contains(GIVEN_UP));
 }
 
 #[test]
