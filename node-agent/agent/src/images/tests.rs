@@ -306,6 +306,29 @@ fn an_image_stops_short_of_the_limit_of_its_disk_and_leaves_nothing() {
 }
 
 #[test]
+fn folders_that_a_layer_only_implies_stop_short_of_the_limit_of_its_disk_too() {
+    const PATHS: usize = 60;
+    let fits = "x".repeat(512 << 10).into_bytes();
+    // As deep as a short name can be; the tar has less than the megabyte after which the disk is looked at.
+    let paths: Vec<String> = (0..PATHS).map(|n| format!("{n:02}{}", "/a".repeat(48))).collect();
+    let deep = paths.iter().map(|path| Item::File(path, b""));
+    let layer = tar(&[Item::File("fits", &fits)].into_iter().chain(deep).collect::<Vec<_>>());
+    assert!(layer.len() < 1 << 20, "{} bytes", layer.len());
+    let layout = Layout::of(&[layer]);
+    on_a_disk_of(48, move |disk| {
+        let left = || Fullness::look(disk).unwrap().left_below(100);
+        // Before the layer there is room, and after its first file there is not.
+        let filler = left() - SPARE - (256 << 10);
+        fs::write(disk.join("filler"), vec![1; usize::try_from(filler).unwrap()]).unwrap();
+        assert!(left() >= SPARE);
+        let folder = disk.join("layers");
+        let error = ImageStore::new(folder.clone(), 100).prepare(layout.dir.path(), None).unwrap_err();
+        assert!(matches!(error, ImageError::NoRoom { .. }), "{error:?}");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+    });
+}
+
+#[test]
 fn content_that_is_not_what_its_digest_says_is_refused() {
     let good = tar(&[Item::File("f", b"x")]);
     let other = tar(&[Item::File("f", b"y")]);

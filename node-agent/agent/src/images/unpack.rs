@@ -54,9 +54,13 @@ pub(super) const OPAQUE: &str = "trusted.overlay.opaque";
 /// The longest extended header (a long name, attributes) that is read.
 const MAX_HEADER: u64 = 1 << 20;
 
-/// Unpacked bytes after which the disk is looked at again. An empty folder takes a block of the disk and 512 bytes here.
+/// Unpacked bytes after which the disk is looked at again. An entry has at least 512 bytes. It takes at most one block of
+/// the disk, besides its content and the missing folders above it.
 const LOOK_EVERY: u64 = 1 << 20;
-/// Bytes that are left below the limit of the disk, for what else is written there.
+/// Missing folders after which the disk is looked at again. An entry may need hundreds, and each takes a block.
+const LOOK_EVERY_FOLDERS: u32 = 1 << 10;
+/// Bytes that are left below the limit of the disk, for what else is written there. With blocks of 4 KiB, a layer takes
+/// less than this between two looks.
 pub(super) const SPARE: u64 = 16 << 20;
 
 /// The disk that layers are unpacked to.
@@ -98,9 +102,9 @@ pub fn unpack(
     let mut packed = Hashed::new(file.take(blob.size.saturating_add(1)), packed_bytes.clone());
     let limits = Limits { caps: caps.clone(), packed: packed_bytes, disk: disk.clone(), next_look: 0 };
     let outcome = match blob.packing {
-        Packing::Plain => unpack_tar(Capped::new(&mut packed, limits), target, caps),
+        Packing::Plain => unpack_tar(Capped::new(&mut packed, limits), target),
         Packing::Gzip => {
-            unpack_tar(Capped::new(flate2::read::MultiGzDecoder::new(&mut packed), limits), target, caps)
+            unpack_tar(Capped::new(flate2::read::MultiGzDecoder::new(&mut packed), limits), target)
         }
     };
     let outcome = match outcome {
@@ -233,17 +237,17 @@ impl<R: Read> Read for Capped<R> {
     }
 }
 
-fn unpack_tar<R: Read>(reader: Capped<R>, target: &Path, caps: &Caps) -> Result<Digest, Stop> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let writer = Writer { root: rustix::fs::openat(CWD, target, flags, Mode::empty())?, caps: caps.clone() };
+fn unpack_tar<R: Read>(reader: Capped<R>, target: &Path) -> Result<Digest, Stop> {
+    let writer = Writer::below(target, &reader.limits)?;
+    let most = writer.caps.entries;
     let mut archive = Archive::new(reader);
     let mut ahead = Ahead::default();
     let mut count = 0u64;
     for entry in archive.entries()?.raw(true) {
         let mut entry = entry?;
         count += 1;
-        if count > caps.entries {
-            return Err(Stop::Refused(format!("it has more than {} entries", caps.entries)));
+        if count > most {
+            return Err(Stop::Refused(format!("it has more than {most} entries")));
         }
         if !ahead.takes(&mut entry)? {
             let described = std::mem::take(&mut ahead);
@@ -325,9 +329,18 @@ struct Owner {
 struct Writer {
     root: OwnedFd,
     caps: Caps,
+    disk: Disk,
+    /// Folders made because they were missing above an entry.
+    made: Cell<u32>,
 }
 
 impl Writer {
+    fn below(target: &Path, limits: &Limits) -> rustix::io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::openat(CWD, target, flags, Mode::empty())?;
+        Ok(Self { root, caps: limits.caps.clone(), disk: limits.disk.clone(), made: Cell::new(0) })
+    }
+
     fn write<R: Read>(&self, entry: &mut Entry<'_, R>, ahead: Ahead) -> Result<(), Stop> {
         let header = entry.header();
         let raw = ahead.path.unwrap_or_else(|| header.path_bytes().into_owned());
@@ -447,7 +460,14 @@ impl Writer {
         rustix::fs::chmodat(&above, name, Mode::from_raw_mode(0o755), AtFlags::empty())?;
         let folder = self.open_folder(path)?;
         below.keep_hidden(&folder)?;
+        self.count_made()?;
         Ok(folder)
+    }
+
+    /// Looks at the disk after every [`LOOK_EVERY_FOLDERS`] folders.
+    fn count_made(&self) -> io::Result<()> {
+        self.made.set(self.made.get().wrapping_add(1));
+        if self.made.get().is_multiple_of(LOOK_EVERY_FOLDERS) { self.disk.check() } else { Ok(()) }
     }
 
     fn open_folder(&self, path: &Path) -> rustix::io::Result<OwnedFd> {
