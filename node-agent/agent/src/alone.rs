@@ -1,17 +1,21 @@
 //! Preparing a Task in a process of its own, and which Tasks need that.
 //!
 //! Flow: what a Task asks for decides what its preparation costs, and a fault in it may end the agent: a panic does not
-//! (it is caught), but an exhausted memory, an exhausted stack or an abort does. An agent that was not told to end leaves
-//! the Tasks that were being prepared in its journal, begun and not over. The next agent of the same boot suspects
-//! exactly these ([`suspects`]). It prepares them last, after everything else is adopted and reported, one at a time,
-//! each in a process of its own: this program, started with [`INSIDE`]. A suspect that ends that process is the cause,
-//! and is refused for [`TOOK_AGENT_DOWN`].
+//! (it is caught), but an exhausted memory, an exhausted stack or an abort does. An agent that was not told to end
+//! leaves the Tasks that were being prepared in its journal, begun and not over. The next agent of the same boot
+//! suspects exactly these ([`suspects`]). It prepares them last, after everything else is adopted and reported, one at
+//! a time, each in a process of its own: this program, started with [`INSIDE`]. A suspect that ends that process is the
+//! cause, and is refused for [`TOOK_AGENT_DOWN`]. An agent that is told to end meanwhile leaves its suspects to the
+//! next one: for a while after a death ([`WITHIN`]), what any agent left begun and not over is suspected.
 //!
-//! Guarantees: a Task is refused only after its preparation began in an agent that died and then ended a process which
-//! did nothing else. A kill from outside therefore cannot add up: killing the agent, however often and wherever, kills
-//! that process with it and counts for nothing; nor do ends that were asked for, or boots. A signal of a fault
-//! ([`FAULTS`]) is the Task's own. Any other may come from outside, and a kill -9 looks like the kernel's memory killer:
-//! the step is tried again after [`PAUSE`], and only a last try that ends by KILL refuses the Task.
+//! [`WITHIN`]: crate::lives::WITHIN
+//!
+//! Guarantees: a Task is refused only after its preparation was under way in an agent that died, or in one soon after a
+//! death, and then ended a process which did nothing else. A kill from outside therefore cannot add up: killing the
+//! agent, however often and wherever, kills that process with it and counts for nothing; nor do ends that were asked
+//! for, or boots. A signal of a fault ([`FAULTS`]) is the Task's own. Any other may come from outside, and a kill -9
+//! looks like the kernel's memory killer: the step is tried again after [`PAUSE`], and only a last try that ends by
+//! KILL refuses the Task.
 //!
 //! Caveat: what the agent does with a prepared Task (asking its shim) runs in the agent. The Node's condition tells when
 //! agents end there.
@@ -294,7 +298,7 @@ fn refused(signal: i32) -> Trouble {
     Trouble { reason: TOOK_AGENT_DOWN, message }
 }
 
-/// Whether a preparation of the Task was begun and not over when the last agent died. `has_begun` tells whether an
+/// Whether a preparation of the Task was begun and not over when the last agent ended. `has_begun` tells whether an
 /// attempt of a container ever reached the shim.
 pub fn suspects(known: &RememberedTask, has_shim: bool, has_begun: impl Fn(&str, u32) -> bool) -> bool {
     if known.stop.is_some() || known.ending.is_some() {

@@ -64,6 +64,11 @@ impl Lives {
         past.filter(|at| now.since(*at) < WITHIN).collect()
     }
 
+    /// Whether an agent died within the window.
+    pub fn died_lately(&self, now: Timestamp) -> bool {
+        !self.lately(now).is_empty()
+    }
+
     /// Whether agents end again and again.
     pub fn is_loop(&self, now: Timestamp) -> bool {
         self.lately(now).len() >= OFTEN

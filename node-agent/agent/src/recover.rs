@@ -40,15 +40,16 @@ pub struct Recovered {
     pub starting: Vec<Attempt>,
     /// What happened meanwhile.
     pub events: Vec<Event>,
-    /// Whether its preparation was under way when the earlier agent died.
+    /// Whether its preparation was under way when an earlier agent died, or ended soon after another one died.
     pub suspect: bool,
 }
 
 /// Takes on every Task that the journal remembers. Shims of an earlier boot are gone with it.
 pub async fn recover(world: &Arc<World>, memory: &Memory, boot_id: &str, now: Timestamp) -> Vec<Recovered> {
     let same_boot = memory.boot == boot_id;
-    // What was under way when an agent was told to end did not end it.
-    let died = same_boot && memory.lives.died_in(boot_id);
+    // After a death, an agent that was told to end may have left what killed the one before. Otherwise, what was under way
+    // when an agent was told to end did not end it. A wrong suspicion costs only a process.
+    let died = same_boot && (memory.lives.died_in(boot_id) || memory.lives.died_lately(now));
     let tasks = memory.tasks.iter().filter_map(|(uid, known)| Some((TaskUid::parse(uid)?, known)));
     let taken_on = tasks.map(|(uid, known)| take_on(world, uid, known, same_boot, now));
     let mut recovered: Vec<Recovered> = stream::iter(taken_on).buffer_unordered(AT_ONCE).collect().await;

@@ -14,7 +14,7 @@ use super::*;
 use crate::execute::Executor;
 use crate::homes::{Homes, Views};
 use crate::journal::{Journal, Record, RememberedContainer};
-use crate::lives::Lives;
+use crate::lives::{Lives, WITHIN};
 use crate::places::Places;
 
 const TASKS: u32 = 8;
@@ -150,14 +150,18 @@ async fn an_adopted_attempt_that_cannot_be_created_is_told_as_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_being_prepared_is_suspected_only_after_a_death_in_this_boot() {
+async fn what_was_being_prepared_is_suspected_only_after_a_death_in_this_boot_and_until_that_is_long_ago() {
     let dir = tempfile::tempdir().unwrap();
     let (world, _events) = world(dir.path());
-    let now = Timestamp::from_millis(0);
+    let now = Timestamp::from_millis(0).plus(WITHIN);
     let begun = |boot| Lives::default().begun(boot, now);
+    let ended_after_death = |at: Timestamp| begun("this").begun("this", at).ended();
     for (what, boot, lives, expected) in [
         ("it died", "this", begun("this"), true),
         ("it was told to end", "this", begun("this").ended(), false),
+        ("it was told to end, the one before it died", "this", ended_after_death(now), true),
+        ("the one before it died long ago", "this", ended_after_death(Timestamp::from_millis(0)), false),
+        ("it is of an earlier boot, the one before it died", "earlier", ended_after_death(now), false),
         ("it is of an earlier boot", "earlier", begun("earlier"), false),
         ("it died before it knew what an earlier boot left", "earlier", begun("this"), false),
     ] {
