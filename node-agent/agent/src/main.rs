@@ -177,13 +177,13 @@ impl Setup {
         let mut agent = Agent::new(world.clone(), client.clone(), clock, self.address.clone(), known);
         let boot_id = machine.info.boot_id.clone();
         let lives = memory.lives.clone().begun(&boot_id, clock.now());
-        // On disk before anything can end this agent, unless there is no room for it.
+        // On disk before anything can end this agent. Without room now, the journal writes it before anything else.
         append_if_room(&journal, Record::Lives(lives.clone())).await?;
         berth_failpoint::reach("agent.recover.before");
         agent.adopt(recover(&world, &memory, &boot_id, clock.now()).await);
         berth_failpoint::reach("agent.recover.after");
         if memory.boot != boot_id {
-            // Without room now, the journal writes it before whatever it writes next.
+            // As above.
             append_if_room(&journal, Record::Boot { id: boot_id }).await?;
         }
         if let (Some(identity), true) = (&memory.identity, lives.is_loop(clock.now())) {

@@ -119,8 +119,8 @@ struct JournalFile {
     file: File,
     memory: Memory,
     records: usize,
-    /// A boot that found no room. It is written before any other record: those after it belong to it.
-    owed: Option<Record>,
+    /// A boot and lives that found no room. They are written before any other record: those after them belong to them.
+    owed: Vec<Record>,
     /// Bytes up to the end of the last whole record.
     length: u64,
     /// Its size when it was last looked at whether it is to be rewritten.
@@ -156,7 +156,7 @@ impl JournalFile {
         file.set_len(whole).map_err(failed("cut"))?;
         file.sync_all().map_err(failed("sync"))?;
         sync_folder(path).map_err(failed("sync the folder of"))?;
-        let (owed, looked_at) = (None, Size::default());
+        let (owed, looked_at) = (Vec::new(), Size::default());
         Ok(Self { path: path.into(), file, memory, records, owed, length: whole, looked_at, sync_folder })
     }
 
@@ -206,8 +206,8 @@ impl JournalFile {
     }
 
     fn append(&mut self, mut records: Vec<Record>) -> Result<(), WriteError> {
-        records.splice(0..0, self.owed.take());
-        self.owed = records.iter().rfind(|record| matches!(record, Record::Boot { .. })).cloned();
+        records.splice(0..0, std::mem::take(&mut self.owed));
+        self.owed = owed_by(&records);
         let mut bytes = Vec::new();
         for record in &records {
             line(record, &mut bytes).map_err(WriteError::CutOff)?;
@@ -218,7 +218,7 @@ impl JournalFile {
         }
         // After a failed sync the pages may be dropped and the next sync succeed for nothing.
         self.file.sync_data().map_err(WriteError::Unsure)?;
-        self.owed = None;
+        self.owed.clear();
         self.length += u64::try_from(bytes.len()).expect("a file position");
         self.records += records.len();
         records.into_iter().for_each(|record| self.memory.take(record));
@@ -280,6 +280,13 @@ impl JournalFile {
     fn beside(&self) -> PathBuf {
         self.path.with_extension("new")
     }
+}
+
+/// Of the records, those that must be written later if they cannot be written now: the last boot and the last lives.
+fn owed_by(records: &[Record]) -> Vec<Record> {
+    let boot = records.iter().rfind(|record| matches!(record, Record::Boot { .. }));
+    let lives = records.iter().rfind(|record| matches!(record, Record::Lives(_)));
+    boot.into_iter().chain(lives).cloned().collect()
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {

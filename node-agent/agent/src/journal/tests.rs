@@ -1,4 +1,7 @@
+use berth_types::Timestamp;
+
 use super::*;
+use crate::lives::Lives;
 
 fn session(number: u64) -> Record {
     Record::Session { number }
@@ -119,21 +122,24 @@ fn what_a_full_disk_refused_is_not_remembered_and_what_follows_is() {
 }
 
 #[test]
-fn a_boot_that_found_no_room_is_written_before_whatever_is_written_next() {
+fn a_boot_and_lives_that_found_no_room_are_written_before_whatever_is_written_next() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("journal");
     let boot = |id: &str| Record::Boot { id: id.into() };
-    let mut file = written(&path, vec![boot("first")]);
+    let lives = |id: &str| Lives::default().begun(id, Timestamp::from_millis(0));
+    let mut file = written(&path, vec![boot("first"), Record::Lives(lives("first").ended())]);
     let writable = std::mem::replace(&mut file.file, File::open("/dev/full").unwrap());
-    for records in [vec![boot("second")], vec![session(2)]] {
+    let begins = [lives("first"), lives("second")].map(Record::Lives).to_vec();
+    for records in [begins, vec![boot("second")], vec![session(2)]] {
         assert!(file.append(records).is_err());
     }
     file.file = writable;
     append(&mut file, vec![task("a")]);
     let text = fs::read_to_string(&path).unwrap();
     let kinds = |line: &str| line.split('"').nth(1).unwrap().to_owned();
-    assert_eq!(text.lines().map(kinds).collect::<Vec<_>>(), ["boot", "boot", "task"]);
-    assert_eq!(JournalFile::open(&path).unwrap().memory.boot, "second");
+    assert_eq!(text.lines().map(kinds).collect::<Vec<_>>(), ["boot", "lives", "boot", "lives", "task"]);
+    let memory = JournalFile::open(&path).unwrap().memory;
+    assert_eq!((memory.boot.as_str(), memory.lives), ("second", lives("second")));
 }
 
 #[tokio::test]
