@@ -124,6 +124,11 @@ pub fn amount(bytes: u64) -> Quantity {
     Quantity::of_bytes(Bytes(i64::try_from(bytes).unwrap_or(i64::MAX) >> 20 << 20))
 }
 
+/// Whether a write failed because the disk, or a quota on it, has no room.
+pub fn is_full(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// Looks at the disk of `places` until the agent ends: sends the first look, each one with more than `percent` in use,
 /// and the one that ends the pressure.
 pub async fn watch(places: Places, percent: u8, looks: mpsc::Sender<Look>) {

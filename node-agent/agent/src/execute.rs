@@ -1,7 +1,7 @@
 //! Doing what the plan asks: each action is a job of its own whose outcome comes back as an event.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ use crate::assignment::{Assignment, TaskPort, TaskUid};
 use crate::blocking::blocking;
 use crate::death::death;
 use crate::homes::Homes;
-use crate::journal::{Journal, JournalError, Record};
+use crate::journal::{Journal, Record};
 use crate::logs::begun;
 use crate::places::Places;
 use crate::plan::{Action, Attempt, Ending, Event, Exit, ExitCause, Finding, Trouble};
@@ -560,7 +560,7 @@ impl World {
         let record = Record::Ending { task: task.to_string(), ending: ending_record(ending) };
         match self.journal.append(vec![record]).await {
             // Cleaning is what makes room. Forgotten with a crash, the end is found again: nothing of the Task runs.
-            Err(JournalError::NotNow { kind: ErrorKind::StorageFull, .. }) => {}
+            Err(error) if error.is_full() => {}
             journalled => journalled.map_err(|e| failed(chain(&e)))?,
         }
         berth_failpoint::reach("agent.cleanup.journalled");

@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::disk::is_full;
+
 pub use record::{
     Identity, Memory, Record, RememberedCause, RememberedContainer, RememberedEnding, RememberedExit,
     RememberedStop, RememberedTask,
@@ -65,7 +67,14 @@ pub enum JournalError {
 }
 
 fn remedy(kind: io::ErrorKind) -> &'static str {
-    if kind == io::ErrorKind::StorageFull { "; free some space there" } else { "" }
+    if is_full(kind) { "; free some space there" } else { "" }
+}
+
+impl JournalError {
+    /// Whether there was no room for the records.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::NotNow { kind, .. } if is_full(*kind))
+    }
 }
 
 /// Appends to the journal; clones share it.

@@ -151,14 +151,26 @@ async fn what_finds_no_room_is_not_said_to_be_journalled_and_later_appends_go_on
     let good = std::mem::replace(&mut file.file, OpenOptions::new().write(true).open("/dev/full").unwrap());
     assert!(matches!(file.append(vec![session(2)]), Err(WriteError::CutOff(_) | WriteError::Unsure(_))));
     assert_eq!(file.length, whole);
-    let told = file.not_now(&io::Error::from(io::ErrorKind::StorageFull)).to_string();
-    assert!(
-        told.contains(&path.display().to_string()) && told.ends_with("; free some space there"),
-        "{told}"
-    );
     file.file = good;
     append(&mut file, vec![session(3)]);
     assert_eq!(JournalFile::open(&path).unwrap().memory.session, 3);
+}
+
+#[test]
+fn an_error_of_a_full_disk_or_quota_says_so_and_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal");
+    let file = written(&path, vec![session(1)]);
+    for (kind, full) in [
+        (io::ErrorKind::StorageFull, true),
+        (io::ErrorKind::QuotaExceeded, true),
+        (io::ErrorKind::ReadOnlyFilesystem, false),
+    ] {
+        let error = file.not_now(&io::Error::from(kind));
+        let told = error.to_string();
+        assert!(told.contains(&path.display().to_string()), "{told}");
+        assert_eq!((error.is_full(), told.ends_with("; free some space there")), (full, full), "{told}");
+    }
 }
 
 /// Appends until a compaction is tried, and gives what came of it.
