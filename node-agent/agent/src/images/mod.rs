@@ -87,6 +87,8 @@ pub enum ImageError {
         fullness: Fullness,
         /// The most percent that may be in use.
         limit: u8,
+        /// What the system said, if it refused a write.
+        source: Option<io::Error>,
     },
     /// A layer cannot be written.
     #[error("could not unpack layer {layer}")]
@@ -179,7 +181,7 @@ impl ImageStore {
     /// An image for which the disk has no room leaves nothing of it; what was whole before another fault stays.
     fn unpack_missing(&self, dir: &Path, found: &Found) -> Result<(), ImageError> {
         let _one = self.unpacking.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let failed = |source| ImageError::Unpack { layer: found.diff_ids[0].to_string(), source };
+        let failed = |source| self.disk.unwritten(dir, &found.diff_ids[0], source);
         fs::create_dir_all(&self.layers).map_err(failed)?;
         let folder = lock(&self.layers).map_err(failed)?;
         let mut whole: Vec<&Digest> = Vec::new();
@@ -193,12 +195,16 @@ impl ImageStore {
                 break;
             }
         }
-        if let Err(ImageError::NoRoom { .. }) = outcome {
+        let has_room = |outcome: &Result<(), ImageError>| !matches!(outcome, Err(ImageError::NoRoom { .. }));
+        if has_room(&outcome)
+            && let Err(source) = self.settle(&whole, &folder)
+        {
+            outcome = Err(failed(source));
+        }
+        if !has_room(&outcome) {
             // What cannot be removed now is removed before the next try.
             whole.iter().for_each(|diff_id| drop(remove_tree(&self.staged(diff_id))));
-            return outcome;
         }
-        self.settle(&whole, &folder).map_err(failed)?;
         outcome
     }
 
@@ -213,7 +219,7 @@ impl ImageStore {
         if self.has(diff_id)? {
             return Ok(());
         }
-        let failed = |source| ImageError::Unpack { layer: diff_id.to_string(), source };
+        let failed = |source| self.disk.unwritten(dir, diff_id, source);
         let staged = self.staged(diff_id);
         remove_tree(&staged).map_err(failed)?;
         fs::create_dir(&staged).map_err(failed)?;

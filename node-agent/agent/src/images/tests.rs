@@ -329,6 +329,28 @@ fn folders_that_a_layer_only_implies_stop_short_of_the_limit_of_its_disk_too() {
 }
 
 #[test]
+fn an_image_whose_writing_meets_a_full_disk_leaves_nothing() {
+    use nix::mount::{MsFlags, mount};
+    let names: Vec<String> = (0..200).map(|n| n.to_string()).collect();
+    let many: Vec<Item> = names.iter().map(|name| Item::File(name, b"")).collect();
+    let layout = Layout::of(&[tar(&[Item::File("f", b"x")]), tar(&many)]);
+    // The second layer has no room for its folder, or for its files.
+    for files in [4, 100] {
+        let dir = layout.dir.path().to_owned();
+        on_a_disk_of(48, move |disk| {
+            let (none, most) = (None::<&str>, format!("nr_inodes={files}"));
+            mount(none, disk, none, MsFlags::MS_REMOUNT, Some(most.as_str())).unwrap();
+            let folder = disk.join("layers");
+            let error = ImageStore::new(folder.clone(), 100).prepare(&dir, None).unwrap_err();
+            let text = berth_daemon::chain(&error);
+            assert!(matches!(error, ImageError::NoRoom { .. }), "{text}");
+            assert!(text.ends_with(": No space left on device (os error 28)"), "{text}");
+            assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "{files} files");
+        });
+    }
+}
+
+#[test]
 fn content_that_is_not_what_its_digest_says_is_refused() {
     let good = tar(&[Item::File("f", b"x")]);
     let other = tar(&[Item::File("f", b"y")]);

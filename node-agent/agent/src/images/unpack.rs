@@ -16,7 +16,7 @@ use tar::{Archive, Entry, EntryType};
 
 use super::ImageError;
 use super::layout::{Blob, Digest, Links, Packing, blob_path, open};
-use crate::disk::Fullness;
+use crate::disk::{Fullness, is_full};
 
 /// How much a layer may be.
 #[derive(Debug, Clone)]
@@ -80,6 +80,20 @@ impl Disk {
         }
         Ok(())
     }
+
+    /// Why the layer `diff_id` of the image folder `dir` is not written here. The disk may be full below its limit: of
+    /// files, by a quota, or filled by others since the last look.
+    pub(super) fn unwritten(&self, dir: &Path, diff_id: &Digest, source: io::Error) -> ImageError {
+        match Fullness::look(&self.folder) {
+            Ok(fullness) if is_full(source.kind()) => self.no_room(dir, fullness, Some(source)),
+            Ok(_) | Err(_) => ImageError::Unpack { layer: diff_id.to_string(), source },
+        }
+    }
+
+    fn no_room(&self, dir: &Path, fullness: Fullness, source: Option<io::Error>) -> ImageError {
+        let (dir, folder) = (dir.into(), self.folder.clone());
+        ImageError::NoRoom { dir, folder, fullness, limit: self.limit, source }
+    }
 }
 
 /// Unpacks the layer `blob` of the layout `dir` into the empty folder `target`.
@@ -110,11 +124,8 @@ pub fn unpack(
     let outcome = match outcome {
         Ok(got) => Ok(got),
         Err(Stop::Refused(why)) => Err(why),
-        Err(Stop::NoRoom(fullness)) => {
-            let (dir, folder) = (dir.into(), disk.folder.clone());
-            return Err(ImageError::NoRoom { dir, folder, fullness, limit: disk.limit });
-        }
-        Err(Stop::Io(source)) => return Err(ImageError::Unpack { layer: layer(), source }),
+        Err(Stop::NoRoom(fullness)) => return Err(disk.no_room(dir, fullness, None)),
+        Err(Stop::Io(source)) => return Err(disk.unwritten(dir, diff_id, source)),
     };
     io::copy(&mut packed, &mut io::sink()).map_err(|source| ImageError::Read { path, source })?;
     let differs = |what, expected: &Digest, got: Digest| {
