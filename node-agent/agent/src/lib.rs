@@ -31,5 +31,7 @@ pub mod runtime_spec;
 pub mod selftest;
 pub mod shim;
 pub mod simulate;
+#[cfg(test)]
+mod small_disk;
 pub mod statuses;
 pub mod sweep;

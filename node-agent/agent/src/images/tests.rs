@@ -1,6 +1,7 @@
 use std::io::Write;
 
 use crate::runtime_spec::User;
+use crate::small_disk::on_a_disk_of;
 use sha2::{Digest as _, Sha256};
 use tar::{Builder, EntryType, Header};
 
@@ -259,23 +260,6 @@ fn packs_well(mebibytes: usize) -> Vec<u8> {
     let mut bytes = vec![0; mebibytes << 20];
     bytes.chunks_mut(65_536).for_each(|chunk| random.fill(&mut chunk[..512]));
     bytes
-}
-
-/// Runs `test` in a thread that alone sees a disk of so many MiB at the folder that it is given.
-fn on_a_disk_of(mebibytes: usize, test: impl FnOnce(&Path) + Send + 'static) {
-    use nix::mount::{MsFlags, mount};
-    use nix::sched::{CloneFlags, unshare};
-    let dir = tempfile::tempdir().unwrap();
-    let disk = dir.path().to_owned();
-    let run = move || {
-        unshare(CloneFlags::CLONE_NEWNS).unwrap();
-        let (none, private) = (None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE);
-        mount(none, "/", none, private, none).unwrap();
-        let size = format!("size={mebibytes}m");
-        mount(Some("disk"), &disk, Some("tmpfs"), MsFlags::empty(), Some(size.as_str())).unwrap();
-        test(&disk);
-    };
-    std::thread::spawn(run).join().unwrap();
 }
 
 #[test]

@@ -249,8 +249,11 @@ impl JournalFile {
         if !is_many && !is_long {
             return Ok(());
         }
-        let (file, size) = self.write_beside().map_err(WriteError::CutOff)?;
-        fs::rename(self.beside(), &self.path).map_err(WriteError::CutOff)?;
+        let written = self.write_beside();
+        let renamed = written.and_then(|new| fs::rename(self.beside(), &self.path).map(|()| new));
+        // What is left of it would fill a full disk until the next try.
+        let kept = renamed.inspect_err(|_| drop(fs::remove_file(self.beside())));
+        let (file, size) = kept.map_err(WriteError::CutOff)?;
         (self.file, self.records, self.length, self.looked_at) = (file, size.records, size.bytes, size);
         // Until then a crash may bring the old file back, without what is appended to the new one.
         (self.sync_folder)(&self.path).map_err(WriteError::Unsure)

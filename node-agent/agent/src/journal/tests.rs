@@ -1,7 +1,9 @@
 use berth_types::Timestamp;
 
 use super::*;
+use crate::disk::Fullness;
 use crate::lives::Lives;
+use crate::small_disk::on_a_disk_of;
 
 fn session(number: u64) -> Record {
     Record::Session { number }
@@ -14,6 +16,13 @@ fn forgotten(task: &str) -> Record {
 fn task(uid: &str) -> Record {
     let mut task = berth_types::task::Task::default();
     task.metadata.uid = uid.into();
+    Record::Task { task: Box::new(task) }
+}
+
+fn large(uid: &str, bytes: usize) -> Record {
+    let mut task = berth_types::task::Task::default();
+    task.metadata.uid = uid.into();
+    task.metadata.annotations.insert("note".into(), "x".repeat(bytes));
     Record::Task { task: Box::new(task) }
 }
 
@@ -90,12 +99,7 @@ fn a_journal_mostly_about_the_past_is_rewritten_and_remembers_the_same() {
 fn a_journal_of_few_large_records_about_the_past_is_rewritten() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("journal");
-    let large = |uid: &str| {
-        let mut task = berth_types::task::Task::default();
-        task.metadata.uid = uid.into();
-        task.metadata.annotations.insert("note".into(), "x".repeat(100_000));
-        Record::Task { task: Box::new(task) }
-    };
+    let large = |uid: &str| large(uid, 100_000);
     let mut file = written(&path, vec![large("kept")]);
     for n in 0..100 {
         append(&mut file, vec![large(&n.to_string()), forgotten(&n.to_string())]);
@@ -216,6 +220,26 @@ fn after_a_compaction_that_failed_at_any_step_nothing_is_appended_to_a_file_with
     assert!(fill(&mut file).is_ok());
     assert!(named(&file) && file.append(vec![task("b")]).is_ok());
     assert_eq!(JournalFile::open(&path).unwrap().memory.tasks.keys().collect::<Vec<_>>(), ["a", "b"]);
+}
+
+#[test]
+fn a_compaction_that_finds_no_room_leaves_nothing_beside_the_journal() {
+    on_a_disk_of(16, |disk| {
+        let path = disk.join("journal");
+        let mut file = written(&path, vec![large("kept", 1 << 20)]);
+        for n in 0..5 {
+            let past = vec![large(&n.to_string(), 1 << 20), forgotten(&n.to_string())];
+            assert!(file.append(past).is_ok());
+        }
+        let left = || Fullness::look(disk).unwrap().left_below(100);
+        // Half of what is to be written.
+        let filler = usize::try_from(left() - (1 << 19)).unwrap();
+        fs::write(disk.join("filler"), vec![1; filler]).unwrap();
+        let before = left();
+        assert!(matches!(file.compact_if_due(), Err(WriteError::CutOff(_))));
+        assert!(!path.with_extension("new").exists());
+        assert_eq!(left(), before);
+    });
 }
 
 #[tokio::test]
