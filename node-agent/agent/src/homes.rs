@@ -85,6 +85,11 @@ impl Homes {
         Self { images: ImageStore::new(self.places.layers(), disk_limit), disk_limit, ..self }
     }
 
+    /// Where they lie.
+    pub fn places(&self) -> &Places {
+        &self.places
+    }
+
     /// All that is needed for the same homes in another process.
     pub fn made_of(&self) -> (Places, NodeSays, Views, u8) {
         (self.places.clone(), self.node.clone(), self.views, self.disk_limit)

@@ -151,16 +151,11 @@ impl Setup {
         // The agent decides on one look before the next one is worth anything.
         let (looks_in, looks) = mpsc::channel(1);
         let homes = Homes::new(places.clone(), node.clone(), self.views).up_to(self.disk_pressure);
-        let test_places = selftest::places(&places, &cgroup_parent);
-        let test_homes = Homes::new(test_places.clone(), node, Views::Allowed);
+        let test_homes = selftest::places(&places, &cgroup_parent)
+            .map(|places| Homes::new(places, node.clone(), Views::Allowed));
         let test_hierarchies = hierarchies.clone();
         let shim = blocking(move || {
-            let bench = selftest::Bench {
-                places: &test_places,
-                homes: &test_homes,
-                hierarchies: &test_hierarchies,
-                shim: &shim,
-            };
+            let bench = selftest::Bench { homes: &test_homes, hierarchies: &test_hierarchies, shim: &shim };
             bench.test().map(|()| shim)
         })
         .await?;

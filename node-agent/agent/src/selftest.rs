@@ -57,13 +57,10 @@ pub fn look_inside() -> u8 {
     missing.map_or(0, |(_, _, code, _)| u8::try_from(*code).unwrap_or(u8::MAX))
 }
 
-/// Where a self-test lies: like Tasks in the data folder, but on a full disk in the run folder. An agent must start there
-/// too, for only it can remove what fills the disk.
-pub fn places(places: &Places, cgroup_parent: &str) -> Places {
-    match has_room(places.data()) {
-        true => places.clone(),
-        false => Places::new(&places.run().join("self-test"), places.run(), cgroup_parent),
-    }
+/// Where a self-test may lie: like Tasks in the data folder, but on a full disk in the run folder. An agent must start
+/// there too, for only it can remove what fills the disk.
+pub fn places(places: &Places, cgroup_parent: &str) -> [Places; 2] {
+    [places.clone(), Places::new(&places.run().join("self-test"), places.run(), cgroup_parent)]
 }
 
 fn has_room(folder: &Path) -> bool {
@@ -77,10 +74,8 @@ fn has_room(folder: &Path) -> bool {
 /// What a self-test works with.
 #[derive(Debug)]
 pub struct Bench<'a> {
-    /// Where things lie.
-    pub places: &'a Places,
-    /// Homes that take Tasks without image.
-    pub homes: &'a Homes,
+    /// Homes that take Tasks without image, in each of [`places`].
+    pub homes: &'a [Homes; 2],
     /// Where cgroups are mounted.
     pub hierarchies: &'a Hierarchies,
     /// What runs containers.
@@ -90,34 +85,46 @@ pub struct Bench<'a> {
 impl Bench<'_> {
     /// Starts one container and asks it; blocks.
     pub fn test(&self) -> Result<(), SelfTestError> {
-        let mark = self.places.self_test_mark();
         let failed = |why: String| SelfTestError::CannotRun(why);
-        if let Some(left) = fs::read_to_string(&mark).ok().as_deref().and_then(TaskUid::parse) {
-            self.remove(&left).map_err(failed)?;
-        }
+        self.remove_left().map_err(failed)?;
+        let [data, run] = self.homes;
+        let homes = if has_room(data.places().data()) { data } else { run };
         let uid =
             TaskUid::parse(&uuid::Uuid::new_v4().simple().to_string()).expect("a uuid is 32 hex digits");
-        fs::create_dir_all(self.places.data())
-            .and_then(|()| fs::write(&mark, uid.as_str()))
+        fs::create_dir_all(homes.places().data())
+            .and_then(|()| fs::write(homes.places().self_test_mark(), uid.as_str()))
             .map_err(|e| failed(e.to_string()))?;
-        let outcome = ask(&uid, self.places, self.homes, self.shim);
-        let removed = self.remove(&uid).and_then(|()| fs::remove_file(&mark).map_err(|e| e.to_string()));
+        let outcome = ask(&uid, homes, self.shim);
+        let removed = self.remove(&uid, homes);
         let record = outcome.map_err(failed)?;
         removed.map_err(failed)?;
         verdict(record.end.code())
     }
 
-    /// Ends and removes all that a self-test made.
-    fn remove(&self, uid: &TaskUid) -> Result<(), String> {
-        self.hierarchies.subtree(&self.places.task_cgroup(uid)).remove(PATIENCE).map_err(|e| chain(&e))?;
-        if let Ok(mut client) = Client::connect(&self.places.socket(uid), PATIENCE)
+    /// Ends and removes what earlier self-tests left, wherever they lay.
+    fn remove_left(&self) -> Result<(), String> {
+        for homes in self.homes {
+            let mark = fs::read_to_string(homes.places().self_test_mark()).ok();
+            if let Some(left) = mark.as_deref().and_then(TaskUid::parse) {
+                self.remove(&left, homes)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends and removes all that a self-test made, its mark last.
+    fn remove(&self, uid: &TaskUid, homes: &Homes) -> Result<(), String> {
+        let places = homes.places();
+        self.hierarchies.subtree(&places.task_cgroup(uid)).remove(PATIENCE).map_err(|e| chain(&e))?;
+        if let Ok(mut client) = Client::connect(&places.socket(uid), PATIENCE)
             && let Err(error) = client.shutdown()
         {
             tracing::debug!(error = %chain(&error), "the shim of the self-test does not end when asked");
             kill(client.shim())?;
         }
-        self.homes.remove(uid).map_err(|e| e.to_string())?;
-        remove_logs(self.places, uid).map_err(|e| e.to_string())
+        homes.remove(uid).map_err(|e| e.to_string())?;
+        remove_logs(places, uid).map_err(|e| e.to_string())?;
+        fs::remove_file(places.self_test_mark()).map_err(|e| e.to_string())
     }
 }
 
@@ -147,8 +154,8 @@ fn verdict(code: i32) -> Result<(), SelfTestError> {
     ))
 }
 
-fn ask(uid: &TaskUid, places: &Places, homes: &Homes, shim: &SealedShim) -> Result<ExitRecord, String> {
-    let assignment = assignment(uid);
+fn ask(uid: &TaskUid, homes: &Homes, shim: &SealedShim) -> Result<ExitRecord, String> {
+    let (places, assignment) = (homes.places(), assignment(uid));
     homes.make(&assignment).map_err(|e| e.message)?;
     let start = homes.furnish(&assignment, &assignment.containers[0], 0).map_err(|e| e.message)?;
     show_this_program(&start).map_err(|e| format!("could not show this program to the container: {e}"))?;
@@ -227,6 +234,7 @@ fn remove_logs(places: &Places, uid: &TaskUid) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::homes::Views;
 
     #[test]
     fn what_is_missing_inside_is_named() {
@@ -246,6 +254,28 @@ mod tests {
         assert!(!shim.runs());
         stubborn.wait().unwrap();
         kill(shim).unwrap();
+    }
+
+    #[test]
+    fn what_a_self_test_left_goes_wherever_it_lay() {
+        let dir = tempfile::tempdir().unwrap();
+        let main = Places::new(&dir.path().join("data"), &dir.path().join("run"), "berth-self-test-left");
+        let node = crate::machine::node_says(&[]).unwrap();
+        let homes = places(&main, "berth-self-test-left")
+            .map(|places| Homes::new(places, node.clone(), Views::Allowed));
+        let (hierarchies, shim) =
+            (Hierarchies::discover().unwrap(), SealedShim::load(Path::new("/bin/true")).unwrap());
+        let bench = Bench { homes: &homes, hierarchies: &hierarchies, shim: &shim };
+        let left = ["1", "2"].map(|digit| TaskUid::parse(&digit.repeat(32)).unwrap());
+        for (uid, homes) in left.iter().zip(&homes) {
+            homes.make(&assignment(uid)).unwrap();
+            fs::write(homes.places().self_test_mark(), uid.as_str()).unwrap();
+        }
+        bench.remove_left().unwrap();
+        for (uid, homes) in left.iter().zip(&homes) {
+            let places = homes.places();
+            assert!(!places.task(uid).exists() && !places.self_test_mark().exists(), "{places:?}");
+        }
     }
 
     #[test]
