@@ -14,8 +14,8 @@
 //! death, and then ended a process which did nothing else. A kill from outside therefore cannot add up: killing the
 //! agent, however often and wherever, kills that process with it and counts for nothing; nor do ends that were asked
 //! for, or boots. A signal of a fault ([`FAULTS`]) is the Task's own. Any other may come from outside, and a kill -9
-//! looks like the kernel's memory killer: the step is tried again after [`PAUSE`], and only a last try that ends by
-//! KILL refuses the Task.
+//! looks like the kernel's memory killer: the step is tried again after [`PAUSE`], and only tries that all end by
+//! KILL refuse the Task.
 //!
 //! Caveat: what the agent does with a prepared Task (asking its shim) runs in the agent. The Node's condition tells when
 //! agents end there.
@@ -52,7 +52,7 @@ const AGENT: &str = "BERTH_AGENT_PID";
 /// Signals by which a process ends itself through a fault.
 const FAULTS: [Signal; 6] = [Signal::SEGV, Signal::BUS, Signal::ABORT, Signal::ILL, Signal::FPE, Signal::SYS];
 /// How often a step is tried whose process ends by a signal that may come from outside.
-const TRIES: u32 = 3;
+const TRIES: usize = 3;
 /// Between two tries.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -224,14 +224,14 @@ impl Suspects {
         let task = task.clone();
         let request = serde_json::to_vec(&Request { places, node, views, disk_limit, task, step });
         let request = request.map_err(|e| failed(chain(&e)))?;
-        let mut tries = 0;
+        let mut deaths = Vec::new();
         loop {
-            tries += 1;
             let signal = match run(&request).await? {
                 Ended::Answered(outcome) => return outcome,
                 Ended::Died(signal) => signal,
             };
-            if let Some(trouble) = judge(signal, tries) {
+            deaths.push(signal);
+            if let Some(trouble) = judge(&deaths) {
                 return Err(trouble);
             }
             tracing::warn!(signal, "the process that prepared a task alone was ended; it is tried again");
@@ -240,11 +240,12 @@ impl Suspects {
     }
 }
 
-/// What the end of the process by `signal` says after so many tries; `None` when it is tried again.
-fn judge(signal: i32, tries: u32) -> Option<Trouble> {
-    let is = |other: &Signal| other.as_raw() == signal;
+/// What the signals say that ended the process of each try so far; `None` when it is tried again.
+fn judge(deaths: &[i32]) -> Option<Trouble> {
+    let (signal, tries) = (*deaths.last()?, deaths.len());
     let is_last = tries >= TRIES;
-    if FAULTS.iter().any(is) || (is_last && is(&Signal::KILL)) {
+    let always_killed = deaths.iter().all(|signal| *signal == Signal::KILL.as_raw());
+    if FAULTS.iter().any(|fault| fault.as_raw() == signal) || (is_last && always_killed) {
         return Some(refused(signal));
     }
     let message =
@@ -378,19 +379,24 @@ mod tests {
 
     #[test]
     fn a_fault_refuses_a_task_at_once_and_a_signal_from_outside_does_not() {
-        for (signal, tries, expected) in [
-            (Signal::SEGV, 1, Some(TOOK_AGENT_DOWN)),
-            (Signal::ABORT, 1, Some(TOOK_AGENT_DOWN)),
-            (Signal::SYS, 1, Some(TOOK_AGENT_DOWN)),
-            (Signal::TERM, 1, None),
-            (Signal::HUP, TRIES - 1, None),
-            (Signal::TERM, TRIES, Some("CreateError")),
-            (Signal::KILL, 1, None),
-            (Signal::KILL, TRIES - 1, None),
-            (Signal::KILL, TRIES, Some(TOOK_AGENT_DOWN)),
+        use Signal as S;
+        for (deaths, expected) in [
+            (vec![S::SEGV], Some(TOOK_AGENT_DOWN)),
+            (vec![S::ABORT], Some(TOOK_AGENT_DOWN)),
+            (vec![S::SYS], Some(TOOK_AGENT_DOWN)),
+            (vec![S::TERM, S::SEGV], Some(TOOK_AGENT_DOWN)),
+            (vec![S::TERM], None),
+            (vec![S::HUP; TRIES - 1], None),
+            (vec![S::TERM; TRIES], Some("CreateError")),
+            (vec![S::KILL], None),
+            (vec![S::KILL; TRIES - 1], None),
+            (vec![S::KILL; TRIES], Some(TOOK_AGENT_DOWN)),
+            (vec![S::TERM, S::TERM, S::KILL], Some("CreateError")),
+            (vec![S::TERM, S::KILL, S::KILL], Some("CreateError")),
+            (vec![S::KILL, S::KILL, S::TERM], Some("CreateError")),
         ] {
-            let reason = judge(signal.as_raw(), tries).map(|trouble| trouble.reason);
-            assert_eq!(reason, expected, "{signal:?}, try {tries}");
+            let signals: Vec<_> = deaths.iter().map(|signal| signal.as_raw()).collect();
+            assert_eq!(judge(&signals).map(|trouble| trouble.reason), expected, "{deaths:?}");
         }
     }
 
