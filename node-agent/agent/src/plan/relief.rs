@@ -49,8 +49,8 @@ impl Relief {
 
 impl State {
     /// The Task to stop for room on a disk of `room` bytes: of those that run, the one that uses most of it. None while
-    /// another one is killed or removed, which makes room too, or was removed just now; and none that uses next to
-    /// nothing. Nor one that KILL was sent to already.
+    /// another one is killed or removed, which makes room too, or just after the one that was stopped for room last was
+    /// removed; and none that uses next to nothing. Nor one that KILL was sent to already.
     pub fn to_relieve(
         &self,
         uses: &BTreeMap<TaskUid, u64>,
