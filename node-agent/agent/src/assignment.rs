@@ -369,6 +369,30 @@ mod tests {
         }
     }
 
+    /// A Task of these containers.
+    fn task(containers: Vec<Container>) -> Task {
+        let mut task = Task::default();
+        task.metadata.uid = "0".repeat(32);
+        task.spec.containers = containers;
+        task
+    }
+
+    #[test]
+    fn the_waits_continue_those_of_the_tasks_before_as_long_as_restarts_are_counted() {
+        let sleep = Container { name: "a".into(), command: vec!["sleep".into()], ..Container::default() };
+        let created = Timestamp::from_millis(1_000_000);
+        for (annotation, earlier) in [(None, 0), (Some("15"), 15), (Some("x"), 0), (Some("-1"), 0)] {
+            let mut task = task(vec![sleep.clone()]);
+            task.metadata.creation_timestamp = Some(created);
+            let annotations = annotation.map(|count| (RESTARTS_BEFORE.to_owned(), count.to_owned()));
+            task.metadata.annotations.extend(annotations);
+            let restart = Assignment::try_from(&task).unwrap().restart;
+            assert_eq!(restart.earlier, earlier, "{annotation:?}");
+            assert_eq!(restart.earlier_until, created.plus(restart.within));
+            assert!(!restart.within.is_zero());
+        }
+    }
+
     #[test]
     fn ports_reach_the_program_by_its_own_first_and_by_every_name() {
         let container = |name: &str, port: &str| Container {
@@ -377,9 +401,7 @@ mod tests {
             ports: vec![Port { name: port.into(), host_port: None }],
             ..Container::default()
         };
-        let mut task = Task::default();
-        task.metadata.uid = "0".repeat(32);
-        task.spec.containers = vec![container("a", "http"), container("b", "debug-port")];
+        let mut task = task(vec![container("a", "http"), container("b", "debug-port")]);
         let assigned = |name: &str, port| AssignedPort { name: name.into(), port };
         task.spec.assigned_ports = vec![assigned("debug-port", 31001), assigned("http", 31000)];
         let got = Assignment::try_from(&task).unwrap();
