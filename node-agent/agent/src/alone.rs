@@ -215,11 +215,16 @@ impl Suspects {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a step of a suspect in a process of its own, when it is its turn.
-    pub async fn take(&self, homes: &Homes, task: &Task, step: Step) -> Result<Outcome, Trouble> {
+    /// Waits until everything is reported and no other suspect has its turn; it lasts as long as what is returned.
+    async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
         // It fails only if the sender is gone, which `self` holds.
         let _ = self.reported.subscribe().wait_for(|reported| *reported).await;
-        let _turn = self.one_at_a_time.lock().await;
+        self.one_at_a_time.lock().await
+    }
+
+    /// Takes a step of a suspect in a process of its own, when it is its turn.
+    pub async fn take(&self, homes: &Homes, task: &Task, step: Step) -> Result<Outcome, Trouble> {
+        let _turn = self.turn().await;
         let (places, node, views, disk_limit) = homes.made_of();
         let task = task.clone();
         let request = serde_json::to_vec(&Request { places, node, views, disk_limit, task, step });
@@ -317,6 +322,8 @@ pub fn suspects(known: &RememberedTask, has_shim: bool, has_begun: impl Fn(&str,
 mod tests {
     use std::collections::BTreeMap;
 
+    use futures::FutureExt;
+
     use super::*;
     use crate::journal::{
         RememberedCause, RememberedContainer, RememberedEnding, RememberedExit, RememberedStop,
@@ -375,6 +382,19 @@ mod tests {
         stopping.stop =
             Some(RememberedStop { grace_millis: 0, kill_at: None, ending: RememberedEnding::Stopped });
         assert!(!suspects(&stopping, true, |_, _| false));
+    }
+
+    #[test]
+    fn suspects_have_their_turn_once_everything_is_reported_and_one_after_another() {
+        let suspects = Suspects::default();
+        let mut first = Box::pin(suspects.turn());
+        assert!((&mut first).now_or_never().is_none(), "nothing is reported yet");
+        suspects.may_begin();
+        let turn = first.now_or_never().expect("everything is reported");
+        let mut second = Box::pin(suspects.turn());
+        assert!((&mut second).now_or_never().is_none(), "the first has its turn");
+        drop(turn);
+        assert!(second.now_or_never().is_some(), "the first is over");
     }
 
     #[test]
