@@ -111,25 +111,69 @@ fn tar(work: &Path, number: usize, entries: &[&str]) -> PathBuf {
     tar
 }
 
+/// What is seen of these layers below one whose root is opaque and one above that.
+const SEEN_OF_OPAQUE: &str = "above 5
+entire 4
+";
+
+/// A tar of all that an image has, whose root hides what the layers below have.
+fn opaque_tar(work: &Path, image: &str) -> PathBuf {
+    let bundle = work.join("bundle");
+    run("umoci", &["unpack", "--image", image, bundle.to_str().expect("the path is UTF-8")], work);
+    let root = bundle.join("rootfs");
+    fs::create_dir(root.join("data")).expect("the work folder is writable");
+    fs::write(root.join("data/entire"), "4").expect("the work folder is writable");
+    fs::write(root.join(".wh..wh..opq"), "").expect("the work folder is writable");
+    let tar = work.join("4.tar");
+    run("tar", &["--mode=a+rX", "-cf", tar.to_str().expect("the path is UTF-8"), "."], &root);
+    tar
+}
+
+/// Adds a layer to an image, under another tag.
+fn add_layer(image: &str, tag: &str, tar: &Path) {
+    let work = tar.parent().expect("a folder");
+    let tar = tar.to_str().expect("the path is UTF-8");
+    run("umoci", &["raw", "add-layer", "--image", image, "--tag", tag, tar], work);
+}
+
 /// Files that were removed, replaced and made again in upper layers, and folders that hide those below, are seen inside a
 /// container as the layers mean them.
 pub fn a_container_sees_what_its_layers_make_together(form: StoreForm) {
     let world = World::start(form);
     let (layout, work) = (world.dir().join("image"), world.dir().join("layers"));
     let layout = layout.to_str().expect("the path is UTF-8");
+    let (image, opaque) = (format!("{layout}:v1"), format!("{layout}:opaque"));
+    fs::create_dir(&work).expect("the world's folder is writable");
     let make = workspace().join("e2e/make-image");
     run(make.to_str().expect("the path is UTF-8"), &[layout, "v1", "x"], world.dir());
+    let whole = opaque_tar(&work, &image);
     for (number, entries) in (1..).zip(LAYERS) {
-        let tar = tar(&work, number, entries);
-        let image = format!("{layout}:v1");
-        run("umoci", &["raw", "add-layer", "--image", &image, tar.to_str().expect("UTF-8")], world.dir());
+        add_layer(&image, "v1", &tar(&work, number, entries));
     }
+    add_layer(&image, "opaque", &whole);
+    add_layer(&opaque, "opaque", &tar(&work, 5, &["above"]));
+    for (tag, seen) in [("v1", SEEN), ("opaque", SEEN_OF_OPAQUE)] {
+        world.apply(&looks(layout, tag)).ok();
+        let said = eventually("the Task has looked around", SOON, || {
+            let run = world.ctl(&["logs", &format!("app/looks-{tag}")]);
+            if run.stdout.contains("looked") { Ok(run.stdout) } else { Err(format!("{run:?}")) }
+        });
+        let expected: String = seen.lines().map(|line| format!("seen {line}\n")).collect();
+        assert_eq!(said, format!("{expected}looked\n"), "{tag}");
+    }
+    world.settles();
+    world.ctl(&["delete", "app/looks-v1", "app/looks-opaque"]).ok();
+    world.end();
+}
+
+/// An App that says what is in `/data` of an image.
+fn looks(layout: &str, tag: &str) -> String {
     let script = "cd /data && for f in $(find . -type f | sort); do echo \"seen ${f#./} $(cat $f)\"; done; \
-                  find . ! -type f ! -type d; ls -a | grep wh; echo looked; exec sleep 1000";
-    let app = format!(
+                  find . ! -type f ! -type d; ls -a . / | grep wh; echo looked; exec sleep 1000";
+    format!(
         "apiVersion: berth.dev/v1
 kind: App
-metadata: {{name: looks}}
+metadata: {{name: looks-{tag}}}
 spec:
   minReadySeconds: 0
   template:
@@ -138,19 +182,9 @@ spec:
       terminationGracePeriodSeconds: 1
       containers:
         - name: main
-          image: oci:{layout}:v1
+          image: oci:{layout}:{tag}
           command: [sh, -c, '{script}']
           resources: {{requests: {{cpu: 10m, memory: 8Mi}}}}
 "
-    );
-    world.apply(&app).ok();
-    let said = eventually("the Task has looked around", SOON, || {
-        let run = world.ctl(&["logs", "app/looks"]);
-        if run.stdout.contains("looked") { Ok(run.stdout) } else { Err(format!("{run:?}")) }
-    });
-    let expected: String = SEEN.lines().map(|line| format!("seen {line}\n")).collect();
-    assert_eq!(said, format!("{expected}looked\n"));
-    world.settles();
-    world.ctl(&["delete", "app/looks"]).ok();
-    world.end();
+    )
 }

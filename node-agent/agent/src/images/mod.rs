@@ -105,7 +105,7 @@ pub enum ImageError {
 pub struct Image {
     /// Digest of its manifest.
     pub digest: String,
-    /// Folders of its layers, topmost first.
+    /// Folders of the layers that show, topmost first.
     pub layers: Vec<PathBuf>,
     /// What its config says about commands.
     pub says: ImageSays,
@@ -136,11 +136,7 @@ impl ImageStore {
         if !self.have_all(&found.diff_ids)? {
             self.unpack_missing(dir, &found)?;
         }
-        let mut layers: Vec<PathBuf> = found.diff_ids.iter().map(|id| self.layer(id)).collect();
-        layers.reverse();
-        // What a layer does again hides what it did below, and overlayfs takes no folder twice.
-        let mut seen = BTreeSet::new();
-        layers.retain(|layer| seen.insert(layer.clone()));
+        let layers = stacked(found.diff_ids.iter().rev().map(|id| self.layer(id)))?;
         Ok(Image { digest: found.digest.to_string(), layers, says: found.says, user: found.user })
     }
 
@@ -245,6 +241,24 @@ impl ImageStore {
         }
         layers.sync_all()
     }
+}
+
+/// The layers that show, topmost first, of all layers of an image in this order.
+fn stacked(all: impl Iterator<Item = PathBuf>) -> Result<Vec<PathBuf>, ImageError> {
+    let mut layers: Vec<PathBuf> = Vec::new();
+    for layer in all {
+        // What a layer does again hides what it did below, and overlayfs takes no folder twice.
+        if layers.contains(&layer) {
+            continue;
+        }
+        let is_last = tree::hides_all_below(&layer)
+            .map_err(|source| ImageError::Read { path: layer.clone(), source })?;
+        layers.push(layer);
+        if is_last {
+            break;
+        }
+    }
+    Ok(layers)
 }
 
 /// What is unpacked or removed has a name that begins so.

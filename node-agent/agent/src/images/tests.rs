@@ -488,6 +488,39 @@ fn a_layer_that_an_image_has_twice_is_stacked_once() {
 }
 
 #[test]
+fn what_lies_below_a_layer_with_an_opaque_root_is_not_stacked() {
+    let below = tar(&[Item::File("etc/passwd", b"evil:x:4242:4242::/:/bin/sh\n"), Item::File("srv/f", b"x")]);
+    let opaque = |name| tar(&[Item::File(name, b""), Item::File("own", b"x")]);
+    let above = tar(&[Item::File("above", b"x")]);
+    let inner = tar(&[Item::File("srv/.wh..wh..opq", b"")]);
+    let (first, second) = (opaque(".wh..wh..opq"), opaque("./.wh..wh..opq"));
+    for (case, layers, shown) in [
+        ("at the root", vec![&below, &first, &above], vec![&above, &first]),
+        ("topmost", vec![&below, &above, &first], vec![&first]),
+        ("at the bottom", vec![&first, &above], vec![&above, &first]),
+        ("two of them", vec![&first, &below, &second, &above], vec![&above, &second]),
+        ("again above it", vec![&above, &below, &first, &above], vec![&above, &first]),
+        ("it again", vec![&first, &above, &first], vec![&first]),
+        ("at another folder", vec![&below, &inner], vec![&inner, &below]),
+    ] {
+        let layout = Layout::of(&layers.into_iter().cloned().collect::<Vec<_>>());
+        let (data, image) = layout.prepare();
+        let store = ImageStore::new(data.path().join("layers"), 100);
+        // The second time, all of them are unpacked already.
+        for image in [image.unwrap(), store.prepare(layout.dir.path(), Some("v1")).unwrap()] {
+            let name = |layer: &PathBuf| layer.file_name().unwrap().to_str().unwrap().to_owned();
+            let names: Vec<_> = image.layers.iter().map(name).collect();
+            let shown: Vec<_> = shown.iter().map(|layer| hex(layer)).collect();
+            assert_eq!(names, shown, "{case}");
+            let tree = Tree::new(&image.layers);
+            let hides = !shown.contains(&hex(&below));
+            assert_eq!(tree.user("evil").is_err(), hides, "{case}");
+            assert_eq!(tree.lacks_folder(Path::new("/srv")), hides, "{case}");
+        }
+    }
+}
+
+#[test]
 fn a_tag_that_is_not_there_is_told_with_those_that_are() {
     let layout = Layout::of(&[tar(&[Item::File("f", b"x")])]);
     let error = layout::read(layout.dir.path(), Some("v2")).unwrap_err().to_string();

@@ -208,8 +208,14 @@ fn look(layer: &Path, path: &Path, folders: &mut usize) -> io::Result<Seen> {
     Ok(Seen::Folder)
 }
 
-/// Whether nothing of the layers below shows in this folder. (The mark at the root of a layer counts for nothing: the
-/// kernel does not look there.)
+/// Whether nothing of the layers below a layer shows at all. The kernel does not look for the mark at the root of a layer:
+/// such layers must not be stacked.
+pub(super) fn hides_all_below(layer: &Path) -> io::Result<bool> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    is_opaque(&rustix::fs::openat(CWD, layer, flags, Mode::empty())?)
+}
+
+/// Whether nothing of the layers below shows in this folder.
 fn is_opaque(folder: &OwnedFd) -> io::Result<bool> {
     let folder =
         rustix::fs::openat(folder, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
