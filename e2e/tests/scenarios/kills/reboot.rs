@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use berth_e2e::identity::Identity;
-use berth_e2e::leftovers::{self, processes_of_task};
+use berth_e2e::leftovers::{self, processes_of_task, programs_of_task};
 use berth_e2e::pace::Pace;
 use berth_e2e::wait::eventually;
 use berth_e2e::world::{SOON, condition, name, summary, uid};
@@ -105,7 +105,7 @@ fn only_the_new_one_runs(world: &World) {
         let tasks: Vec<_> =
             world.list("tasks")?.into_iter().filter(|task| name(task).starts_with("away-")).collect();
         let [task] = &tasks[..] else { return Err(summary(&tasks)) };
-        let pids = processes_of_task(world.dir(), uid(task));
+        let pids = programs_of_task(world.dir(), uid(task));
         let runs = name(task) == "away-1" && condition(task, "Ready") == "True" && pids.len() == 1;
         if runs { Ok(()) } else { Err(format!("{pids:?} {}", summary(&tasks))) }
     });
