@@ -143,14 +143,14 @@ async fn stop(parts: Parts, signals: &mut Signals) {
 }
 
 fn report_running_tasks(task: &Up) {
+    let (up, down) = (task.command(), task.home.command("down"));
     if task.home.goes_down() {
-        return print::note("Berth has stopped; `ctl down` stops its tasks");
+        return print::note(&format!("Berth has stopped; `{down}` is stopping its tasks"));
     }
     let tasks = task.home.cluster().map_or(0, |cluster| cgroups::tasks_in(&cgroup_of(&cluster)).len());
     match tasks {
         0 => print::note("Berth has stopped; nothing of it runs"),
         tasks => {
-            let (up, down) = (task.command(), task.home.command("down"));
             print::note(&format!(
                 "Berth has stopped; {tasks} tasks run on (`{up}` takes them back, `{down}` stops them)"
             ));

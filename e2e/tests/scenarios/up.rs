@@ -24,12 +24,22 @@ fn up(world: &World) -> Command {
 
 fn start(world: &World) -> Process {
     let mut process = Process::start("ctl up", up(world), &world.dir().join("up.log"));
-    eventually("`ctl up` says what to type next", SOON, || {
+    let greeting = eventually("`ctl up` says what to type next", SOON, || {
         process.must_run();
         let said = process.output();
-        if said.contains("ctl apply") { Ok(()) } else { Err(said) }
+        // Its last words.
+        if said.ends_with("stops Berth and everything it runs.\n") { Ok(said) } else { Err(said) }
     });
+    let server = format!("  export CTL_SERVER=unix:{}\n", world.run().join("api.sock").display());
+    for hint in [server, format!("`ctl down {}` stops Berth", folders(world)), "  ctl apply -f ".into()] {
+        assert!(greeting.contains(&hint), "no {hint} in {greeting}");
+    }
     process
+}
+
+/// The folders of the world, as a command that `ctl` suggests names them.
+fn folders(world: &World) -> String {
+    format!("--data {} --run {}", world.data().display(), world.run().display())
 }
 
 /// The first process of each Task.
@@ -80,6 +90,13 @@ pub fn up_stopped_and_started_again_adopts_its_containers(form: StoreForm) {
 
     let mut follower = follow(&world);
     first.stop();
+    let said = fs::read_to_string(world.dir().join("up.log")).expect("`ctl up` has written its log");
+    let etcd = world.etcd_url().map(|url| format!(" --etcd {url} --allow-unsupported-etcd"));
+    let (folders, etcd) = (folders(&world), etcd.unwrap_or_default());
+    let run_on = format!(
+        "Berth has stopped; 4 tasks run on (`ctl up {folders}{etcd}` takes them back, `ctl down {folders}` stops them)\n"
+    );
+    assert!(said.ends_with(&run_on), "no {run_on} in {said}");
     assert_ne!(world.ctl(&["get", "apps"]).code, 0, "the control plane is gone");
     let left = eventually("who follows a log learns that it broke off", SOON, || {
         follower.ended().ok_or_else(|| follower.output())
@@ -99,6 +116,8 @@ pub fn up_stopped_and_started_again_adopts_its_containers(form: StoreForm) {
         let left = leftovers::scan(world.dir());
         if left.is_empty() { Ok(()) } else { Err(format!("{left:#?}")) }
     });
+    let stopping = format!("Berth has stopped; `ctl down {folders}` is stopping its tasks\n");
+    assert!(again.output().ends_with(&stopping), "{}", again.output());
     drop(again);
     assert!(fs::exists(world.data().join("node")).expect("the data folder is readable"), "the data stays");
 }
