@@ -3,10 +3,11 @@
 use berth_e2e::load::Load;
 use berth_e2e::pace::Pace;
 use berth_e2e::wait::{always, eventually};
-use berth_e2e::world::{SOON, condition, summary};
+use berth_e2e::world::{SOON, condition, name, summary, uid};
 use berth_e2e::{Part, StoreForm, World};
 use berth_types::Reason;
 use serde_json::Value;
+use std::fs;
 use std::os::unix::fs::symlink;
 
 use super::witness::{Api, Containers, Writer, present};
@@ -53,17 +54,61 @@ pub fn the_agents_disk_is_full(form: StoreForm) {
     world.wait_ready("late", 1);
     assert_eq!(world.wait_ready("steady", 2).len(), 2);
     containers.untouched(&world).expect("no container notices");
-    world.ctl(&["delete", "app/steady", "app/late"]).ok();
+    world.ctl(&["delete", "app/steady", "app/late", "task/talks"]).ok();
     world.wait_none("tasks");
     world.end();
 }
 
+/// A Task that writes 2 MB of logs and fails, four times; nothing replaces it.
+const TALKS: &str = "apiVersion: berth.dev/v1
+kind: Task
+metadata: {name: talks}
+spec:
+  terminationGracePeriodSeconds: 1
+  restart: {inPlace: 3, initialDelaySeconds: 0}
+  containers:
+    - name: main
+      command: [sh, -c, 'base64 -w 1000 /dev/zero | head -n 2000; exit 1']
+      resources: {requests: {cpu: 10m, memory: 8Mi}, limits: {memory: 32Mi}}
+";
+/// MiB of a disk for Tasks that fill it. Logs of ended attempts have a twentieth of it.
+const DISK: u32 = 64;
+
+/// Logs of ended attempts that together are over the node's bound: the oldest are removed once an attempt ends.
+fn logs_of_ended_attempts_are_bounded(world: &World) {
+    let task = eventually("the Task has failed four times", SOON, || {
+        let tasks = world.list("tasks")?;
+        let task = tasks.iter().find(|task| name(task) == "talks").ok_or_else(|| summary(&tasks))?;
+        let (phase, restarts) =
+            (&task["status"]["phase"], &task["status"]["containerStatuses"][0]["restartCount"]);
+        if *phase == "Failed" && *restarts == 3 { Ok(task.clone()) } else { Err(task.to_string()) }
+    });
+    let folder = world.data().join(format!("node/logs/default_talks_{}/main", uid(&task)));
+    let bound = u64::from(DISK << 20) / 20;
+    eventually("the logs of its attempts are within the node's bound", SOON, || {
+        let logs: Vec<(String, u64)> = fs::read_dir(&folder)
+            .map_err(|error| error.to_string())?
+            .flatten()
+            .filter_map(|log| {
+                Some((log.file_name().to_string_lossy().into_owned(), log.metadata().ok()?.len()))
+            })
+            .collect();
+        let all: u64 = logs.iter().map(|(_, bytes)| bytes).sum();
+        let has_last = logs.iter().any(|(log, bytes)| log == "3.log" && *bytes > 2_000_000);
+        assert!(has_last, "the last attempt keeps its log: {logs:?}");
+        if all <= bound { Ok(()) } else { Err(format!("{bound} bytes, {logs:?}")) }
+    });
+}
+
 /// A disk that others fill keeps new Tasks away, and costs nothing that runs. One that a Task fills costs this Task.
+/// Logs of ended attempts keep within their share of it.
 pub fn a_filling_disk_gets_no_tasks_and_loses_the_one_that_fills_it(form: StoreForm) {
-    let mut world = World::plan(form).pace(Pace::of_run()).disk("data/node", 64).start();
+    let mut world = World::plan(form).pace(Pace::of_run()).disk("data/node", DISK).start();
     world.apply(STEADY).ok();
+    world.apply(TALKS).ok();
     let containers = Containers::of(&world, &world.wait_ready("steady", 2));
     let one = STEADY.replace("replicas: 2", "replicas: 1");
+    logs_of_ended_attempts_are_bounded(&world);
 
     world.disk().fill_past(92);
     under_pressure(&world, "True");
@@ -95,7 +140,7 @@ pub fn a_filling_disk_gets_no_tasks_and_loses_the_one_that_fills_it(form: StoreF
     world.ctl(&["delete", "app/hog"]).ok();
     under_pressure(&world, "False");
     containers.untouched(&world).expect("no other container notices");
-    world.ctl(&["delete", "app/steady", "app/late"]).ok();
+    world.ctl(&["delete", "app/steady", "app/late", "task/talks"]).ok();
     world.wait_none("tasks");
     world.end();
 }
