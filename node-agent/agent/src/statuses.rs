@@ -34,16 +34,28 @@ pub struct Statuses {
     /// The Task that was looked at last: the next look goes on after it.
     last: Option<TaskUid>,
     writing: bool,
+    /// The statuses of the last batch.
+    sent: HashMap<TaskUid, Sent>,
     refused: HashMap<TaskUid, Refusal>,
+}
+
+#[derive(Debug, PartialEq)]
+struct Sent {
+    status: TaskStatus,
+    /// When it was made: a status made later has later times in it.
+    at: Timestamp,
 }
 
 /// The last answer to a status that a server refused.
 #[derive(Debug)]
 struct Refusal {
+    sent: Sent,
     why: String,
     pause: Duration,
-    /// When it is sent again.
+    /// When it is sent again. Another status of the Task does not wait for that.
     until: Timestamp,
+    /// Whether the Task may have another status since.
+    touched: bool,
 }
 
 /// What came of one write.
@@ -69,7 +81,7 @@ impl Statuses {
             Some(_) | None => {
                 let task = Arc::new(task);
                 self.objects.insert(uid.clone(), task.clone());
-                self.dirty.insert(uid.clone());
+                self.touch(uid);
                 task
             }
         }
@@ -83,6 +95,9 @@ impl Statuses {
     /// What runs here changed: its status may have to be written.
     pub fn touch(&mut self, uid: &TaskUid) {
         self.dirty.insert(uid.clone());
+        if let Some(refusal) = self.refused.get_mut(uid) {
+            refusal.touched = true;
+        }
     }
 
     /// Whether the store has everything that was to be written.
@@ -107,31 +122,58 @@ impl Statuses {
     /// status is refused again and again keep no other from being told.
     pub fn take_writes(&mut self, state: &State, address: &str, now: Timestamp) -> Vec<(TaskUid, Write)> {
         let mut writes = Vec::new();
-        let mut batch = BATCH;
-        while !self.writing {
-            let Some(uid) = self.next_dirty(now) else { break };
-            self.dirty.remove(&uid);
-            let (Some(run), Some(object)) = (state.task(&uid), self.objects.get(&uid)) else { continue };
-            let Some(status) = report(run, &object.status, address, now) else { continue };
-            if status != object.status {
-                if is_final(&status) {
-                    berth_failpoint::reach("agent.acknowledge.before");
-                }
-                let write = write(object, &status);
-                if !batch.takes(write.size()) {
-                    self.dirty.insert(uid);
-                    break;
-                }
-                self.last = Some(uid.clone());
-                writes.push((uid, write));
-            }
+        if self.writing {
+            return writes;
         }
-        self.writing = self.writing || !writes.is_empty();
+        self.sent.clear();
+        let mut batch = BATCH;
+        while let Some(uid) = self.next_dirty(now) {
+            self.dirty.remove(&uid);
+            let Some((object, sent)) = self.due_status(&uid, state, address, now) else { continue };
+            if is_final(&sent.status) {
+                berth_failpoint::reach("agent.acknowledge.before");
+            }
+            let write = write(&object, &sent.status);
+            if !batch.takes(write.size()) {
+                self.touch(&uid);
+                break;
+            }
+            self.last = Some(uid.clone());
+            self.sent.insert(uid.clone(), sent);
+            writes.push((uid, write));
+        }
+        self.writing = !writes.is_empty();
         writes
     }
 
+    /// The status to write of a Task, if the store does not have it, and over what. One that was refused and is still the
+    /// same waits for its pause.
+    fn due_status(
+        &mut self,
+        uid: &TaskUid,
+        state: &State,
+        address: &str,
+        now: Timestamp,
+    ) -> Option<(Arc<Task>, Sent)> {
+        let (run, object) = (state.task(uid)?, self.objects.get(uid)?.clone());
+        let made = |at| report(run, &object.status, address, at).map(|status| Sent { status, at });
+        let mut again = None;
+        if let Some(refusal) = self.refused.get_mut(uid) {
+            refusal.touched = false;
+            again = made(refusal.sent.at).filter(|sent| *sent == refusal.sent);
+            if again.is_some() && refusal.until > now {
+                self.dirty.insert(uid.clone());
+                return None;
+            }
+        }
+        let sent = again.or_else(|| made(now))?;
+        (sent.status != object.status).then_some((object, sent))
+    }
+
     fn next_dirty(&self, now: Timestamp) -> Option<TaskUid> {
-        let is_due = |uid: &&TaskUid| self.refused.get(*uid).is_none_or(|refusal| refusal.until <= now);
+        let is_due = |uid: &&TaskUid| {
+            self.refused.get(*uid).is_none_or(|refusal| refusal.touched || refusal.until <= now)
+        };
         let after = self.last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let later = self.dirty.range((after, Bound::Unbounded)).find(is_due);
         later.or_else(|| self.dirty.iter().find(is_due)).cloned()
@@ -150,7 +192,8 @@ impl Statuses {
                 Written::Newer(task) => drop(self.observe(&uid, *task)),
                 Written::Gone => self.remove(&uid),
                 Written::Refused(why) => {
-                    if self.refuse(uid.clone(), why.clone(), now) {
+                    let sent = self.sent.remove(&uid).expect("what is refused was sent in this batch");
+                    if self.refuse(uid.clone(), sent, why.clone(), now) {
                         refusals.push((uid, why));
                     }
                 }
@@ -160,16 +203,20 @@ impl Statuses {
         refusals
     }
 
-    /// Sends it again later. Returns whether the reason is new; only then it is logged.
-    fn refuse(&mut self, uid: TaskUid, why: String, now: Timestamp) -> bool {
+    /// Sends it again later, unless the Task has another status by then. Returns whether the reason is new; only then it is
+    /// logged.
+    fn refuse(&mut self, uid: TaskUid, sent: Sent, why: String, now: Timestamp) -> bool {
         let last = self.refused.remove(&uid);
-        let pause = last.as_ref().map_or(REFUSED_PAUSE, |last| (last.pause * 2).min(MOST_PAUSE));
+        let same = last.as_ref().filter(|last| last.sent == sent);
+        let pause = same.map_or(REFUSED_PAUSE, |last| (last.pause * 2).min(MOST_PAUSE));
         let is_new = last.is_none_or(|last| last.why != why);
         if is_new {
             tracing::error!(task = %uid, error = why, "the server refuses a status");
         }
         self.touch(&uid);
-        self.refused.insert(uid, Refusal { why, pause, until: now.plus(pause) });
+        // What happened since it was sent is not known here.
+        let refusal = Refusal { sent, why, pause, until: now.plus(pause), touched: true };
+        self.refused.insert(uid, refusal);
         is_new
     }
 }
@@ -242,9 +289,11 @@ async fn settle(client: &Client, uid: &TaskUid, call: &Write, outcome: Result<Ta
 mod tests {
     use super::*;
     use berth_types::parcel::MOST_TEXT;
+    use berth_types::task::Container;
     use berth_types::{Condition, ConditionStatus};
 
-    use crate::plan::{Event, step};
+    use crate::assignment::Assignment;
+    use crate::plan::{Event, Wish, step};
 
     fn uid(n: usize) -> TaskUid {
         TaskUid::parse(&format!("{n:032x}")).unwrap()
@@ -331,6 +380,39 @@ mod tests {
             now = due;
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+    }
+
+    #[test]
+    fn another_status_is_sent_at_once_after_a_refusal_and_has_a_pause_of_its_own() {
+        let (ended, mut statuses) = unfit(1, 0);
+        let mut running = State::default();
+        let mut task = Task::default();
+        (task.metadata.uid, task.metadata.name) = (uid(0).to_string(), "t-0".into());
+        let command = vec!["true".into()];
+        task.spec.containers = vec![Container { name: "main".into(), command, ..Container::default() }];
+        let assignment = Assignment::try_from(&task).unwrap();
+        step(&mut running, Event::Seen { assignment, wish: Wish::Run }, Timestamp::from_millis(0));
+        let refuse = |statuses: &mut Statuses, millis| {
+            let refused = Written::Refused("it is invalid".into());
+            statuses.written(vec![(uid(0), refused)], Timestamp::from_millis(millis));
+            statuses.next_due().map(Timestamp::millis)
+        };
+        let mut due = 0;
+        for _ in 0..8 {
+            assert_eq!(take_at(&running, &mut statuses, due), [uid(0)]);
+            due = refuse(&mut statuses, due).unwrap();
+        }
+        // It is looked at again, and is the same.
+        statuses.touch(&uid(0));
+        assert!(take_at(&running, &mut statuses, due - 50_000).is_empty());
+        statuses.touch(&uid(0));
+        assert_eq!(take_at(&ended, &mut statuses, due - 50_000), [uid(0)]);
+        assert_eq!(refuse(&mut statuses, due - 50_000), Some(due - 49_000));
+        // Another one that came while the first was on its way.
+        assert_eq!(take_at(&ended, &mut statuses, due - 49_000), [uid(0)]);
+        statuses.touch(&uid(0));
+        refuse(&mut statuses, due - 49_000);
+        assert_eq!(take_at(&running, &mut statuses, due - 49_000), [uid(0)]);
     }
 
     #[test]
