@@ -62,13 +62,8 @@ mod tests {
     #[test]
     fn a_condition_is_written_when_its_status_changes_and_while_it_holds_when_its_message_does() {
         use ConditionStatus::{False, True};
-        let condition = |(status, message): (ConditionStatus, &str)| Condition {
-            type_: "AgentRestarting".into(),
-            status,
-            observed_generation: 0,
-            last_transition_time: Timestamp::from_millis(0),
-            reason: String::new(),
-            message: message.into(),
+        let condition = |(status, message): (ConditionStatus, &str)| {
+            Condition::new("AgentRestarting", status, "", message, Timestamp::from_millis(0))
         };
         for (said, new, expected) in [
             (None, (False, ""), true),

@@ -92,14 +92,7 @@ impl Look {
             false => (ConditionStatus::False, "DiskHasRoom", ""),
         };
         let message = format!("the disk of {} has {}{then}", folder.display(), self.usage());
-        Condition {
-            type_: DISK_PRESSURE.into(),
-            status,
-            observed_generation: 0,
-            last_transition_time: now,
-            reason: reason.into(),
-            message,
-        }
+        Condition::new(DISK_PRESSURE, status, reason, message, now)
     }
 
     /// Why a Task that uses `bytes` is stopped.

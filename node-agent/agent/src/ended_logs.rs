@@ -57,8 +57,12 @@ impl Attempts {
     /// Whether an attempt has ended: its Task is gone, its end is recorded or a later one began. A shim that is killed
     /// records no end.
     pub fn has_ended(&self, number: u32) -> bool {
-        let exit = || self.task.join("exits").join(format!("{}.{number}.json", self.container));
-        self.is_task_gone() || self.newest > Some(number) || exit().exists()
+        self.is_task_gone() || self.newest > Some(number) || self.has_recorded_end(number)
+    }
+
+    /// Whether the end of an attempt is recorded; no longer once its Task is gone.
+    pub fn has_recorded_end(&self, number: u32) -> bool {
+        self.task.join("exits").join(format!("{}.{number}.json", self.container)).exists()
     }
 
     fn is_task_gone(&self) -> bool {

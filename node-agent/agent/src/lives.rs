@@ -92,14 +92,7 @@ impl Lives {
             }
             Some(_) | None => (ConditionStatus::False, "AgentLives", String::new()),
         };
-        Condition {
-            type_: AGENT_RESTARTING.into(),
-            status,
-            observed_generation: 0,
-            last_transition_time: now,
-            reason: reason.into(),
-            message,
-        }
+        Condition::new(AGENT_RESTARTING, status, reason, message, now)
     }
 }
 

@@ -68,10 +68,9 @@ fn find<'a>(places: &'a Places, request: &OpenLogs) -> Result<Log<'a>, String> {
     let mut attempts: Vec<u32> =
         files(folder).iter().filter_map(|f| f.strip_suffix(".log")?.parse().ok()).collect();
     attempts.sort_unstable_by(|a, b| b.cmp(a));
-    let home = places.task(&task);
-    let exit_of = |number: &u32| home.join("exits").join(format!("{container}.{number}.json"));
+    let looked_at = Attempts::look(places, &task, container, folder);
     // While a container waits for its restart, its last attempt is over and the present one has no log yet.
-    let waits = attempts.first().is_some_and(|newest| exit_of(newest).exists());
+    let waits = attempts.first().is_some_and(|newest| looked_at.has_recorded_end(*newest));
     let position = usize::from(request.logs.previous && !waits);
     let number = attempts.get(position).ok_or_else(|| match position {
         0 => format!("container {container} of task {name} has no log yet"),

@@ -94,14 +94,7 @@ fn ready_condition(run: &TaskRun, before: &TaskStatus, now: Timestamp) -> Condit
         }
         Course::Done { .. } => (ConditionStatus::False, "Ended", String::new()),
     };
-    Condition {
-        type_: "Ready".into(),
-        status,
-        observed_generation: 0,
-        last_transition_time: now,
-        reason: reason.into(),
-        message,
-    }
+    Condition::new("Ready", status, reason, message, now)
 }
 
 fn why_not_ready(run: &TaskRun, before: &TaskStatus) -> String {

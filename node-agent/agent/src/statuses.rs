@@ -306,14 +306,9 @@ mod tests {
             let mut task = Task::default();
             task.metadata.uid = uid(n).to_string();
             task.metadata.name = format!("t-{n}");
-            task.status.conditions = vec![Condition {
-                type_: "Other".into(),
-                status: ConditionStatus::True,
-                observed_generation: 0,
-                last_transition_time: Timestamp::from_millis(0),
-                reason: String::new(),
-                message: "x".repeat(condition),
-            }];
+            let (status, message) = (ConditionStatus::True, "x".repeat(condition));
+            let other = Condition::new("Other", status, "", message, Timestamp::from_millis(0));
+            task.status.conditions = vec![other];
             statuses.observe(&uid(n), task);
             let why = "y".repeat(2_000_000);
             step(&mut state, Event::Unfit { task: uid(n), why }, Timestamp::from_millis(0));
