@@ -1,7 +1,8 @@
 //! Images: OCI layout folders, unpacked once per layer. Every image is hostile.
 //!
 //! A layer's folder carries its diff id and appears whole, by rename, after blob digest and diff id were both seen to
-//! be right and all of its image was unpacked or failed. Layers are shared by all images that have them and stay until collected.
+//! be right and all of its image was unpacked or failed. Layers are shared by all images that have them and stay until
+//! collected.
 
 mod layout;
 #[cfg(test)]

@@ -54,8 +54,8 @@ pub(super) const OPAQUE: &str = "trusted.overlay.opaque";
 /// The longest extended header (a long name, attributes) that is read.
 const MAX_HEADER: u64 = 1 << 20;
 
-/// Unpacked bytes after which the disk is looked at again. An entry has at least 512 bytes. It takes at most one block of
-/// the disk, besides its content and the missing folders above it.
+/// Unpacked bytes after which the disk is looked at again. An entry has at least 512 bytes. It takes at most one block
+/// of the disk, besides its content and the missing folders above it.
 const LOOK_EVERY: u64 = 1 << 20;
 /// Missing folders after which the disk is looked at again. An entry may need hundreds, and each takes a block.
 const LOOK_EVERY_FOLDERS: u32 = 1 << 10;
@@ -156,8 +156,8 @@ impl From<rustix::io::Errno> for Stop {
     }
 }
 
-/// A cap or a limit that is passed while reading arrives as an error of the reader. Errors that are not the system's are those of
-/// the readers of gzip and tar; the latter quote what they read.
+/// A cap or a limit that is passed while reading arrives as an error of the reader. Errors that are not the system's
+/// are those of the readers of gzip and tar; the latter quote what they read.
 impl From<io::Error> for Stop {
     fn from(error: io::Error) -> Self {
         if let Some(NoRoom(fullness)) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
