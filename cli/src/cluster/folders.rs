@@ -79,6 +79,11 @@ impl Home {
         self.agent_data().join("tasks")
     }
 
+    /// The same for a self-test of the node agent that ran while the data folder's disk was full.
+    pub fn self_test_sandboxes(&self) -> PathBuf {
+        self.agent_run().join("self-test").join("tasks")
+    }
+
     /// The node agent's sockets and container state.
     pub fn agent_run(&self) -> PathBuf {
         self.run.join("node")

@@ -21,10 +21,11 @@ pub fn runs_on(part: &Running, home: &Home) -> bool {
     uses_socket && part.names(&home.socket()) || part.is("node-agent") && part.names(&home.agent_run())
 }
 
-/// Whether a process is the shim of a Task whose sandbox is in the data folder.
+/// Whether a process is the shim of a Task whose sandbox is in the data folder, or of a self-test in the run folder.
 pub fn is_own_shim(shim: &Running, home: &Home) -> bool {
-    let sandbox = shim.is_shim().then(|| sandbox_of(shim)).flatten();
-    sandbox.is_some_and(|sandbox| shim.finds(sandbox.parent().unwrap_or(&sandbox), &home.sandboxes()))
+    let Some(sandbox) = shim.is_shim().then(|| sandbox_of(shim)).flatten() else { return false };
+    let folder = sandbox.parent().unwrap_or(&sandbox);
+    [home.sandboxes(), home.self_test_sandboxes()].iter().any(|ours| shim.finds(folder, ours))
 }
 
 /// The sandbox of a shim's Task, the folder with its bundle, named by the Task's uid. The path of the shim's open lock
@@ -149,6 +150,20 @@ mod tests {
             (
                 "/memfd:berth-shim (deleted)",
                 "/nonexistent/d/node/tasks/u/in/bundle.json",
+                false,
+                false,
+                false,
+            ),
+            (
+                "/memfd:berth-shim (deleted)",
+                "/nonexistent/r/node/self-test/tasks/u/bundle.json",
+                false,
+                false,
+                true,
+            ),
+            (
+                "/memfd:berth-shim (deleted)",
+                "/nonexistent/r/in/node/self-test/tasks/u/bundle.json",
                 false,
                 false,
                 false,
