@@ -2,6 +2,7 @@
 
 use berth_e2e::history::Run;
 
+use crate::gate::Gate;
 use crate::witness::Recorder;
 use crate::world::World;
 
@@ -38,11 +39,20 @@ pub async fn a_server_lags() -> Run {
     other.gate.hide();
     client.relabel("a", "tin").await;
     let mut reader = Recorder::new("reader", &other.peer);
-    tokio::join!(reader.list(), async {
-        // Long enough for an answer that waits for nothing; who waits for the store is patient for seconds.
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-        other.gate.show();
-    });
+    list_at(&other.gate, &mut reader).await;
     let answers = [client.operations, reader.operations].concat();
     Run { answers, ..world.run().await }
+}
+
+/// Lists at a server that sees nothing new before it has asked for the newest revision. One that does not ask answers.
+async fn list_at(gate: &Gate, reader: &mut Recorder) {
+    let asked = gate.is_asked();
+    let mut list = std::pin::pin!(reader.list());
+    tokio::select! {
+        () = &mut list => {}
+        () = asked => {
+            gate.show();
+            list.await;
+        }
+    }
 }

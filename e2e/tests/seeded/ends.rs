@@ -9,7 +9,7 @@ use berth_types::task::Task;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::rollouts::{begin, settled, three_replicas};
+use crate::rollouts::{begin, eventually, settled, three_replicas};
 use crate::world::World;
 
 /// An App is asked for.
@@ -66,9 +66,10 @@ async fn owned(world: &World, name: &str, owners: &[App]) {
     world.client.write(&Write::create_json(&task)).await.unwrap();
 }
 
-/// Waits until a Task is gone: its world has a limit of its own.
 async fn gone(world: &World, name: &str) {
-    while !matches!(world.client.get_as::<Task>("default", name).await, Err(Error::NotFound(_))) {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    eventually("the Task is gone", async || {
+        let found = world.client.get_as::<Task>("default", name).await;
+        matches!(found, Err(Error::NotFound(_))).then_some(())
+    })
+    .await;
 }

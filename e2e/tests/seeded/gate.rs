@@ -15,6 +15,8 @@ pub struct Gate {
     inner: Arc<dyn Store>,
     next: Mutex<Option<Next>>,
     watch_is_held: watch::Sender<bool>,
+    /// How often its server asked for the newest revision.
+    questions: watch::Sender<u64>,
 }
 
 /// What happens to the next call that writes a key with this beginning.
@@ -50,7 +52,8 @@ impl Waiting {
 
 impl Gate {
     pub fn before(inner: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { inner, next: Mutex::default(), watch_is_held: watch::Sender::new(false) })
+        let (watch_is_held, questions) = (watch::Sender::new(false), watch::Sender::new(0));
+        Arc::new(Self { inner, next: Mutex::default(), watch_is_held, questions })
     }
 
     /// The next call that writes a key beginning with `keys` waits.
@@ -79,6 +82,12 @@ impl Gate {
     /// The server sees what happened meanwhile.
     pub fn show(&self) {
         self.watch_is_held.send_replace(false);
+    }
+
+    /// Returns once the server has asked for the newest revision, from the call of this function on.
+    pub fn is_asked(&self) -> impl Future<Output = ()> + use<> {
+        let mut questions = self.questions.subscribe();
+        async move { questions.changed().await.expect("the gate is there as long as the world") }
     }
 
     fn set(&self, keys: &'static str, fate: Fate) {
@@ -145,7 +154,9 @@ impl Store for Gate {
     }
 
     async fn current_rev(&self) -> Result<Rev, StoreError> {
-        self.inner.current_rev().await
+        let newest = self.inner.current_rev().await;
+        self.questions.send_modify(|questions| *questions += 1);
+        newest
     }
 
     async fn lease_grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
