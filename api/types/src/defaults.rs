@@ -4,10 +4,12 @@
 use std::time::Duration;
 
 use crate::app::{AppSpec, Strategy};
-use crate::task::{Probe, Restart, TaskSpec};
+use crate::task::{Probe, Restart, SecurityContext, TaskSpec};
 
 /// Seconds that a Task without readinessProbe must run before it counts as available.
 pub const MIN_READY_UNPROBED: u32 = 10;
+/// User and group of a container without image that names none.
+const NOBODY: u32 = 65534;
 
 impl AppSpec {
     /// How many Tasks are asked for.
@@ -132,6 +134,16 @@ impl Probe {
     }
 }
 
+impl SecurityContext {
+    /// User and group id of a container without image, which sees the node's own files. Root must be requested, and its
+    /// group comes with it.
+    pub fn without_image(&self) -> (u32, u32) {
+        let uid = self.run_as_user.unwrap_or(NOBODY);
+        let gid = self.run_as_group.unwrap_or(if uid == 0 { 0 } else { NOBODY });
+        (uid, gid)
+    }
+}
+
 fn seconds(count: u32) -> Duration {
     Duration::from_secs(count.into())
 }
@@ -162,6 +174,21 @@ mod tests {
         ];
         assert_eq!(seconds.map(|time| time.as_secs()), [10, 600, 30, 2, 15, 600, 0, 1, 1]);
         assert_eq!((task.restarts().in_place, probe.successes(), probe.failures()), (5, 1, 3));
+    }
+
+    #[test]
+    fn a_container_without_image_is_root_only_on_request() {
+        for (user, group, expected) in [
+            (None, None, (65534, 65534)),
+            (Some(1000), None, (1000, 65534)),
+            (None, Some(100), (65534, 100)),
+            (None, Some(0), (65534, 0)),
+            (Some(0), None, (0, 0)),
+            (Some(0), Some(100), (0, 100)),
+        ] {
+            let given = SecurityContext { run_as_user: user, run_as_group: group };
+            assert_eq!(given.without_image(), expected, "{given:?}");
+        }
     }
 
     #[test]

@@ -30,7 +30,23 @@ fn plain_container(container: &mut Container) {
     for probe in [&mut container.readiness_probe, &mut container.liveness_probe].into_iter().flatten() {
         plain_probe(probe);
     }
+    if let Some(user) = container.security_context.as_mut().filter(|_| container.image.is_empty()) {
+        plain_user(user);
+    }
     container.security_context.take_if(|given| *given == SecurityContext::default());
+}
+
+/// Without the ids that say what their absence says in a container without image.
+fn plain_user(user: &mut SecurityContext) {
+    let ids = user.without_image();
+    let without_group = SecurityContext { run_as_group: None, ..user.clone() };
+    if without_group.without_image() == ids {
+        *user = without_group;
+    }
+    let without_user = SecurityContext { run_as_user: None, ..user.clone() };
+    if without_user.without_image() == ids {
+        *user = without_user;
+    }
 }
 
 fn plain_amounts(amounts: &mut ResourceList) {
@@ -118,6 +134,10 @@ mod tests {
         json!({ "spec": { "containers": [first, second] } })
     }
 
+    fn user(ids: Value) -> Value {
+        containers(json!({}), json!({ "securityContext": ids }))
+    }
+
     #[test]
     fn templates_that_say_the_same_in_other_words_mean_the_same() {
         let same = |probe: Value| containers(json!({ "readinessProbe": probe }), json!({}));
@@ -144,8 +164,18 @@ mod tests {
             json!({ "spec": { "terminationGracePeriodSeconds": 30 } }),
             json!({ "spec": { "terminationGracePeriodSeconds": 7, "drainDelaySeconds": 0 } }),
             json!({ "spec": { "unreachable": { "replaceAfterSeconds": 45 } } }),
+            user(json!({ "runAsUser": 65534, "runAsGroup": 65534 })),
+            user(json!({ "runAsUser": 65534 })),
+            user(json!({ "runAsGroup": 65534 })),
         ] {
             assert_eq!(template(other.clone()).meaning(), template(json!({})).meaning(), "{other}");
+        }
+        for (one, other) in [
+            (json!({ "runAsUser": 0 }), json!({ "runAsUser": 0, "runAsGroup": 0 })),
+            (json!({ "runAsUser": 1000 }), json!({ "runAsUser": 1000, "runAsGroup": 65534 })),
+            (json!({ "runAsGroup": 0 }), json!({ "runAsUser": 65534, "runAsGroup": 0 })),
+        ] {
+            assert_eq!(template(user(one)).meaning(), template(user(other.clone())).meaning(), "{other}");
         }
     }
 
@@ -159,7 +189,10 @@ mod tests {
             containers(json!({ "resources": { "requests": { "cpu": "101m" } } }), json!({})),
             containers(json!({ "resources": { "limits": { "pids": 51 } } }), json!({})),
             containers(json!({}), json!({ "resources": { "limits": { "memory": "16Mi" } } })),
-            containers(json!({}), json!({ "securityContext": { "runAsUser": 0 } })),
+            user(json!({ "runAsUser": 0 })),
+            user(json!({ "runAsUser": 1000 })),
+            user(json!({ "runAsGroup": 0 })),
+            user(json!({ "runAsGroup": 100 })),
             containers(json!({}), json!({ "env": [{ "name": "A" }] })),
             probe(json!({ "httpGet": { "path": "/up" } })),
             probe(json!({ "initialDelaySeconds": 1 })),
@@ -170,5 +203,20 @@ mod tests {
         ] {
             assert_ne!(template(other.clone()).meaning(), template(json!({})).meaning(), "{other}");
         }
+        // An image has a user and a group of its own.
+        let imaged = |ids: Value| {
+            template(containers(json!({}), json!({ "image": "oci:/i", "securityContext": ids }))).meaning()
+        };
+        let root_of_group = |group: u32| json!({ "runAsUser": 0, "runAsGroup": group });
+        for (one, other) in [
+            (json!({}), json!({ "runAsUser": 65534 })),
+            (json!({}), json!({ "runAsGroup": 65534 })),
+            (json!({ "runAsUser": 0 }), root_of_group(0)),
+        ] {
+            assert_ne!(imaged(one), imaged(other.clone()), "{other}");
+        }
+        // What is the group of others is not the one of root.
+        let root = template(user(root_of_group(65534))).meaning();
+        assert_ne!(root, template(user(json!({ "runAsUser": 0 }))).meaning());
     }
 }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use berth_types::expand::{Expansion, STACK, Text, TooLarge, together};
+use berth_types::task::SecurityContext;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -16,8 +17,6 @@ const PIDS: i64 = 1024;
 const CPU_PERIOD: i64 = 100_000;
 /// Size of a container's private `/tmp`, counted against its memory.
 const TMP_BYTES: u64 = 512 << 20;
-/// User and group of a container without image whose manifest names none.
-const NOBODY: u32 = 65534;
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Where a container looks for the addresses of hosts, its own among them.
@@ -77,10 +76,9 @@ pub struct User {
 }
 
 impl User {
-    /// The user of a container that sees the node's own files. Root must be requested, and its group comes with it.
+    /// The user of a container without image.
     pub fn without_image(uid: Option<u32>, gid: Option<u32>) -> Self {
-        let uid = uid.unwrap_or(NOBODY);
-        let gid = gid.unwrap_or(if uid == 0 { 0 } else { NOBODY });
+        let (uid, gid) = SecurityContext { run_as_user: uid, run_as_group: gid }.without_image();
         Self { uid, gid, home: None, groups: Vec::new() }
     }
 }
