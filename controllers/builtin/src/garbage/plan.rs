@@ -78,7 +78,7 @@ pub struct Action {
 pub enum Removal {
     /// Delete it, if the server too knows none of these any more.
     DeleteWithout(Vec<Identity>),
-    /// The same of an object whose owners were never there: its user has to be told.
+    /// The same of an object whose owners were missing when it named them: its user has to be told.
     DeleteStray(Vec<Identity>),
     /// Delete it.
     Delete(Why),
@@ -120,14 +120,14 @@ pub struct State {
     due: Due,
     /// Items on which an action was taken.
     asked: HashMap<String, Asked>,
-    /// Items whose owners were missing when they were first seen, until one shows up.
+    /// Items whose owners were missing when these were first named, until one shows up.
     strays: HashSet<String>,
 }
 
 /// When an item is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sight {
-    /// It was never seen before.
+    /// It was never seen before, or not with these owners.
     First,
     /// It is one of all that is there at the start.
     Start,
@@ -148,7 +148,7 @@ enum Asked {
 
 enum Judgement {
     Act(Removal),
-    /// Its owners are missing from the start, and have until then to show up.
+    /// Its owners are missing since it names them, and have until then to show up.
     Stray(Timestamp),
     LookAgain(Timestamp),
     Fine,
@@ -415,7 +415,10 @@ impl State {
             return waits.then(|| self.look(&item.uid, Sight::Again, now)).flatten().into_iter().collect();
         }
         let (uid, before) = (item.uid.clone(), self.items.get(&item.uid));
-        let sight = if before.is_none() { Sight::First } else { Sight::Again };
+        let sight = match before {
+            Some(old) if old.owners == item.owners => Sight::Again,
+            Some(_) | None => Sight::First,
+        };
         let mut concerned = before.map(|old| self.concerned(old)).unwrap_or_default();
         self.put(item);
         concerned.extend(self.items.get(&uid).map(|new| self.concerned(new)).unwrap_or_default());

@@ -200,6 +200,37 @@ fn only_what_was_without_its_owners_from_the_start_is_a_stray() {
 }
 
 #[test]
+fn an_object_that_names_missing_owners_later_is_a_stray_and_gets_the_same_time() {
+    let known = |names: &[&str]| names.iter().map(|name| Owner::Known(identity(Kind::App, name))).collect();
+    let owned = |names: &[&str]| Item { owners: known(names), ..item(Kind::App, "it") };
+    // What it named before, what it names then, and whether that is enough.
+    for (before, then, stays) in [
+        (&[][..], &["lost"][..], false),
+        (&["web"], &["lost"], false),
+        (&["web", "lost"], &["lost"], false),
+        (&["lost", "web"], &["lost", "gone"], false),
+        (&["web"], &["web", "lost"], true),
+        (&["lost", "web"], &["lost", "db"], true),
+        (&["web"], &[], true),
+    ] {
+        let (mut state, _) = collector(vec![item(Kind::App, "web"), item(Kind::App, "db"), owned(before)]);
+        does(&step(&mut state, seen(owned(then)), at(7)), expect![""]);
+        assert_eq!(state.next_due(), (!stays).then(|| at(9)), "{before:?} {then:?}");
+        let done = step(&mut state, Event::Tick, at(9));
+        let is_stray = matches!(&done[..], [Action { removal: Removal::DeleteStray(_), .. }]);
+        assert_eq!((done.len(), is_stray), (usize::from(!stays), !stays), "{before:?} {then:?}");
+    }
+    // An owner that is only seen later than what names it.
+    let (mut state, _) = collector(vec![item(Kind::App, "web"), owned(&["web"])]);
+    step(&mut state, seen(owned(&["late"])), at(7));
+    step(&mut state, seen(item(Kind::App, "late")), at(8));
+    does(&step(&mut state, Event::Tick, at(9)), expect![""]);
+    // What loses the owners that it has is none.
+    let gone = step(&mut state, Event::Gone(identity(Kind::App, "late")), at(10));
+    assert!(matches!(&gone[..], [Action { removal: Removal::DeleteWithout(_), .. }]), "{gone:?}");
+}
+
+#[test]
 fn a_failed_action_is_tried_again_later_and_a_carried_out_one_is_not() {
     let task = || of_app("web", item(Kind::Task, "web-1"));
     let id = identity(Kind::Task, "web-1");
