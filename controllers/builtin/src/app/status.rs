@@ -22,7 +22,7 @@ const ROLLING_OUT: &str = "RollingOut";
 /// The reason of `Progressing` when nothing moved for too long.
 pub const EXCEEDED: &str = "ProgressDeadlineExceeded";
 
-/// The status as it should read, and when its deadline passes.
+/// The status as it should read, and when time alone changes it.
 pub fn describe(seen: &Observed, fleet: &Fleet, births: &Births) -> (AppStatus, Option<Timestamp>) {
     let mut status = counts(seen, fleet);
     let trial = Trial::of(seen, fleet);
@@ -53,14 +53,13 @@ enum Trial {
 impl Trial {
     fn of(seen: &Observed, fleet: &Fleet) -> Self {
         let failed = |task: &&Replica| {
-            let itself = task.restarted || task.failed_before > 0 || matches!(task.life, Life::Failed(_));
+            let itself = has_failed(task) || matches!(task.life, Life::Failed(_));
             itself && task.revision == seen.app.revision
         };
         if !seen.tasks.iter().any(|task| failed(&task)) {
             return Self::Over;
         }
-        let lived = LIVED.max(seen.app.min_ready);
-        match fleet.current.iter().filter_map(|task| task.available_from(lived)).min() {
+        match fleet.current.iter().filter_map(|task| task.available_from(lived(seen))).min() {
             None => Self::NoneReady,
             Some(at) if at <= seen.now => Self::Over,
             Some(at) => Self::Until(at),
@@ -78,6 +77,16 @@ impl Trial {
             Self::Over | Self::NoneReady => None,
         }
     }
+}
+
+/// Whether it, or a Task in its place before it, failed since the Revision began.
+fn has_failed(task: &Replica) -> bool {
+    task.restarted || task.failed_before > 0
+}
+
+/// How long a Task that failed before must be ready to count.
+fn lived(seen: &Observed) -> Duration {
+    LIVED.max(seen.app.min_ready)
 }
 
 /// Every count of the status, from one look at the fleet.
@@ -196,40 +205,36 @@ fn progressing(
     // A new spec starts the clock anew.
     let same_spec = seen.app.status.observed_generation == seen.app.generation;
     let before = before.filter(|old| same_spec && old.reason != COMPLETE);
-    let moved = match trial {
-        Trial::Over => last_progress(fleet),
-        Trial::NoneReady | Trial::Until(_) => None,
+    let (moved, moves_next) = match trial {
+        Trial::Over => progress(seen, fleet),
+        Trial::NoneReady | Trial::Until(_) => (None, None),
     };
     let stuck = before.filter(|old| old.reason == EXCEEDED).map(|old| old.last_transition_time);
     if let Some(since) = stuck.filter(|since| moved.is_none_or(|at| at <= *since)) {
         let text = why.to_owned();
-        return (condition(seen, "Progressing", ConditionStatus::False, since, EXCEEDED, text), None);
+        return (condition(seen, "Progressing", ConditionStatus::False, since, EXCEEDED, text), moves_next);
     }
     let started =
         before.filter(|old| old.reason == ROLLING_OUT).map_or(seen.now, |old| old.last_transition_time);
     let deadline = moved.map_or(started, |at| at.max(started)).plus(seen.app.deadline);
     if deadline <= seen.now {
         let text = why.to_owned();
-        return (condition(seen, "Progressing", ConditionStatus::False, seen.now, EXCEEDED, text), None);
+        let exceeded = condition(seen, "Progressing", ConditionStatus::False, seen.now, EXCEEDED, text);
+        return (exceeded, moves_next);
     }
     let rolling = condition(seen, "Progressing", ConditionStatus::True, started, ROLLING_OUT, why.to_owned());
     (rolling, Some(deadline))
 }
 
-/// When a Task of the Revision asked for last became ready.
-fn last_progress(fleet: &Fleet) -> Option<Timestamp> {
-    let ready = fleet.current.iter().filter_map(|task| match task.life {
-        Life::Ready(since) => Some(since),
-        Life::Unbound
-        | Life::Unreachable
-        | Life::Starting
-        | Life::Stopping
-        | Life::GivenUp
-        | Life::WrittenOff
-        | Life::Succeeded
-        | Life::Failed(_) => None,
-    });
-    ready.max()
+/// When a Task of the Revision asked for last was progress, and when one that is ready will be. One that failed before
+/// is so once it has lived: it may be ready for a moment of each attempt.
+fn progress(seen: &Observed, fleet: &Fleet) -> (Option<Timestamp>, Option<Timestamp>) {
+    let (failed, others): (Vec<&Replica>, Vec<&Replica>) =
+        fleet.current.iter().copied().partition(|task| has_failed(task));
+    let ready = others.iter().filter_map(|task| task.available_from(Duration::ZERO));
+    let lived = failed.iter().filter_map(|task| task.available_from(lived(seen)));
+    let (lived, will_have): (Vec<Timestamp>, Vec<Timestamp>) = lived.partition(|at| *at <= seen.now);
+    (ready.chain(lived).max(), will_have.into_iter().min())
 }
 
 fn condition(

@@ -185,6 +185,42 @@ fn tasks_of_a_revision_that_failed_are_no_progress_before_one_has_lived() {
 }
 
 #[test]
+fn a_task_that_failed_is_no_progress_before_it_has_lived_though_another_has() {
+    let app = |replicas, min_ready| Wanted {
+        deadline: Duration::from_secs(20),
+        min_ready: Duration::from_secs(min_ready),
+        ..web(replicas)
+    };
+    let fine = || Replica { ordinal: 1, ..new(1, Life::Ready(at(0))) };
+    let restarted = |life| Replica { restarted: true, ..new(0, life) };
+    let again = |since| Replica { ordinal: 0, failed_before: 1, ..new(2, Life::Ready(at(since))) };
+
+    // One of two is ready for a moment of each attempt, restarted in place or replaced.
+    let mut two = app(2, 10);
+    let mut says = |tasks: &[Replica], seconds| progress(&mut two, tasks, seconds);
+    expect!["0: RollingOut wake Some(10)"].assert_eq(&says(&[fine(), new(0, Life::Starting)], 0));
+    expect!["12: RollingOut wake Some(20)"].assert_eq(&says(&[fine(), restarted(Life::Ready(at(12)))], 12));
+    expect!["20: ProgressDeadlineExceeded wake None"]
+        .assert_eq(&says(&[fine(), restarted(Life::Starting)], 20));
+    expect!["25: ProgressDeadlineExceeded wake Some(35)"]
+        .assert_eq(&says(&[fine(), restarted(Life::Ready(at(25)))], 25));
+    expect!["26: ProgressDeadlineExceeded wake Some(36)"].assert_eq(&says(&[fine(), again(26)], 26));
+    expect!["36: Complete wake None"].assert_eq(&says(&[fine(), again(26)], 36));
+
+    // Once it has lived it is progress, though the third is still to come.
+    let mut three = app(3, 0);
+    let mut says = |second: Replica, seconds| {
+        let third = Replica { ordinal: 2, ..new(5, Life::Starting) };
+        progress(&mut three, &[fine(), second, third], seconds)
+    };
+    expect!["0: RollingOut wake Some(20)"].assert_eq(&says(new(0, Life::Starting), 0));
+    expect!["20: ProgressDeadlineExceeded wake None"].assert_eq(&says(restarted(Life::Starting), 20));
+    expect!["25: ProgressDeadlineExceeded wake Some(30)"]
+        .assert_eq(&says(restarted(Life::Ready(at(25))), 25));
+    expect!["30: RollingOut wake Some(50)"].assert_eq(&says(restarted(Life::Ready(at(25))), 30));
+}
+
+#[test]
 fn a_rollout_that_waits_for_room_that_its_own_old_task_holds_says_so() {
     let ask = |spec: serde_json::Value| {
         Arc::new(
