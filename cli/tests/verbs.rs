@@ -225,17 +225,19 @@ fn without_a_server_it_says_so_at_once() {
 
 /// Somebody else applies a field that the manifest sets.
 fn other_manager_sets_replicas(world: &World, app: &str) {
+    let object = serde_json::json!({
+        "apiVersion": "berth.dev/v1", "kind": "App",
+        "metadata": {"name": app, "namespace": "default"}, "spec": {"replicas": 7},
+    });
+    send(world, &berth_client::Write::apply(&object, "autoscaler").forced());
+}
+
+/// Writes without `ctl`.
+fn send(world: &World, write: &berth_client::Write) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let client =
             berth_client::Client::new(&[format!("unix:{}", world.socket().display())]).expect("a client");
-        let object = serde_json::json!({
-            "apiVersion": "berth.dev/v1", "kind": "App",
-            "metadata": {"name": app, "namespace": "default"}, "spec": {"replicas": 7},
-        });
-        client
-            .write(&berth_client::Write::apply(&object, "autoscaler").forced())
-            .await
-            .expect("the apply is taken");
+        client.write(write).await.expect("the write is taken");
     });
 }
