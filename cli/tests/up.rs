@@ -9,20 +9,26 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 mod limit;
+mod shell;
 
 fn top() -> TempDir {
     tempfile::Builder::new().prefix("u").tempdir().expect("a temporary folder")
 }
 
-/// Runs `ctl up` on two folders below `top` with the further words; what it said. It must fail.
-fn fails(top: &Path, words: &[&str]) -> String {
+/// `ctl up` on two folders below `top` with the further words.
+fn up(top: &Path, words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ctl"));
     command.args(["up", "--timeout", "20s"]).args(words).env("BERTH_NODE_NAME", "failing");
     command.arg("--data").arg(top.join("a/data")).arg("--run").arg(top.join("run"));
     for name in ["BERTH_DATA", "BERTH_RUN", "BERTH_ETCD", "BERTH_PORTS", "CTL_SERVER"] {
         command.env_remove(name);
     }
-    let run = limit::output(&mut command);
+    command
+}
+
+/// Runs it; what it said. It must fail.
+fn fails(top: &Path, words: &[&str]) -> String {
+    let run = limit::output(&mut up(top, words));
     let said = String::from_utf8_lossy(&run.stderr).into_owned();
     assert!(!run.status.success(), "{said}");
     said
@@ -63,6 +69,21 @@ fn a_failed_up_leaves_nothing_behind() {
             assert!(said.contains(why), "{said}");
             assert!(!said.contains("log is"), "a log that is gone is named: {said}");
             assert_eq!(left(top.path()), [""; 0], "{words:?} {place:?}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_failed_up_ends_the_same_where_nothing_of_what_it_says_can_be_written() {
+    for (words, code) in [(&["--etcd", "http://no-port"][..], 1), (&["--nonsense"], 2)] {
+        for place in [&[][..], &["--detach"]] {
+            for lost in [">/dev/full 2>&1", ">&- 2>&-"] {
+                let top = top();
+                let mut up = shell::redirected(&up(top.path(), &[words, place].concat()), lost);
+                let run = limit::output(&mut up);
+                assert_eq!(run.status.code(), Some(code), "{words:?} {place:?} {lost}");
+                assert_eq!(left(top.path()), [""; 0], "{words:?} {place:?} {lost}");
+            }
         }
     }
 }

@@ -26,6 +26,7 @@ use expect_test::{Expect, expect};
 use tempfile::TempDir;
 
 mod limit;
+mod shell;
 
 /// An apiserver of its own, and a folder to type in.
 struct World {

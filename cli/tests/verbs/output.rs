@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::{WEB, World};
+use super::{WEB, World, limit, shell};
 
 /// Where an output goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +57,13 @@ fn what_is_done_and_its_exit_code_do_not_depend_on_who_reads_about_it() {
             ("apply -f three.yaml", 0, "app/a\napp/b\napp/c\n"),
             ("apply -f refused.yaml", 1, "app/a\napp/b\napp/c\napp/d\n"),
             ("scale app/a app/b app/c --replicas 7", 0, "app/a\napp/b\napp/c\napp/d\n"),
+            // There are no controllers: a wait for a rollout does not end well.
+            ("apply -f three.yaml --wait --timeout 1100ms", 3, "app/a\napp/b\napp/c\napp/d\n"),
+            (
+                "scale app/a app/b app/c --replicas 7 --wait --timeout 1100ms",
+                3,
+                "app/a\napp/b\napp/c\napp/d\n",
+            ),
             ("rollout restart app/a app/b app/c", 0, "app/a\napp/b\napp/c\napp/d\n"),
             ("delete app/d app/x app/c", 1, "app/a\napp/b\n"),
             ("wait app/a app/b --for=jsonpath={.spec.replicas}=7", 0, "app/a\napp/b\n"),
@@ -127,6 +134,8 @@ fn a_lost_standard_error_changes_no_exit_code() {
         for to in LOST {
             assert_eq!(run(&world, line, To::Test, to).0, Some(code), "`{line}` to {to:?}");
         }
+        let closed = limit::output(&mut shell::redirected(&world.command(line), "2>&-"));
+        assert_eq!(closed.status.code(), Some(code), "`{line}` with a closed standard error");
     }
 }
 
@@ -141,6 +150,7 @@ fn no_program_panics_where_its_complaint_cannot_be_written() {
         ("apiserver", &no_folder, 1),
         ("controllers", &["--config", "/nonexistent"], 2),
         ("node-agent", &["--config", "/nonexistent"], 2),
+        ("node-agent", &["prepare-alone"], 1),
         ("shim", &[], 2),
         ("shim", &["/nonexistent"], 1),
     ] {
@@ -151,5 +161,8 @@ fn no_program_panics_where_its_complaint_cannot_be_written() {
             let status = command.status().expect("the program starts");
             assert_eq!(status.code(), Some(code), "{program} {args:?} to {to:?}");
         }
+        let mut closed = shell::redirected(Command::new(&path).args(args), ">&- 2>&-");
+        let status = closed.stdin(Stdio::null()).status().expect("a shell starts");
+        assert_eq!(status.code(), Some(code), "{program} {args:?} with closed outputs");
     }
 }

@@ -1,5 +1,6 @@
 //! A reader of `ctl` that pauses, as a pager does until a key is pressed.
 
+use std::fs::File;
 use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -49,5 +50,29 @@ pub fn a_reader_that_pauses_gets_every_line(form: StoreForm) {
     let numbers: Vec<&str> = read.lines().filter_map(|line| line.split(' ').next()).collect();
     let expected: Vec<String> = (1..=LINES).map(|number| number.to_string()).collect();
     assert!(numbers == expected, "{} lines came, the last one is {:?}", numbers.len(), read.lines().last());
+    a_lost_output_ends_the_logs(&world);
     world.end();
+}
+
+/// With 0 where the reader went away, and with 1 where the output cannot be written; also while they are followed.
+fn a_lost_output_ends_the_logs(world: &World) {
+    const UNWRITTEN: &str =
+        "error: could not write to standard output\n  No space left on device (os error 28)\n";
+    for more in [&[][..], &["-f"]] {
+        let (reader, nobody) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let full = File::options().write(true).open("/dev/full").expect("/dev/full");
+        for (to, code, said) in [(Stdio::from(nobody), 0, ""), (full.into(), 1, UNWRITTEN)] {
+            let logs = Command::new(binary("ctl"))
+                .args(["logs", "app/talker"])
+                .args(more)
+                .env("CTL_SERVER", world.servers())
+                .stdin(Stdio::null())
+                .stdout(to)
+                .output()
+                .expect("ctl starts");
+            assert_eq!(logs.status.code(), Some(code), "{more:?}");
+            assert_eq!(String::from_utf8_lossy(&logs.stderr), said, "{more:?}");
+        }
+    }
 }

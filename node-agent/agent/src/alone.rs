@@ -147,7 +147,8 @@ pub fn run_inside() -> std::process::ExitCode {
     match answer_one() {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: could not prepare a task alone: {error}");
+            // The code tells of it where nobody can read this.
+            let _ = writeln!(std::io::stderr(), "error: could not prepare a task alone: {error}");
             std::process::ExitCode::FAILURE
         }
     }

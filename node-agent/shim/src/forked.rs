@@ -152,6 +152,8 @@ fn work(
 ) -> ! {
     if !orphaned(shim) {
         let subscriber = tracing_subscriber::fmt()
+            // A log that cannot be written must end nothing: the complaint about it would.
+            .log_internal_errors(false)
             .with_ansi(false)
             .with_max_level(tracing::Level::ERROR)
             .with_writer(Arc::clone(said))
