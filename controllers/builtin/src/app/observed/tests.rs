@@ -105,6 +105,25 @@ fn the_name_of_a_revision_is_computed_from_the_template_and_the_restarts() {
 }
 
 #[test]
+fn how_long_a_task_must_be_ready_to_count_is_read_from_the_app() {
+    let probe = json!({ "tcpSocket": { "port": 80 } });
+    for (given, container, expected) in [
+        (Value::Null, json!({}), 10),
+        (Value::Null, json!({ "readinessProbe": probe }), 0),
+        (json!(3), json!({}), 3),
+        (json!(3), json!({ "readinessProbe": probe }), 3),
+        (json!(0), json!({}), 0),
+    ] {
+        let mut app = json!({ "metadata": { "name": "web" }, "spec": { "template": { "spec": { "containers": [container] } } } });
+        if !given.is_null() {
+            app["spec"]["minReadySeconds"] = given.clone();
+        }
+        let app: App = serde_json::from_value(app).unwrap();
+        assert_eq!(Wanted::read(&app).unwrap().min_ready.as_secs(), expected, "{given} {container}");
+    }
+}
+
+#[test]
 fn a_task_that_is_ready_from_an_hour_ahead_on_is_not_waited_for() {
     let task = json!({
         "metadata": { "name": "web-7" },
