@@ -38,6 +38,60 @@ fn what_get_prints_can_be_applied_again() {
 }
 
 #[test]
+fn texts_that_other_readers_misread_are_quoted_in_every_dump() {
+    let world = World::start();
+    // As they are written in a manifest, and in a dump.
+    let texts = [
+        ("'on'", "'on'"),
+        ("'off'", "'off'"),
+        ("'y'", "'y'"),
+        ("'n'", "'n'"),
+        ("'yes'", "'yes'"),
+        ("'1:30'", "'1:30'"),
+        ("'1_000'", "'1_000'"),
+        (r#""a\u0085b""#, r#""a\u0085b""#),
+    ];
+    let variable = |(number, text): (usize, &str)| format!("{{name: V{number}, value: {text}}}");
+    let variables: Vec<String> = texts.iter().map(|text| text.0).enumerate().map(variable).collect();
+    let container =
+        format!("{{name: web, command: [sleep, '100', 'on', '1:30'], env: [{}]}}", variables.join(", "));
+    let spec = format!("{{spec: {{containers: [{container}]}}}}");
+    world.write(
+        "odd.yaml",
+        &format!(
+            "apiVersion: berth.dev/v1\nkind: App\nmetadata:\n  name: web\n  labels: {{'on': 'y', 'n': '1_000'}}\n  \
+             annotations: {{'off': '1:30', 'yes': {odd}, '1_000': 'on'}}\nspec: {{template: {spec}}}\n---\n\
+             apiVersion: berth.dev/v1\nkind: Revision\nmetadata: {{name: web-1}}\nspec: {{number: 1, template: \
+             {spec}}}\n",
+            odd = texts[7].0,
+        ),
+    );
+    assert_eq!(world.run("apply -f odd.yaml").0, 0);
+    let (_, dump, _) = world.run("get apps,revisions -o yaml");
+    let (_, described, _) = world.run("describe revision/web-1");
+    let has = |text: &str, line: &str| text.lines().any(|one| one.trim() == line);
+    for (_, quoted) in texts {
+        for text in [&dump, &described] {
+            assert!(has(text, &format!("value: {quoted}")), "{quoted} in {text}");
+        }
+    }
+    for line in
+        ["'on': 'y'", "'n': '1_000'", "'off': '1:30'", r#"'yes': "a\u0085b""#, "'1_000': 'on'", "- 'on'"]
+    {
+        assert!(has(&dump, line), "{line} in {dump}");
+    }
+    world.write("dump.yaml", &dump);
+    world.shows(
+        &["apply -f dump.yaml"],
+        expect![[r#"
+            $ ctl apply -f dump.yaml
+            app/web unchanged
+            revision/web-1 unchanged
+        "#]],
+    );
+}
+
+#[test]
 fn namespaces_come_first_and_a_wrong_one_is_shown_in_its_line() {
     let world = World::start();
     world.write(
