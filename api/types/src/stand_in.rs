@@ -142,6 +142,22 @@ mod tests {
         assert!(compared >= 14, "{compared}");
     }
 
+    /// Who needs a `$` finds here how to write it.
+    #[test]
+    fn the_fields_with_references_say_what_two_signs_and_an_unknown_name_give() {
+        let container = "spec.template.spec.containers[name=\"a\"]";
+        for field in ["command", "args", "env[name=\"a\"].value"] {
+            let path = format!("{container}.{field}");
+            let said = described(Kind::of::<App>().schema(), &path).unwrap_or_default();
+            let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+            for rule in
+                ["`$(NAME)` is replaced from the ", "unknown `$(NAME)` stays as it is", "`$$` gives `$`"]
+            {
+                assert!(said.contains(rule), "{path}: {said}");
+            }
+        }
+    }
+
     fn described<'a>(schema: &'a Value, path: &str) -> Option<&'a str> {
         let mut schema = schema;
         for step in path.split('.') {
