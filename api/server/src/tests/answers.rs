@@ -11,7 +11,7 @@ use berth_types::Reason;
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
 
-use super::{Api, api, app, beside, write};
+use super::{Api, api, app, beside, task, write};
 
 fn applied(path: &str, body: Value) -> wire::Write {
     let body = crate::apply::merge_patch(json!({"apiVersion": "berth.dev/v1", "kind": "App"}), &body);
@@ -284,6 +284,36 @@ async fn a_new_spec_of_a_dying_object_is_refused_and_the_rest_is_written() {
         "#]],
     )
     .await;
+}
+
+#[tokio::test]
+async fn a_dying_object_of_every_kind_refuses_a_new_spec_and_takes_a_label() {
+    let api = api().await;
+    let about = json!({"involvedObject": {"kind": "App", "name": "web"}, "message": "it waits"});
+    for (kind, path, mut held, spec) in [
+        ("Node", "n1", json!({}), json!({"spec": {"unschedulable": true}})),
+        (
+            "Lease",
+            "l",
+            json!({"spec": {"holderIdentity": "a"}}),
+            json!({"spec": {"leaseDurationSeconds": 5}}),
+        ),
+        ("Event", "web.1", about, json!({"message": "it runs"})),
+        ("Task", "t", task(), json!({"spec": {"terminationGracePeriodSeconds": 3}})),
+    ] {
+        held["metadata"] = json!({"finalizers": ["a/b"]});
+        api.create(kind, path, held).await.unwrap();
+        api.delete(kind, path).await.unwrap();
+        let refused = api.patch(kind, path, spec).await.unwrap_err();
+        let why = format!(
+            "{kind} `{path}` is being deleted and waits for `a/b`: its spec cannot be changed; write it again once \
+             it is gone"
+        );
+        assert_eq!((refused.reason, refused.message), (Reason::Conflict, why));
+        let labels = json!({"metadata": {"labels": {"a": "b"}}});
+        let written = api.patch(kind, path, labels).await.unwrap();
+        assert_eq!(written["metadata"]["labels"], json!({"a": "b"}), "{kind}");
+    }
 }
 
 #[tokio::test]
