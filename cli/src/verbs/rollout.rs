@@ -6,6 +6,7 @@ use berth_types::revision::Revision;
 use berth_types::{Clock, Condition, Resource, SystemClock, Timestamp};
 use serde_json::{Value, json};
 
+use super::answer;
 use super::refusals::Refusals;
 use crate::api::Api;
 use crate::failure::{Exit, Failure};
@@ -71,9 +72,7 @@ pub async fn undo(api: &Api, selection: &Selection, to: Option<i64>) -> Result<(
             let patch = json!({"spec": {"template": template}});
             Ok((Some(patch), format!("app/{} goes back to revision {number}", key.name)))
         });
-        if let Some(done) = refusals.note(outcome.await)? {
-            print::line(&done);
-        }
+        refusals.note(outcome.await)?;
     }
     refusals.end(Ok(()))
 }
@@ -89,27 +88,32 @@ pub async fn restart(api: &Api, selection: &Selection) -> Result<(), Failure> {
             let patch = json!({"spec": {"restartGeneration": next}});
             Ok((Some(patch), format!("app/{} restarts", key.name)))
         });
-        if let Some(done) = refusals.note(outcome.await)? {
-            print::line(&done);
-        }
+        refusals.note(outcome.await)?;
     }
     refusals.end(Ok(()))
 }
 
 /// Carries out what `decide` makes of an App (a patch, if there is something to do, and what to say), on the spec that it
-/// saw: a status that is written meanwhile does not stand against it, another spec does.
+/// saw: a status that is written meanwhile does not stand against it, another spec does. Reports it and what the server
+/// warns of.
 async fn decided(
     api: &Api,
     key: &ObjectKey,
     step: &str,
     decide: impl AsyncFn(&App) -> Result<(Option<Value>, String), Failure>,
-) -> Result<String, Failure> {
+) -> Result<(), Failure> {
     let seen: App = typed(&get(api, key).await?, key)?;
     let (patch, said) = decide(&seen).await?;
-    let Some(patch) = patch else { return Ok(said) };
+    let Some(patch) = patch else {
+        print::line(&said);
+        return Ok(());
+    };
     let write = Write::patch_json(key, &patch).of_the_spec(&seen).by(MANAGER);
-    api.client.write(&write).await.map_err(|error| api.failed(step, &error))?;
-    Ok(said)
+    let written = api.client.send_and_hear(&write).await;
+    let (_, written) = written.map_err(|error| api.failed(step, &error))?;
+    print::line(&said);
+    answer::report(&format!("app/{}", key.name), &written);
+    Ok(())
 }
 
 /// Lists the templates that can be gone back to.
