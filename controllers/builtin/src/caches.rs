@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use berth_client::{Client, Query};
 use berth_runtime::{Cache, Index, Indexes, owner_uids};
 use berth_types::app::App;
-use berth_types::core::{Event, Namespace};
+use berth_types::core::{Event, Namespace, ObjectReference};
 use berth_types::lease::Lease;
 use berth_types::node::Node;
 use berth_types::revision::Revision;
@@ -34,12 +34,14 @@ pub struct Owned<K> {
     pub by_owner: Index<K>,
 }
 
-/// How old an Event is. What it tells is for people, and thousands of them may be there.
+/// How old an Event is, and what it is about. What it tells is for people, and thousands of them may be there.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EventAge {
     /// Name and namespace.
     pub metadata: ObjectMeta,
+    /// What it happened to.
+    pub involved_object: ObjectReference,
     /// The first time that it was seen.
     pub first_timestamp: Option<Timestamp>,
     /// The last time.
@@ -150,10 +152,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_an_event_its_age_is_read() {
+    fn of_an_event_its_age_and_what_it_is_about_are_read() {
         let at = |millis| Some(Timestamp::from_millis(millis));
         let event = Event {
             metadata: ObjectMeta::named("shop", "web.1"),
+            involved_object: ObjectReference { uid: "u".into(), ..ObjectReference::default() },
             message: "why".into(),
             count: 3,
             first_timestamp: at(1000),
@@ -161,7 +164,7 @@ mod tests {
             ..Event::default()
         };
         let age: EventAge = serde_json::from_value(serde_json::to_value(&event).unwrap()).unwrap();
-        assert_eq!(age.metadata, event.metadata);
+        assert_eq!((age.metadata, age.involved_object), (event.metadata, event.involved_object));
         assert_eq!((age.first_timestamp, age.last_timestamp), (at(1000), at(2000)));
     }
 }

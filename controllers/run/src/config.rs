@@ -67,6 +67,7 @@ struct GarbageFile {
     finished_task_seconds: Option<u64>,
     events: Option<usize>,
     event_seconds: Option<u64>,
+    gone_event_seconds: Option<u64>,
 }
 
 /// A controller of this program.
@@ -207,6 +208,7 @@ fn limits(given: &GarbageFile) -> Limits {
         finished_at_most: given.finished_task_seconds.map_or(default.finished_at_most, Duration::from_secs),
         events: given.events.unwrap_or(default.events),
         events_for: given.event_seconds.map_or(default.events_for, Duration::from_secs),
+        events_of_gone_for: given.gone_event_seconds.map_or(default.events_of_gone_for, Duration::from_secs),
         ..default
     }
 }

@@ -173,10 +173,11 @@ async fn a_write_given_to_a_dead_leader_is_not_waited_for() {
     put_until_done(&store, 3).await;
 }
 
-/// A lost answer may have been any of three things; the committer finds out which.
+/// A lost answer may have been any of three things; the committer finds out which. etcd 3.5.0 to 3.5.2 lose writes when a
+/// member is killed under load: here it would be found to have another history.
 #[tokio::test]
 async fn a_committer_counts_right_through_deaths_of_members() {
-    let mut etcd = Etcd::cluster(VERSION, 3);
+    let mut etcd = Etcd::cluster("3.4.23", 3);
     let store = Arc::new(etcd.store_with(quick()).await);
     let options = CommitterOptions { settle_within: PATIENCE, ..CommitterOptions::of(1) };
     let committer = Committer::new(store.clone(), options);

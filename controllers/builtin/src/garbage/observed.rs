@@ -1,7 +1,7 @@
 //! What the collector knows of an object: its place, its owners, and why it might have to go.
 
 use berth_types::app::App;
-use berth_types::core::{Event, Namespace};
+use berth_types::core::{Event, Namespace, ObjectReference};
 use berth_types::lease::Lease;
 use berth_types::node::Node;
 use berth_types::revision::Revision;
@@ -80,8 +80,13 @@ pub enum Concern {
     Bound(Identity),
     /// A Task has been at its end since then.
     Finished(Timestamp),
-    /// An Event was last seen then.
-    Seen(Timestamp),
+    /// An Event was last seen then. What it is about may be of a kind that the collector does not know.
+    Seen {
+        /// The last time.
+        at: Timestamp,
+        /// What it is about.
+        about: Option<Identity>,
+    },
 }
 
 impl Kind {
@@ -153,7 +158,13 @@ impl Item {
     /// Reads an Event.
     pub fn event(event: &EventAge) -> Self {
         let seen = event.last_timestamp.or(event.first_timestamp).or(event.metadata.creation_timestamp);
-        Self { concern: Concern::Seen(seen.unwrap_or(Timestamp::from_millis(0))), ..Self::plain(event) }
+        let ObjectReference { api_version, kind, namespace, name, uid } = &event.involved_object;
+        let about = Kind::named(api_version, kind).filter(|_| !uid.is_empty()).map(|kind| {
+            let namespace = if kind.namespaced() { namespace.clone() } else { String::new() };
+            Identity { place: Place { kind, namespace, name: name.clone() }, uid: uid.clone() }
+        });
+        let concern = Concern::Seen { at: seen.unwrap_or(Timestamp::from_millis(0)), about };
+        Self { concern, ..Self::plain(event) }
     }
 
     /// Whether all that an object is judged by is as in `other`: all but the version.

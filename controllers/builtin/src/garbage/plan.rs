@@ -22,6 +22,9 @@ pub struct Limits {
     pub finished_at_most: Duration,
     /// How long an Event is kept.
     pub events_for: Duration,
+    /// How long an Event is kept at most once what it is about is gone: of thousands of objects that are deleted, nothing
+    /// is to stay in memory.
+    pub events_of_gone_for: Duration,
     /// How many Events are kept.
     pub events: usize,
     /// How long an owner that was never seen may take to show up.
@@ -35,6 +38,7 @@ impl Default for Limits {
             finished_at_least: Duration::from_secs(120),
             finished_at_most: Duration::from_secs(24 * 3600),
             events_for: Duration::from_secs(3600),
+            events_of_gone_for: Duration::from_secs(300),
             events: 10_000,
             owner_shows_up: Duration::from_secs(2),
         }
@@ -96,7 +100,7 @@ pub enum Removal {
 pub enum Why {
     /// It is a Task at its end, and old.
     Finished,
-    /// It is an Event, and old or one of too many.
+    /// It is an Event, and old, one of too many, or about what is gone.
     Expired,
     /// Its Namespace goes.
     NamespaceGoes,
@@ -108,7 +112,8 @@ pub struct State {
     limits: Limits,
     synced: bool,
     items: HashMap<String, Item>,
-    /// Items by what they hang on: the uids of their owners, and of the Node that a Task is bound to.
+    /// Items by what they hang on: the uids of their owners, of the Node that a Task is bound to, and of what an Event is
+    /// about.
     hanging: HashMap<String, HashSet<String>>,
     /// Items by their Namespace.
     within: HashMap<String, HashSet<String>>,
@@ -187,7 +192,7 @@ impl State {
             Concern::Finished(at) => {
                 self.finished.entry(first_owner(&item)).or_default().insert((*at, item.uid.clone()));
             }
-            Concern::Seen(at) => self.events.insert((*at, item.uid.clone()), self.limits.events),
+            Concern::Seen { at, .. } => self.events.insert((*at, item.uid.clone()), self.limits.events),
         }
         self.items.insert(item.uid.clone(), item);
     }
@@ -218,7 +223,7 @@ impl State {
                     }
                 }
             }
-            Concern::Seen(at) => self.events.remove(&(*at, item.uid.clone()), self.limits.events),
+            Concern::Seen { at, .. } => self.events.remove(&(*at, item.uid.clone()), self.limits.events),
         }
     }
 
@@ -250,7 +255,9 @@ impl State {
             Concern::Bound(node) if self.is_there(node) => Judgement::Fine,
             Concern::Bound(node) => Judgement::Act(Removal::DeleteWithout(vec![node.clone()])),
             Concern::Finished(at) => self.keep_until(self.finished_until(item, *at), Why::Finished, now),
-            Concern::Seen(at) => self.keep_until(self.event_until(item, *at), Why::Expired, now),
+            Concern::Seen { at, about } => {
+                self.keep_until(self.event_until(item, *at, about.as_ref()), Why::Expired, now)
+            }
         }
     }
 
@@ -270,7 +277,9 @@ impl State {
             {
                 Judgement::Act(release(item, NODE_FINALIZER))
             }
-            Concern::None | Concern::Bound(_) | Concern::Finished(_) | Concern::Seen(_) => Judgement::Fine,
+            Concern::None | Concern::Bound(_) | Concern::Finished(_) | Concern::Seen { .. } => {
+                Judgement::Fine
+            }
         }
     }
 
@@ -311,9 +320,15 @@ impl State {
         at.plus(if kept { self.limits.finished_at_most } else { self.limits.finished_at_least })
     }
 
-    fn event_until(&self, item: &Item, at: Timestamp) -> Timestamp {
+    fn event_until(&self, item: &Item, at: Timestamp, about: Option<&Identity>) -> Timestamp {
+        let Limits { events_for, events_of_gone_for, .. } = self.limits;
         let is_surplus = self.events.is_surplus(&(at, item.uid.clone()));
-        if is_surplus { Timestamp::from_millis(0) } else { at.plus(self.limits.events_for) }
+        let is_of_gone = about.is_some_and(|about| !self.is_there(about));
+        match (is_surplus, is_of_gone) {
+            (true, _) => Timestamp::from_millis(0),
+            (false, true) => at.plus(events_of_gone_for.min(events_for)),
+            (false, false) => at.plus(events_for),
+        }
     }
 
     /// The items whose fate may change when this one came, changed or went.
@@ -328,7 +343,7 @@ impl State {
         }
         match item.concern {
             // Which Events become surplus is known once the item is in its place.
-            Concern::None | Concern::Bound(_) | Concern::Seen(_) => {}
+            Concern::None | Concern::Bound(_) | Concern::Seen { .. } => {}
             Concern::Finished(_) => {
                 let of_owner = self.finished.get(&first_owner(item)).into_iter().flatten();
                 concerned.extend(of_owner.map(|(_, uid)| uid.clone()));
@@ -500,8 +515,9 @@ fn hangs_on(item: &Item) -> Vec<String> {
         Owner::Foreign => None,
     });
     let mut on: Vec<String> = owners.collect();
-    if let Concern::Bound(node) = &item.concern {
-        on.push(node.uid.clone());
+    match &item.concern {
+        Concern::Bound(other) | Concern::Seen { about: Some(other), .. } => on.push(other.uid.clone()),
+        Concern::None | Concern::Finished(_) | Concern::Seen { about: None, .. } => {}
     }
     if item.place.kind == Kind::Namespace && item.deleting {
         on.push(dying(&item.place.name));

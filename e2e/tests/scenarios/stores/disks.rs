@@ -54,7 +54,7 @@ pub fn the_agents_disk_is_full(form: StoreForm) {
     world.wait_ready("late", 1);
     assert_eq!(world.wait_ready("steady", 2).len(), 2);
     containers.untouched(&world).expect("no container notices");
-    world.ctl(&["delete", "app/steady", "app/late", "task/talks"]).ok();
+    world.ctl(&["delete", "app/steady", "app/late"]).ok();
     world.wait_none("tasks");
     world.end();
 }

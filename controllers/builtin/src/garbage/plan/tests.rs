@@ -42,6 +42,12 @@ fn finished(seconds: i64, item: Item) -> Item {
     Item { concern: Concern::Finished(at(seconds)), ..item }
 }
 
+/// An Event that was last seen then, about an App.
+fn told(seconds: i64, about: Option<&str>, name: &str) -> Item {
+    let about = about.map(|app| identity(Kind::App, app));
+    Item { concern: Concern::Seen { at: at(seconds), about }, ..item(Kind::Event, name) }
+}
+
 fn deleting(item: Item) -> Item {
     Item { deleting: true, version: "2".into(), ..item }
 }
@@ -112,7 +118,7 @@ fn nothing_is_kept_of_what_is_gone() {
     let names: Vec<String> = (0..2000).map(|number| format!("web-{number}")).collect();
     for name in &names {
         step(&mut state, seen(of_app(name, finished(0, item(Kind::Task, name)))), at(0));
-        let expired = Item { concern: Concern::Seen(at(0)), ..item(Kind::Event, &format!("told of {name}")) };
+        let expired = told(0, Some(name), &format!("told of {name}"));
         step(&mut state, seen(expired), at(0));
     }
     for name in &names {
@@ -308,7 +314,7 @@ fn the_newest_finished_tasks_of_an_owner_are_kept_for_a_day_and_the_others_for_t
 
 #[test]
 fn events_go_after_an_hour_or_when_there_are_too_many() {
-    let event = |n: i64| Item { concern: Concern::Seen(at(n)), ..item(Kind::Event, &format!("e{n}")) };
+    let event = |n: i64| told(n, None, &format!("e{n}"));
     let (mut state, _) = collector(vec![event(0), event(10)]);
     does(&step(&mut state, Event::Tick, at(3600)), expect!["delete e0 Expired"]);
     let mut state = State::new(Limits { events: 2, ..Limits::default() });
@@ -316,6 +322,34 @@ fn events_go_after_an_hour_or_when_there_are_too_many() {
     step(&mut state, seen(event(1)), at(20));
     step(&mut state, seen(event(2)), at(20));
     does(&step(&mut state, seen(event(3)), at(20)), expect!["delete e1 Expired"]);
+}
+
+#[test]
+fn events_about_what_is_gone_go_after_five_minutes() {
+    let gone = || Event::Gone(identity(Kind::App, "web"));
+    let (mut state, _) = collector(vec![
+        item(Kind::App, "web"),
+        item(Kind::App, "db"),
+        told(0, Some("web"), "early"),
+        told(200, Some("web"), "newer"),
+        told(0, Some("db"), "another"),
+        told(0, None, "foreign"),
+    ]);
+    does(&step(&mut state, gone(), at(250)), expect![""]);
+    does(&step(&mut state, Event::Tick, at(299)), expect![""]);
+    does(&step(&mut state, Event::Tick, at(300)), expect!["delete early Expired"]);
+    does(&step(&mut state, Event::Tick, at(500)), expect!["delete newer Expired"]);
+    does(&step(&mut state, Event::Tick, at(3599)), expect![""]);
+    let hour = expect![[r#"
+        delete another Expired
+        delete foreign Expired"#]];
+    does(&step(&mut state, Event::Tick, at(3600)), hour);
+    // Caches of different kinds do not keep step; and what is old when its object goes, goes with it.
+    let (mut state, _) = collector(vec![]);
+    does(&step(&mut state, seen(told(0, Some("web"), "first")), at(0)), expect![""]);
+    does(&step(&mut state, seen(item(Kind::App, "web")), at(10)), expect![""]);
+    does(&step(&mut state, Event::Tick, at(1000)), expect![""]);
+    does(&step(&mut state, gone(), at(1000)), expect!["delete first Expired"]);
 }
 
 #[test]
