@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::identity::Identity;
+
 /// The cgroup hierarchies.
 const CGROUPS: &str = "/sys/fs/cgroup";
 
@@ -39,12 +41,14 @@ pub fn processes_of_task(dir: &Path, task_uid: &str) -> Vec<u32> {
     processes_in(dir, |path| path.iter().any(|part| part == task_uid))
 }
 
-/// Of the processes in the cgroup of one Task, those that run its programs. What creates a container is in its cgroup
-/// for a moment even after the container runs.
+/// Of the processes in the cgroup of one Task, those that run its programs, oldest first. What creates a container is in
+/// its cgroup for a moment even after the container runs. The smallest number need not be the oldest one's: thousands of
+/// short processes in other tests use all numbers up within seconds, and low ones are given out again.
 pub fn programs_of_task(dir: &Path, task_uid: &str) -> Vec<u32> {
-    let mut pids = processes_of_task(dir, task_uid);
-    pids.retain(|pid| !creates_containers(*pid));
-    pids
+    let pids = processes_of_task(dir, task_uid).into_iter().filter(|pid| !creates_containers(*pid));
+    let mut programs: Vec<Identity> = pids.filter_map(Identity::of).collect();
+    programs.sort_by_key(|program| (program.started, program.pid));
+    programs.into_iter().map(|program| program.pid).collect()
 }
 
 /// Whether a process runs the shim, which executes a sealed copy of itself in memory.

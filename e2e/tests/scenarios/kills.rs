@@ -47,7 +47,7 @@ spec:
           readinessProbe: {httpGet: {port: http}}
 ";
 
-/// The first process of each Task by its name; the web server forks others for its requests.
+/// The oldest process of each Task by its name; the web server forks others for its requests.
 fn processes(world: &World, tasks: &[Value]) -> BTreeMap<String, Option<u32>> {
     let first = |task: &Value| programs_of_task(world.dir(), uid(task)).first().copied();
     tasks.iter().map(|task| (name(task).to_string(), first(task))).collect()

@@ -42,7 +42,7 @@ fn folders(world: &World) -> String {
     format!("--data {} --run {}", world.data().display(), world.run().display())
 }
 
-/// The first process of each Task.
+/// The oldest process of each Task.
 fn first_processes(world: &World, tasks: &[Value]) -> Vec<Option<u32>> {
     tasks.iter().map(|task| programs_of_task(world.dir(), uid(task)).first().copied()).collect()
 }
