@@ -5,8 +5,9 @@
 //! leaves the Tasks that were being prepared in its journal, begun and not over. The next agent of the same boot
 //! suspects exactly these ([`suspects`]). It prepares them last, after everything else is adopted and reported, one at
 //! a time, each in a process of its own: this program, started with [`INSIDE`]. A suspect that ends that process is the
-//! cause, and is refused for [`TOOK_AGENT_DOWN`]. An agent that is told to end meanwhile leaves its suspects to the
-//! next one: for a while after a death ([`WITHIN`]), what any agent left begun and not over is suspected.
+//! cause, and is refused for [`TOOK_AGENT_DOWN`]. If an agent is told to end before that, the next one
+//! has the same suspects: for some time after a death ([`WITHIN`]), every preparation that an agent left unfinished is
+//! suspected.
 //!
 //! [`WITHIN`]: crate::lives::WITHIN
 //!
@@ -147,7 +148,7 @@ pub fn run_inside() -> std::process::ExitCode {
     match answer_one() {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
-            // The code tells of it where nobody can read this.
+            // If this cannot be written, the exit code still says so.
             let _ = writeln!(std::io::stderr(), "error: could not prepare a task alone: {error}");
             std::process::ExitCode::FAILURE
         }

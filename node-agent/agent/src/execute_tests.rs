@@ -224,7 +224,7 @@ async fn a_good_answer_on_a_port_of_the_task_counts_only_if_it_is_the_tasks() {
     let (_stranger, held, message) = held(&assignment, false);
     let port = held.ports[0].number;
     for probe in [ProbeKind::Readiness, ProbeKind::Liveness] {
-        // A port that the Task does not have is asked for whoever listens there.
+        // On a port that is not one of the Task's, any answer counts.
         for (assignment, finding) in
             [(&held, Finding::PortHeld { port, message: message.clone() }), (&assignment, Finding::Good)]
         {

@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(tower.sight("n1", "of an earlier Node"), Sight::Unseen);
         tower.receive(Presence::Changes { believed: true, nodes: report("n1", PresenceState::Present) }, now);
         assert_eq!(tower.sight("n1", "u1"), Sight::Present);
-        // Whoever says that it is there need not be believed.
+        // A report that is not believed makes no node absent.
         tower.receive(Presence::Changes { believed: false, nodes: vec![] }, now);
         assert_eq!(tower.sight("n1", "u1"), Sight::Present);
         tower.receive(Presence::Lost, now);

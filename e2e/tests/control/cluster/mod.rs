@@ -300,7 +300,7 @@ async fn an_object_whose_owner_was_never_there_goes_with_an_event_that_names_the
     // What goes with an owner that was there is no surprise.
     delete(&world, &world.app("owner").await).await;
     none_left::<App>(&world).await;
-    // Of one that names a missing owner only later it is told as well.
+    // An object that names a missing owner later goes with an Event too.
     world.apply(app("later", 0, "v1")).await;
     world
         .eventually("the controllers look at it", async || {
