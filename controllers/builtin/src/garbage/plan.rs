@@ -38,7 +38,7 @@ impl Default for Limits {
             finished_at_least: Duration::from_secs(120),
             finished_at_most: Duration::from_secs(24 * 3600),
             events_for: Duration::from_secs(3600),
-            events_of_gone_for: Duration::from_secs(300),
+            events_of_gone_for: Duration::from_secs(180),
             events: 10_000,
             owner_shows_up: Duration::from_secs(2),
         }

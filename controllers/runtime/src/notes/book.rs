@@ -9,12 +9,12 @@ use sha2::{Digest, Sha256};
 
 use super::{Note, Weight};
 
-/// Notes kept in mind, written or not.
-const KEPT: usize = 2000;
+/// Notes kept in mind, written or not: of a burst of more, those that would be written after two minutes are dropped.
+const KEPT: usize = 500;
 /// A note that repeats is written again no sooner than this.
 const REPEATED: Duration = Duration::from_secs(10);
 /// A note is forgotten when it did not repeat for so long; if it does later, its Event is read first.
-const FORGOTTEN: Duration = Duration::from_secs(600);
+const FORGOTTEN: Duration = Duration::from_secs(120);
 /// Writes that may be made at once,
 const BURST: u32 = 50;
 /// and the time in which one more may be made.

@@ -325,20 +325,20 @@ fn events_go_after_an_hour_or_when_there_are_too_many() {
 }
 
 #[test]
-fn events_about_what_is_gone_go_after_five_minutes() {
+fn events_about_what_is_gone_go_after_three_minutes() {
     let gone = || Event::Gone(identity(Kind::App, "web"));
     let (mut state, _) = collector(vec![
         item(Kind::App, "web"),
         item(Kind::App, "db"),
         told(0, Some("web"), "early"),
-        told(200, Some("web"), "newer"),
+        told(100, Some("web"), "newer"),
         told(0, Some("db"), "another"),
         told(0, None, "foreign"),
     ]);
-    does(&step(&mut state, gone(), at(250)), expect![""]);
-    does(&step(&mut state, Event::Tick, at(299)), expect![""]);
-    does(&step(&mut state, Event::Tick, at(300)), expect!["delete early Expired"]);
-    does(&step(&mut state, Event::Tick, at(500)), expect!["delete newer Expired"]);
+    does(&step(&mut state, gone(), at(150)), expect![""]);
+    does(&step(&mut state, Event::Tick, at(179)), expect![""]);
+    does(&step(&mut state, Event::Tick, at(180)), expect!["delete early Expired"]);
+    does(&step(&mut state, Event::Tick, at(280)), expect!["delete newer Expired"]);
     does(&step(&mut state, Event::Tick, at(3599)), expect![""]);
     let hour = expect![[r#"
         delete another Expired
