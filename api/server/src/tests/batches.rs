@@ -153,3 +153,27 @@ async fn dependents_that_are_more_bytes_than_one_revision_takes_are_not_let_go_a
     api.delete("Task", "web-0").await.unwrap();
     api.send(delete).await.unwrap();
 }
+
+/// An owner with a finalizer is put in the same revision.
+#[tokio::test]
+async fn dependents_are_not_let_go_beside_an_owner_that_is_too_large_with_them() {
+    let api = api().await;
+    let mut web = app(1);
+    web["metadata"] =
+        json!({"finalizers": ["example.com/kept"], "annotations": {"large": "x".repeat(250_000)}});
+    let web = api.create("App", "web", web).await.unwrap();
+    let owner =
+        json!({"apiVersion": "berth.dev/v1", "kind": "App", "name": "web", "uid": web["metadata"]["uid"]});
+    for n in 0..2 {
+        let mut owned = super::binding::large_task(600_000);
+        owned["metadata"] = json!({"ownerReferences": [owner]});
+        api.create("Task", &format!("web-{n}"), owned).await.unwrap();
+    }
+    let mut delete = write(Verb::Delete, "App", "web", Value::Null);
+    delete.orphan = true;
+    let refused = api.send(delete.clone()).await.unwrap_err();
+    assert_eq!(refused.reason, Reason::RequestEntityTooLarge, "{}", refused.message);
+    api.delete("Task", "web-0").await.unwrap();
+    let marked = api.send(delete).await.unwrap();
+    assert!(marked["metadata"]["deletionTimestamp"].is_string(), "{marked}");
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use berth_store::{Condition, Write};
 use berth_types::Reason;
-use berth_types::parcel::{CALL_BYTES, Parcel};
+use berth_types::parcel::CALL_BYTES;
 use serde_json::Value;
 
 use super::plan::without_version;
@@ -17,11 +17,11 @@ use crate::tree;
 
 /// The most objects that one revision lets go.
 const MOST: usize = 100;
-/// Their most bytes, below what a call of the store takes.
-const MOST_BYTES: usize = CALL_BYTES - 200_000;
+/// Their most bytes and the owner's: what a call of the store takes besides that many keys. The largest object fits.
+const MOST_BYTES: usize = CALL_BYTES - 80_000;
 
-/// Takes an owner off everything that belongs to it.
-pub fn release(owner_row: &Row, owner: &Entry, world: &World<'_>) -> Answer<Beside> {
+/// Takes an owner off everything that belongs to it, in the revision that also puts `own_bytes` of the owner itself.
+pub fn release(owner_row: &Row, owner: &Entry, own_bytes: usize, world: &World<'_>) -> Answer<Beside> {
     let dependents: Vec<(&Row, &Arc<Entry>)> = world
         .table
         .rows()
@@ -29,9 +29,10 @@ pub fn release(owner_row: &Row, owner: &Entry, world: &World<'_>) -> Answer<Besi
         .filter(|(_, entry)| entry.owners.contains(&owner.uid))
         .collect();
     let bytes = dependents.iter().map(|(_, entry)| entry.weight()).sum::<usize>();
-    if Parcel::of(MOST, MOST_BYTES).cut(&dependents, |(_, entry)| entry.weight()).len() > 1 {
+    let most_bytes = MOST_BYTES.saturating_sub(own_bytes);
+    if dependents.len() > MOST || bytes > most_bytes {
         let message = format!(
-            "{} `{}` has {} dependents of {bytes} bytes, and at most {MOST} of {MOST_BYTES} bytes are let go at once; \
+            "{} `{}` has {} dependents of {bytes} bytes, and at most {MOST} of {most_bytes} bytes are let go at once; \
              take the owner off some of them first",
             owner_row.name(),
             owner.name(),

@@ -107,7 +107,7 @@ pub fn plan(request: &Request, seen: &Sight<'_>) -> Answer<Plan> {
     };
     let mut conditions = draft.beside.conditions;
     if let (Verb::Delete, true, Some(owner)) = (request.verb, request.deletes.orphan, &seen.current) {
-        let released = orphans::release(row, owner, &seen.world)?;
+        let released = orphans::release(row, owner, put_bytes(&writes), &seen.world)?;
         conditions.extend(released.conditions);
         writes.extend(released.writes);
     }
@@ -124,12 +124,16 @@ pub fn plan(request: &Request, seen: &Sight<'_>) -> Answer<Plan> {
 
 /// What is put, and what is told of the object as it was: to whoever sees it go, or leave a selection.
 fn weight(current: Option<&Entry>, writes: &[Write]) -> usize {
+    let before = if writes.is_empty() { 0 } else { current.map_or(0, |entry| entry.served.json().len()) };
+    before + put_bytes(writes)
+}
+
+fn put_bytes(writes: &[Write]) -> usize {
     let put = |write: &Write| match write {
         Write::Put { value, .. } => value.len(),
         Write::Delete { .. } => 0,
     };
-    let before = if writes.is_empty() { 0 } else { current.map_or(0, |entry| entry.served.json().len()) };
-    before + writes.iter().map(put).sum::<usize>()
+    writes.iter().map(put).sum()
 }
 
 /// Writes that bring the end of an object nearer are carried out also where the store is full: they make room. They and
