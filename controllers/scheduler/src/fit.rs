@@ -268,6 +268,7 @@ mod alone;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::pick_ports;
     use serde_json::json;
 
     fn ask(spec: serde_json::Value) -> Ask {
@@ -313,6 +314,19 @@ mod tests {
 
     fn with_ports(ports: serde_json::Value) -> serde_json::Value {
         tolerant(json!({ "containers": [{ "ports": ports }] }))
+    }
+
+    #[test]
+    fn ports_that_strangers_held_are_picked_last_and_by_how_many_tasks_met_them() {
+        for uid in ["a", "b", "c", "d"] {
+            let pick = |shunned: &[(u16, u32)], open| {
+                let world = World { shunned: shunned.iter().copied().collect(), ..world() };
+                pick_ports(&world.offer(), &BTreeSet::new(), open, uid)
+            };
+            assert_eq!(pick(&[(31001, 2), (31002, 1), (31003, 3)], 4), [31002, 31001, 31003], "{uid}");
+            assert_eq!(pick(&[(31001, 1), (31003, 1)], 1), [31002], "{uid}");
+            assert_eq!(pick(&[(31003, 1)], 3)[2], 31003, "{uid}");
+        }
     }
 
     #[test]

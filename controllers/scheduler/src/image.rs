@@ -267,7 +267,8 @@ impl Place {
 }
 
 /// Free ports of the range for a Task, beside its fixed ones: counted on from a port that its uid picks, so that a
-/// port just given back is not the next to be given out. Ports that a stranger held come last.
+/// port just given back is not the next to be given out. Ports that strangers held come last, those that most Tasks met at
+/// the very end.
 pub fn pick_ports(offer: &Offer, fixed: &BTreeSet<u16>, open: usize, uid: &str) -> Vec<u16> {
     let Some((first, last)) = offer.port_range.filter(|_| open > 0) else { return Vec::new() };
     let size = u32::from(last - first) + 1;
@@ -275,8 +276,14 @@ pub fn pick_ports(offer: &Offer, fixed: &BTreeSet<u16>, open: usize, uid: &str) 
     let port = |step: u32| u16::try_from(u32::from(first) + (start + step) % size).expect("within the range");
     let free = |port: &u16| !offer.held_ports.contains_key(port) && !fixed.contains(port);
     let shunned = |port: &u16| offer.shunned_ports.contains_key(port);
-    let (good, bad) = ((0..size).map(port).filter(free), (0..size).map(port).filter(free));
-    good.filter(|port| !shunned(port)).chain(bad.filter(shunned)).take(open).collect()
+    let mut picked: Vec<u16> =
+        (0..size).map(port).filter(|port| free(port) && !shunned(port)).take(open).collect();
+    if picked.len() < open {
+        let mut last: Vec<u16> = (0..size).map(port).filter(|port| free(port) && shunned(port)).collect();
+        last.sort_by_key(|port| offer.shunned_ports[port]);
+        picked.extend(last.into_iter().take(open - picked.len()));
+    }
+    picked
 }
 
 /// FNV-1a: the same number for the same text on every machine.

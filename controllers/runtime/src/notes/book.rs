@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Note, Weight};
 
-/// Notes kept in mind, written or not: of a burst of more, those that would be written after two minutes are dropped.
+/// Notes kept in mind, written or not: of a burst, what would be written after more than 100 s is dropped.
 const KEPT: usize = 500;
 /// A note that repeats is written again no sooner than this.
 const REPEATED: Duration = Duration::from_secs(10);
