@@ -215,11 +215,10 @@ impl Agent {
         }
     }
 
-    /// A status that the server refuses stands in no status: an Event reports it.
+    /// A refused status cannot be seen in the Task, so an Event reports it.
     fn take_written(&mut self, written: Vec<(TaskUid, Written)>) {
         for (uid, why) in self.statuses.written(written, self.clock.now()) {
-            let message = format!("the server refuses the status of this Task: {why}");
-            self.note(&uid, Told { reason: "StatusRefused".into(), message });
+            self.note(&uid, why.told());
         }
     }
 

@@ -8,10 +8,11 @@ use std::time::Duration;
 use berth_client::{Atomicity, Client, Error, Write};
 use berth_types::parcel::Parcel;
 use berth_types::task::{Task, TaskStatus};
-use berth_types::{Phase, Resource, Timestamp};
+use berth_types::{Phase, Reason, Resource, Status, Timestamp};
 use serde_json::{Value, json};
 
 use crate::assignment::TaskUid;
+use crate::news::Told;
 use crate::plan::State;
 use crate::report::report;
 
@@ -42,7 +43,7 @@ pub struct Statuses {
 #[derive(Debug, PartialEq)]
 struct Sent {
     status: TaskStatus,
-    /// When it was made: a status made later has later times in it.
+    /// The time it was made with, to make the same status again.
     at: Timestamp,
 }
 
@@ -50,12 +51,41 @@ struct Sent {
 #[derive(Debug)]
 struct Refusal {
     sent: Sent,
-    why: String,
+    why: Why,
     pause: Duration,
     /// When it is sent again. Another status of the Task does not wait for that.
     until: Timestamp,
     /// Whether the Task may have another status since.
     touched: bool,
+}
+
+/// Why a status is refused, without what differs each time, as its size does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Why {
+    /// In a word.
+    pub reason: Reason,
+    fields: Vec<String>,
+}
+
+impl From<&Status> for Why {
+    fn from(refused: &Status) -> Self {
+        let fields = refused.details.causes.iter().map(|cause| cause.field.clone());
+        Self { reason: refused.reason, fields: fields.collect() }
+    }
+}
+
+impl Why {
+    /// As an Event tells it.
+    pub fn told(&self) -> Told {
+        let message = match self.reason {
+            Reason::RequestEntityTooLarge => {
+                "with its status the Task is larger than the server stores: shorten its annotations or its spec".into()
+            }
+            reason if self.fields.is_empty() => format!("the server refuses the Task's status: {reason:?}"),
+            reason => format!("the server refuses the Task's status: {reason:?}: {}", self.fields.join(", ")),
+        };
+        Told { reason: "StatusRefused".into(), message }
+    }
 }
 
 /// What came of one write.
@@ -67,8 +97,8 @@ pub enum Written {
     Newer(Box<Task>),
     /// The object is gone.
     Gone,
-    /// The server refuses it, for this reason.
-    Refused(String),
+    /// The server refuses it.
+    Refused(Box<Status>),
     /// Nobody took it.
     Later,
 }
@@ -146,8 +176,8 @@ impl Statuses {
         writes
     }
 
-    /// The status to write of a Task, if the store does not have it, and over what. One that was refused and is still the
-    /// same waits for its pause.
+    /// The status to write, and the Task as it is based on; none if the store has it, or if it was refused and its pause is
+    /// not over.
     fn due_status(
         &mut self,
         uid: &TaskUid,
@@ -180,7 +210,7 @@ impl Statuses {
     }
 
     /// Takes in what came of a batch. Returns the refusals that are new, with their reasons.
-    pub fn written(&mut self, outcomes: Vec<(TaskUid, Written)>, now: Timestamp) -> Vec<(TaskUid, String)> {
+    pub fn written(&mut self, outcomes: Vec<(TaskUid, Written)>, now: Timestamp) -> Vec<(TaskUid, Why)> {
         self.writing = false;
         let mut refusals = Vec::new();
         for (uid, written) in outcomes {
@@ -191,9 +221,11 @@ impl Statuses {
                 }
                 Written::Newer(task) => drop(self.observe(&uid, *task)),
                 Written::Gone => self.remove(&uid),
-                Written::Refused(why) => {
+                Written::Refused(refused) => {
                     let sent = self.sent.remove(&uid).expect("what is refused was sent in this batch");
+                    let why = Why::from(&*refused);
                     if self.refuse(uid.clone(), sent, why.clone(), now) {
+                        tracing::error!(task = %uid, error = %refused, "the server refuses a status");
                         refusals.push((uid, why));
                     }
                 }
@@ -203,16 +235,12 @@ impl Statuses {
         refusals
     }
 
-    /// Sends it again later, unless the Task has another status by then. Returns whether the reason is new; only then it is
-    /// logged.
-    fn refuse(&mut self, uid: TaskUid, sent: Sent, why: String, now: Timestamp) -> bool {
+    /// Sends it again later, unless the Task has another status by then. Returns whether the reason is new.
+    fn refuse(&mut self, uid: TaskUid, sent: Sent, why: Why, now: Timestamp) -> bool {
         let last = self.refused.remove(&uid);
         let same = last.as_ref().filter(|last| last.sent == sent);
         let pause = same.map_or(REFUSED_PAUSE, |last| (last.pause * 2).min(MOST_PAUSE));
         let is_new = last.is_none_or(|last| last.why != why);
-        if is_new {
-            tracing::error!(task = %uid, error = why, "the server refuses a status");
-        }
         self.touch(&uid);
         // What happened since it was sent is not known here.
         let refusal = Refusal { sent, why, pause, until: now.plus(pause), touched: true };
@@ -280,7 +308,9 @@ async fn settle(client: &Client, uid: &TaskUid, call: &Write, outcome: Result<Ta
                 Err(_) => Written::Later,
             }
         }
-        Err(error @ (Error::Invalid(_) | Error::Refused(_))) => Written::Refused(error.to_string()),
+        Err(error @ (Error::Invalid(_) | Error::Refused(_))) => {
+            Written::Refused(Box::new(error.status().clone()))
+        }
         Err(Error::Expired(_) | Error::Unavailable(_)) => Written::Later,
     }
 }
@@ -288,12 +318,25 @@ async fn settle(client: &Client, uid: &TaskUid, call: &Write, outcome: Result<Ta
 #[cfg(test)]
 mod tests {
     use super::*;
+    use berth_types::fault::Rule;
     use berth_types::parcel::MOST_TEXT;
     use berth_types::task::Container;
-    use berth_types::{Condition, ConditionStatus};
+    use berth_types::{Condition, ConditionStatus, Fault};
 
     use crate::assignment::Assignment;
     use crate::plan::{Event, Wish, step};
+
+    /// A refusal of a status that is this many bytes too large, or has a fault in this field.
+    fn refused(field: Option<&str>, bytes: usize) -> Written {
+        Written::Refused(Box::new(match field {
+            Some(field) => {
+                let fault =
+                    Fault { path: field.into(), rule: Rule::Invalid, message: format!("is {bytes} bytes") };
+                Status::invalid("Task", "t-0", &[fault])
+            }
+            None => Status::new(Reason::RequestEntityTooLarge, format!("it is {bytes} bytes too large")),
+        }))
+    }
 
     fn uid(n: usize) -> TaskUid {
         TaskUid::parse(&format!("{n:032x}")).unwrap()
@@ -358,11 +401,19 @@ mod tests {
         assert_eq!(take_at(&state, &mut statuses, now), [uid(0), uid(1)]);
         statuses.written(vec![(uid(1), Written::Later)], Timestamp::from_millis(now));
         for n in 0..8 {
-            let why = if n < 4 { "it is invalid" } else { "it is too large" };
-            let refused = vec![(uid(0), Written::Refused(why.into()))];
-            let refusals = statuses.written(refused, Timestamp::from_millis(now));
-            let is_new = n % 4 == 0;
-            assert_eq!(refusals, if is_new { vec![(uid(0), why.to_owned())] } else { vec![] }, "{n}");
+            // Numbers in the text are not another reason.
+            let outcome = refused([Some("status.phase"), Some("status.message"), None, None][n / 2], n);
+            let refusals = statuses.written(vec![(uid(0), outcome)], Timestamp::from_millis(now));
+            let told: Vec<String> = refusals.into_iter().map(|(_, why)| why.told().message).collect();
+            let new: &[&str] = match n {
+                0 => &["the server refuses the Task's status: Invalid: status.phase"],
+                2 => &["the server refuses the Task's status: Invalid: status.message"],
+                4 => &[
+                    "with its status the Task is larger than the server stores: shorten its annotations or its spec",
+                ],
+                _ => &[],
+            };
+            assert_eq!(told, new, "{n}");
             // The other one does not wait for it.
             assert_eq!(take_at(&state, &mut statuses, now), [uid(1)]);
             statuses.written(vec![(uid(1), Written::Later)], Timestamp::from_millis(now));
@@ -388,8 +439,8 @@ mod tests {
         let assignment = Assignment::try_from(&task).unwrap();
         step(&mut running, Event::Seen { assignment, wish: Wish::Run }, Timestamp::from_millis(0));
         let refuse = |statuses: &mut Statuses, millis| {
-            let refused = Written::Refused("it is invalid".into());
-            statuses.written(vec![(uid(0), refused)], Timestamp::from_millis(millis));
+            let outcome = refused(Some("status.phase"), 1);
+            statuses.written(vec![(uid(0), outcome)], Timestamp::from_millis(millis));
             statuses.next_due().map(Timestamp::millis)
         };
         let mut due = 0;
