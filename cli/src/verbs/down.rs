@@ -107,6 +107,7 @@ async fn stop_up(home: &Home, done: &mut Vec<String>) -> Result<Option<UpLock>, 
     }
     let mut progress = Progress::begin();
     let mut until = Instant::now() + PATIENCE;
+    let mut ended = false;
     while Instant::now() < until {
         match UpLock::take(&home.lock(), Verb::Down) {
             Ok(lock) => return Ok(Some(lock)),
@@ -119,9 +120,16 @@ async fn stop_up(home: &Home, done: &mut Vec<String>) -> Result<Option<UpLock>, 
                 // Only what it says about its Tasks depends on it.
                 let _ = home.announce_down();
                 holder.process.end(PATIENCE).await;
+                if holder.process.runs() {
+                    let message =
+                        format!("`ctl up` (pid {}) does not end, though it was killed", holder.process.pid);
+                    return Err(Failure::new(Exit::Failed, message));
+                }
                 done.push(format!("stopped `ctl up` (pid {})", holder.process.pid));
-                // Its end may have taken all the time.
-                until = Instant::now() + PATIENCE;
+                // Its end may have taken all the time. Who starts it again and again is waited for no longer than that.
+                if !std::mem::replace(&mut ended, true) {
+                    until = Instant::now() + PATIENCE;
+                }
             }
             Err(NoLock::Held(None)) => tokio::time::sleep(Duration::from_millis(200)).await,
             // Another `ctl down` removed the folder.
