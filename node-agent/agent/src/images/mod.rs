@@ -91,6 +91,19 @@ pub enum ImageError {
         /// What the system said, if it refused a write.
         source: Option<io::Error>,
     },
+    /// The disk is full below its limit: of files, or by a quota.
+    #[error(
+        "image folder {dir} does not fit: the disk of {folder} takes no more, for its files (inodes) or a quota are used \
+         up; delete files there, or raise the quota"
+    )]
+    NoFiles {
+        /// The image's folder.
+        dir: PathBuf,
+        /// Where layers are unpacked to.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A layer cannot be written.
     #[error("could not unpack layer {layer}")]
     Unpack {
@@ -192,7 +205,9 @@ impl ImageStore {
                 break;
             }
         }
-        let has_room = |outcome: &Result<(), ImageError>| !matches!(outcome, Err(ImageError::NoRoom { .. }));
+        let has_room = |outcome: &Result<(), ImageError>| {
+            !matches!(outcome, Err(ImageError::NoRoom { .. } | ImageError::NoFiles { .. }))
+        };
         if has_room(&outcome)
             && let Err(source) = self.settle(&whole, &folder)
         {

@@ -327,7 +327,7 @@ fn an_image_whose_writing_meets_a_full_disk_leaves_nothing() {
             let folder = disk.join("layers");
             let error = ImageStore::new(folder.clone(), 100).prepare(&dir, None).unwrap_err();
             let text = berth_daemon::chain(&error);
-            assert!(matches!(error, ImageError::NoRoom { .. }), "{text}");
+            assert!(matches!(error, ImageError::NoFiles { .. }), "{text}");
             assert!(text.ends_with(": No space left on device (os error 28)"), "{text}");
             assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "{files} files");
         });

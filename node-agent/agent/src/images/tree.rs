@@ -208,8 +208,8 @@ fn look(layer: &Path, path: &Path, folders: &mut usize) -> io::Result<Seen> {
     Ok(Seen::Folder)
 }
 
-/// Whether nothing of the layers below a layer shows at all. The kernel does not look for the mark at the root of a layer:
-/// such layers must not be stacked.
+/// Whether this layer hides all layers below it. The kernel ignores the mark at a layer's root, so the layers below must be
+/// left out of the stack.
 pub(super) fn hides_all_below(layer: &Path) -> io::Result<bool> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     is_opaque(&rustix::fs::openat(CWD, layer, flags, Mode::empty())?)

@@ -84,9 +84,14 @@ impl Disk {
     /// Why the layer `diff_id` of the image folder `dir` is not written here. The disk may be full below its limit: of
     /// files, by a quota, or filled by others since the last look.
     pub(super) fn unwritten(&self, dir: &Path, diff_id: &Digest, source: io::Error) -> ImageError {
+        if !is_full(source.kind()) {
+            return ImageError::Unpack { layer: diff_id.to_string(), source };
+        }
         match Fullness::look(&self.folder) {
-            Ok(fullness) if is_full(source.kind()) => self.no_room(dir, fullness, Some(source)),
-            Ok(_) | Err(_) => ImageError::Unpack { layer: diff_id.to_string(), source },
+            Ok(fullness) if fullness.left_below(self.limit) < SPARE => {
+                self.no_room(dir, fullness, Some(source))
+            }
+            Ok(_) | Err(_) => ImageError::NoFiles { dir: dir.into(), folder: self.folder.clone(), source },
         }
     }
 

@@ -1,6 +1,7 @@
 //! Layers that nobody needs are removed.
 
 use std::os::unix::fs::MetadataExt;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::*;
@@ -50,19 +51,23 @@ fn a_layer_is_not_collected_while_an_image_is_prepared() {
         collect(&folder, &none, later)
     });
     let names = || fs::read_dir(&layers).unwrap().count();
-    wait_for_a_lock_on(&layers);
+    wait_for_its_lock(&collecting, &layers);
     assert_eq!(names(), 1);
     drop(preparing);
     assert_eq!(collecting.join().unwrap().unwrap(), 1);
     assert_eq!(names(), 0);
 }
 
-/// Waits until somebody waits for the lock on a file.
-fn wait_for_a_lock_on(path: &Path) {
-    let inode = fs::metadata(path).unwrap().ino();
+/// Waits until a thread waits for the lock on a file.
+fn wait_for_its_lock<T>(thread: &JoinHandle<T>, path: &Path) {
+    let file = fs::metadata(path).unwrap();
+    let (major, minor) = (rustix::fs::major(file.dev()), rustix::fs::minor(file.dev()));
+    let id = format!(" {major:02x}:{minor:02x}:{} ", file.ino());
     // `2: -> FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF`: the arrow is before those who wait.
-    let waits = |line: &str| line.contains("->") && line.contains(&format!(":{inode} "));
-    while !fs::read_to_string("/proc/locks").unwrap().lines().any(waits) {
+    let waits = |line: &str| line.contains("->") && line.contains(&id);
+    let locks = || fs::read_to_string("/proc/locks").unwrap();
+    while !locks().lines().any(waits) {
+        assert!(!thread.is_finished(), "it did not wait for {id}: {}", locks());
         std::thread::sleep(Duration::from_millis(5));
     }
 }
