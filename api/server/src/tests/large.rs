@@ -14,7 +14,7 @@ use prost::Message;
 use serde_json::{Value, json};
 
 use super::binding::item;
-use super::{Api, api, app, key, parse, task, with, write};
+use super::{Api, api, app, bytes_too_many, key, parse, task, with, write};
 use crate::Options;
 
 /// Nearly the most that an App may be.
@@ -117,9 +117,7 @@ async fn an_atomic_batch_of_more_than_a_revision_may_tell_is_refused() {
 async fn most(try_out: impl AsyncFn(usize) -> Result<Value, Status>) -> usize {
     const TOO_MANY: usize = 262_000;
     let why = try_out(TOO_MANY).await.unwrap_err().message;
-    let numbers = why.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse::<usize>().ok());
-    let [size, allowed] = numbers.collect::<Vec<_>>()[..] else { panic!("two sizes: {why}") };
-    let fits = TOO_MANY - (size - allowed);
+    let fits = TOO_MANY - bytes_too_many(&why);
     let refused = try_out(fits + 1).await.unwrap_err();
     assert_eq!(refused.reason, Reason::RequestEntityTooLarge, "{}", refused.message);
     try_out(fits).await.unwrap();

@@ -189,6 +189,14 @@ pub fn version(object: &Value) -> String {
     object["metadata"]["resourceVersion"].as_str().unwrap().to_owned()
 }
 
+/// By how many bytes something is too large, by the two sizes in the text of its refusal.
+pub fn bytes_too_many(refusal: &str) -> usize {
+    let numbers =
+        refusal.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse::<usize>().ok());
+    let [one, other] = numbers.collect::<Vec<_>>()[..] else { panic!("two sizes: {refusal}") };
+    one.abs_diff(other)
+}
+
 pub fn app(replicas: u32) -> Value {
     json!({
         "apiVersion": "berth.dev/v1", "kind": "App",

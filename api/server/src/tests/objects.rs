@@ -9,7 +9,7 @@ use berth_types::Reason;
 use serde_json::{Value, json};
 
 use super::faulty::Faulty;
-use super::{api, app, beside, key, task, version, write};
+use super::{api, app, beside, bytes_too_many, key, task, version, write};
 
 #[tokio::test]
 async fn a_created_object_has_what_the_server_gives_it_and_reads_back() {
@@ -241,7 +241,9 @@ async fn what_is_too_large_or_too_deep_is_refused_before_it_is_looked_at() {
     let api = api().await;
     let mut large = app(1);
     large["metadata"] = json!({"annotations": {"x": "x".repeat(2 << 20)}});
-    assert_eq!(api.create("App", "web", large).await.unwrap_err().reason, Reason::RequestEntityTooLarge);
+    let refused = api.create("App", "web", large).await.unwrap_err();
+    assert_eq!(refused.reason, Reason::RequestEntityTooLarge);
+    assert!(refused.message.contains("at most 1310720 are read"), "{}", refused.message);
     let mut deep = json!(1);
     for _ in 0..70 {
         deep = json!([deep]);
@@ -297,10 +299,7 @@ async fn the_largest_app_goes_when_its_last_finalizer_does() {
         app
     };
     let refused = api.create("App", "web", of(TOO_MANY)).await.unwrap_err();
-    let numbers = refused.details.causes[0].message.split(|c: char| !c.is_ascii_digit());
-    let numbers: Vec<usize> = numbers.filter_map(|digits| digits.parse().ok()).collect();
-    let [most, got] = numbers[..] else { panic!("two sizes: {}", refused.message) };
-    let fits = TOO_MANY - (got - most);
+    let fits = TOO_MANY - bytes_too_many(&refused.details.causes[0].message);
     assert_eq!(api.create("App", "web", of(fits + 1)).await.unwrap_err().reason, Reason::Invalid);
     api.create("App", "web", of(fits)).await.unwrap();
     api.delete("App", "web").await.unwrap();

@@ -6,7 +6,7 @@ use berth_types::kinds::Kind;
 use serde_json::Value;
 
 use super::request::{
-    Applies, Deletes, Fence, MOST_STORED_BYTES, Precondition, Request, Verb, Wanted, author,
+    Applies, Deletes, Fence, MOST_BYTES, MOST_STORED_BYTES, Precondition, Request, Verb, Wanted, author,
 };
 use crate::apply::{Conflicts, Part};
 use crate::refuse::{Answer, about, bad_field, bad_request, because};
@@ -116,7 +116,10 @@ fn read_body(kind: &Kind, verb: Verb, json: &[u8]) -> Answer<Value> {
         return Ok(Value::Null);
     }
     if json.len() > MOST_STORED_BYTES {
-        let message = format!("object is {} bytes, at most {MOST_STORED_BYTES} are stored", json.len());
+        let message = format!(
+            "object is {} bytes, at most {MOST_STORED_BYTES} are read; without its status it may be {MOST_BYTES} bytes",
+            json.len()
+        );
         return Err(because(Reason::RequestEntityTooLarge, message));
     }
     let mut body: Value =

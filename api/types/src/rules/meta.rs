@@ -16,8 +16,10 @@ use super::{Rules, at_most};
 const LABELS: usize = 64;
 /// The most bytes of all annotations of one object, keys included.
 const ANNOTATION_BYTES: usize = 256 << 10;
-/// The most bytes of each word that names an owner: no name, kind or uid is longer.
+/// The most bytes of each word that names an owner: no name, kind or uid is longer,
 const OWNER_WORD: usize = 253;
+/// and no `apiVersion`, a group and a version.
+const OWNER_API_VERSION: usize = OWNER_WORD + 1 + 63;
 /// The most finalizers or owners of one object.
 const REFERENCES: usize = 64;
 
@@ -111,16 +113,16 @@ fn owners(owners: &[OwnerReference], at: &At, faults: &mut Faults) {
     for (index, owner) in owners.iter().enumerate() {
         let here = at.item(index);
         let words = [
-            ("apiVersion", &owner.api_version),
-            ("kind", &owner.kind),
-            ("name", &owner.name),
-            ("uid", &owner.uid),
+            ("apiVersion", &owner.api_version, OWNER_API_VERSION),
+            ("kind", &owner.kind, OWNER_WORD),
+            ("name", &owner.name, OWNER_WORD),
+            ("uid", &owner.uid, OWNER_WORD),
         ];
-        for (field, word) in words {
+        for (field, word, most) in words {
             if word.is_empty() {
                 faults.add(&here.field(field), Rule::Required, "is needed");
-            } else if word.len() > OWNER_WORD {
-                let message = format!("must be at most {OWNER_WORD} bytes, got {}", word.len());
+            } else if word.len() > most {
+                let message = format!("must be at most {most} bytes, got {}", word.len());
                 faults.add(&here.field(field), Rule::Invalid, message);
             }
         }

@@ -78,10 +78,12 @@ fn metadata_keeps_the_rules_of_names() {
         ),
         (
             "/metadata/ownerReferences",
-            json!([{"uid": "u".repeat(254), "kind": "k".repeat(253), "name": "n".repeat(20_000), "apiVersion": "v1"}]),
+            json!([{"uid": "u".repeat(254), "kind": "k".repeat(253), "name": "n".repeat(20_000), "apiVersion": "v".repeat(317)},
+                {"uid": "u", "kind": "k", "name": "n", "apiVersion": "v".repeat(318)}]),
             expect![[r#"
                 metadata.ownerReferences[0].name: must be at most 253 bytes, got 20000
                 metadata.ownerReferences[0].uid: must be at most 253 bytes, got 254
+                metadata.ownerReferences[1].apiVersion: must be at most 317 bytes, got 318
             "#]],
         ),
         (
