@@ -22,7 +22,10 @@ fn a_program_with_an_overdue_test_is_ended_and_what_it_waits_for_is_told() {
     // Of this test alone.
     let sleep = format!("sleep 300.{}", std::process::id());
     // libtest names a test after a minute, which is all that it may take here.
-    let script = format!("{sleep} & echo 'test a has been running for over 60 seconds'; wait");
+    let script = format!(
+        "{sleep} & until grep -q ^sleep /proc/$!/cmdline; do :; done
+        echo 'test a has been running for over 60 seconds'; wait"
+    );
     let mut runner = Command::new(env!("CARGO_BIN_EXE_test-runner"));
     runner.args(["sh", "-c", &script]).env("BERTH_TEST_MINUTES", "1");
     let ended = output(&mut runner, LIMIT).expect("it ends");
