@@ -34,7 +34,9 @@ impl Port {
     pub fn take_pair() -> (Self, Self) {
         let first = fastrand::u16(PORTS);
         let pair = |number| Some((Self::of(number)?, Self::of(number + 1)?));
-        let taken = (first..PORTS.end).chain(PORTS.start..first).find_map(pair);
+        let mut lower =
+            (first..PORTS.end).chain(PORTS.start..first).filter(|number| PORTS.contains(&(number + 1)));
+        let taken = lower.find_map(pair);
         taken.unwrap_or_else(|| panic!("no two ports of {PORTS:?} in a row are free"))
     }
 

@@ -8,7 +8,7 @@ use tonic::Code;
 
 /// The most bytes of a text as JSON.
 const TEXT: usize = 1500;
-/// The most bytes of the object's name, kind or group as JSON. None is longer, but a reader may ask for what is none.
+/// The most bytes of the object's name, kind or group as JSON. Valid ones are shorter, but a request may contain any text.
 const NAME: usize = 253;
 /// The most bytes of the causes as JSON.
 const CAUSES: usize = 3500;

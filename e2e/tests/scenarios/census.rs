@@ -18,7 +18,11 @@ impl Census {
     pub fn of(world: &World, app: &str) -> Result<Self, String> {
         let tasks = world.tasks_of(app)?;
         let pids = |task: &Value| (uid(task).to_owned(), programs_of_task(world.dir(), uid(task)));
-        Ok(Self(tasks.iter().map(pids).collect()))
+        let census: BTreeMap<_, _> = tasks.iter().map(pids).collect();
+        match census.values().all(Vec::is_empty) {
+            true => Err(format!("{app} has no processes: {}", summary(&tasks))),
+            false => Ok(Self(census)),
+        }
     }
 
     /// Fails the scenario unless the same Tasks are there, with the same processes.

@@ -74,6 +74,7 @@ pub fn a_data_folder_of_another_name_is_refused_before_anything_is_adopted(form:
     world.apply(&idle_app("steady", 2, "")).ok();
     let tasks = world.wait_ready("steady", 2);
     let before = processes(&world, &tasks);
+    assert!(before.iter().all(|pids| !pids.is_empty()), "{before:?}");
     world.stop(Part::Agent);
     let said = refused(&world, "second-name", &world.data().join("node"), &world.run().join("node"));
     assert!(said.contains("Node `one`") && said.contains("`second-name`"), "{said}");

@@ -217,7 +217,7 @@ impl Suspects {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until everything is reported and no other suspect has its turn; it lasts as long as what is returned.
+    /// Waits until everything is reported and no other suspect has its turn. The turn ends when the guard is dropped.
     async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
         // It fails only if the sender is gone, which `self` holds.
         let _ = self.reported.subscribe().wait_for(|reported| *reported).await;

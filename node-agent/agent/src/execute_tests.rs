@@ -11,6 +11,7 @@ use super::*;
 use crate::assignment::Check;
 use crate::homes::Views;
 use crate::plan::ProbeKind;
+use crate::silent_port::silent_port;
 
 const UID: &str = "0123456789abcdef0123456789abcdef";
 
@@ -205,8 +206,8 @@ async fn nothing_is_started_on_a_port_that_a_stranger_holds() {
         let outcome = Err(Trouble { reason, message });
         assert_eq!(next(&mut events).await, Event::Started { attempt: attempt.clone(), outcome });
     }
-    let (stranger, assignment, _) = held(&assignment, false);
-    drop(stranger);
+    let (_bound, number) = silent_port();
+    let assignment = Assignment { ports: vec![TaskPort { number, assigned: false }], ..assignment };
     executor.begin(Action::Start(attempt.clone()), Some(&assignment), None);
     let outcome = Ok(Timestamp::from_millis(7));
     assert_eq!(next(&mut events).await, Event::Started { attempt, outcome });

@@ -30,6 +30,8 @@ pub mod report;
 pub mod runtime_spec;
 pub mod selftest;
 pub mod shim;
+#[cfg(test)]
+mod silent_port;
 pub mod simulate;
 #[cfg(test)]
 mod small_disk;

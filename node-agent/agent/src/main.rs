@@ -178,7 +178,7 @@ impl Setup {
         agent.adopt(recover(&world, &memory, &boot_id, clock.now()).await);
         berth_failpoint::reach("agent.recover.after");
         if memory.boot != boot_id {
-            // As above.
+            // Without room now, the journal writes it before anything else.
             append_if_room(&journal, Record::Boot { id: boot_id }).await?;
         }
         if let (Some(identity), true) = (&memory.identity, lives.is_loop(clock.now())) {

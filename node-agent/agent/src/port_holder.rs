@@ -79,9 +79,9 @@ impl Listeners {
         ranked.into_iter().filter(|(rank, _)| Some(*rank) == best).map(|(_, socket)| socket).collect()
     }
 
-    /// The sockets that keep a Task from `port`. Another one can be assigned for any listener there is. One of the
-    /// manifest is kept from nobody by a listener at some other address, as that of a resolver at 127.0.0.53: the
-    /// program may be meant for an address of its own.
+    /// The sockets that keep a Task from `port`. For an assigned port every listener counts: another port can be assigned.
+    /// For a port of the manifest only listeners on all addresses, 127.0.0.1 or `::1` count: the program may bind another
+    /// address, beside a resolver on 127.0.0.53 for instance.
     pub fn in_the_way(&self, port: TaskPort) -> BTreeSet<u64> {
         let counts = |listener: &&Listener| {
             let address = listener.address.ip();

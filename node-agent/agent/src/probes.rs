@@ -89,21 +89,9 @@ fn status(answer: &[u8]) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::net::{TcpListener, TcpSocket};
+    use tokio::net::TcpListener;
 
-    /// A port that is bound at both loopback addresses: nobody listens there, and nobody else can.
-    fn silent() -> ([TcpSocket; 2], u16) {
-        loop {
-            let [v4, v6] = [TcpSocket::new_v4(), TcpSocket::new_v6()].map(Result::unwrap);
-            v4.bind((ADDRESSES[0], 0).into()).unwrap();
-            let port = v4.local_addr().unwrap().port();
-            match v6.bind((ADDRESSES[1], port).into()) {
-                Ok(()) => return ([v4, v6], port),
-                // Somebody else has the port at this address.
-                Err(error) => assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{error}"),
-            }
-        }
-    }
+    use crate::silent_port::silent_port;
 
     async fn answering(answer: &'static str) -> u16 {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -167,11 +155,11 @@ mod tests {
 
     #[tokio::test]
     async fn both_loopback_addresses_are_tried_and_a_failure_names_them() {
-        let ([_v4, v6], port) = silent();
+        let ([_v4, v6], port) = silent_port();
         let listener = v6.listen(1).unwrap();
         let found = check(&Check::Tcp { port }, Duration::from_secs(60)).await;
         assert_eq!(found, Ok(listener.local_addr().unwrap()));
-        let (_held, port) = silent();
+        let (_held, port) = silent_port();
         let why = check(&Check::Tcp { port }, Duration::from_secs(60)).await.unwrap_err();
         for address in [format!("127.0.0.1:{port}: "), format!("[::1]:{port}: ")] {
             assert!(why.contains(&address), "{why}");
@@ -183,7 +171,7 @@ mod tests {
         let port = answering("").await;
         let asked = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         assert_eq!(check(&Check::Tcp { port }, Duration::from_secs(1)).await, Ok(asked));
-        let (_held, port) = silent();
+        let (_held, port) = silent_port();
         assert!(check(&Check::Tcp { port }, Duration::from_secs(1)).await.is_err());
     }
 }

@@ -42,7 +42,7 @@ pub fn describe(seen: &Observed, fleet: &Fleet, births: &Births) -> (AppStatus, 
 /// Whether what the Tasks of the Revision asked for do counts as progress.
 #[derive(Debug, Clone, Copy)]
 enum Trial {
-    /// It does: none failed, or one of them has lived for [`LIVED`].
+    /// It does: none failed, or one of them has been ready for as long as [`lived`] says.
     Over,
     /// Tasks failed, and none is ready.
     NoneReady,
@@ -53,7 +53,7 @@ enum Trial {
 impl Trial {
     fn of(seen: &Observed, fleet: &Fleet) -> Self {
         let failed = |task: &&Replica| {
-            let itself = has_failed(task) || matches!(task.life, Life::Failed(_));
+            let itself = failed_before(task) || matches!(task.life, Life::Failed(_));
             itself && task.revision == seen.app.revision
         };
         if !seen.tasks.iter().any(|task| failed(&task)) {
@@ -79,8 +79,8 @@ impl Trial {
     }
 }
 
-/// Whether it, or a Task in its place before it, failed since the Revision began.
-fn has_failed(task: &Replica) -> bool {
+/// Whether an earlier attempt of it, or a Task that it replaces, failed since the Revision began.
+fn failed_before(task: &Replica) -> bool {
     task.restarted || task.failed_before > 0
 }
 
@@ -226,11 +226,12 @@ fn progressing(
     (rolling, Some(deadline))
 }
 
-/// When a Task of the Revision asked for last was progress, and when one that is ready will be. One that failed before
-/// is so once it has lived: it may be ready for a moment of each attempt.
+/// The time of the latest progress, and the next time at which a ready Task will count as progress. A Task becoming ready
+/// is progress. One that failed before counts only after it was ready for as long as [`lived`] says: it may be ready for a
+/// moment of each attempt.
 fn progress(seen: &Observed, fleet: &Fleet) -> (Option<Timestamp>, Option<Timestamp>) {
     let (failed, others): (Vec<&Replica>, Vec<&Replica>) =
-        fleet.current.iter().copied().partition(|task| has_failed(task));
+        fleet.current.iter().copied().partition(|task| failed_before(task));
     let ready = others.iter().filter_map(|task| task.available_from(Duration::ZERO));
     let lived = failed.iter().filter_map(|task| task.available_from(lived(seen)));
     let (lived, will_have): (Vec<Timestamp>, Vec<Timestamp>) = lived.partition(|at| *at <= seen.now);

@@ -139,7 +139,7 @@ fn told_as_stray(object: &Identity, gone: &[Identity]) -> Note {
         uid: object.uid.clone(),
     };
     let text =
-        format!("deleted, for metadata.ownerReferences names no object that is there: {}", owners.join(", "));
+        format!("deleted: none of the owners in metadata.ownerReferences exists: {}", owners.join(", "));
     Note::on(about, Weight::Warning, "OwnerNotFound", text)
 }
 

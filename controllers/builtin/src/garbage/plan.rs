@@ -22,8 +22,8 @@ pub struct Limits {
     pub finished_at_most: Duration,
     /// How long an Event is kept.
     pub events_for: Duration,
-    /// How long an Event is kept at most once what it is about is gone: of thousands of objects that are deleted, nothing
-    /// is to stay in memory.
+    /// How long an Event is kept whose object is gone. Shorter than `events_for`, so that Events about thousands of deleted
+    /// objects do not keep memory in use.
     pub events_of_gone_for: Duration,
     /// How many Events are kept.
     pub events: usize,
