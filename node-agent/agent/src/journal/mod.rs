@@ -166,7 +166,11 @@ impl JournalFile {
         file.sync_all().map_err(failed("sync"))?;
         sync_folder(path).map_err(failed("sync the folder of"))?;
         let (owed, looked_at) = (Vec::new(), Size::default());
-        Ok(Self { path: path.into(), file, memory, records, owed, length: whole, looked_at, sync_folder })
+        let opened =
+            Self { path: path.into(), file, memory, records, owed, length: whole, looked_at, sync_folder };
+        // What a crash left of a rewrite takes room. One that stays is removed before the next rewrite, or stops that.
+        let _ = fs::remove_file(opened.beside());
+        Ok(opened)
     }
 
     /// Writes until nobody can append any more; what is not durable is never said to be.
