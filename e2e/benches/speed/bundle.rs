@@ -36,7 +36,9 @@ impl Bundle {
             .find(|path| path.exists())
             .expect("an attempt has a config");
         let layers = read(container.join("root.json"))["layers"].clone();
-        Self { spec: read(spec), layers: serde_json::from_value(layers).expect("layers are paths") }
+        let mut spec = read(spec);
+        keep_files(&mut spec, &container, &world.dir().join("kept"));
+        Self { spec, layers: serde_json::from_value(layers).expect("layers are paths") }
     }
 
     /// The spec with its root at `root` and its processes in `cgroup`.
@@ -45,6 +47,19 @@ impl Bundle {
         spec["root"]["path"] = root.display().to_string().into();
         spec["linux"]["cgroupsPath"] = cgroup.into();
         spec
+    }
+}
+
+/// Mounts of files in `container` are of copies in the folder `kept`: the Task may be gone when they are used.
+fn keep_files(spec: &mut Value, container: &Path, kept: &Path) {
+    fs::create_dir_all(kept).expect("the world's folder is writable");
+    for mount in spec["mounts"].as_array_mut().expect("a spec has mounts") {
+        let Some(source) = mount["source"].as_str().map(PathBuf::from) else { continue };
+        if source.starts_with(container) && source.is_file() {
+            let copy = kept.join(source.file_name().expect("a file has a name"));
+            fs::copy(&source, &copy).expect("the agent's files are readable");
+            mount["source"] = copy.display().to_string().into();
+        }
     }
 }
 
