@@ -91,6 +91,8 @@ impl World {
         words.push(binary(part.program()).display().to_string());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).envs(&given.env);
+        // As `ctl up` starts it.
+        command.env("MIMALLOC_PURGE_DELAY", "0");
         command.env("BERTH_FAILPOINTS", self.orders(part)).env("BERTH_FAILPOINT_HITS", self.hits());
         match part {
             Part::Apiserver | Part::SecondApiserver => self.serve(part, &mut command),

@@ -36,7 +36,7 @@ const WRITES: &str = "writes";
 const FILE: &str = "journal.redb";
 /// Everything that is read is in memory already: the cache holds the pages that the next transactions touch, and is never
 /// emptied.
-const CACHE_BYTES: usize = 4 << 20;
+const CACHE_BYTES: usize = 1 << 20;
 /// Bytes of the disk that a transaction may take for each byte that is kept: pages are copied before they change.
 const AMPLIFIED: u64 = 4;
 /// A smaller file is not shrunk.
