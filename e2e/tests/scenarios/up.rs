@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use berth_e2e::leftovers::{self, programs_of_task};
+use berth_e2e::overdue::descendants;
 use berth_e2e::process::Process;
 use berth_e2e::wait::{eventually, output};
 use berth_e2e::world::{Part, SOON, uid};
@@ -56,6 +57,12 @@ fn hello(world: &World) -> (Vec<Value>, Vec<Option<u32>>) {
     (tasks, processes)
 }
 
+/// Whether the allocator of a process is told to.
+fn returns_memory_at_once(pid: u32) -> bool {
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environment.split(|byte| *byte == 0).any(|word| word == b"MIMALLOC_PURGE_DELAY=0")
+}
+
 fn copy_folder(from: &Path, to: &Path) {
     let copied = Command::new("cp").arg("-a").arg(from).arg(to).status().expect("cp starts");
     assert!(copied.success(), "{} is copied", from.display());
@@ -85,6 +92,9 @@ pub fn up_stopped_and_started_again_adopts_its_containers(form: StoreForm) {
     let second = output(&mut up(&world), SOON).expect("the second `up` gives up");
     let refusal = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(!second.status.success() && refusal.contains(&first.pid().to_string()), "{refusal}");
+
+    let parts = descendants(first.pid());
+    assert!(parts.len() == 3 && parts.iter().all(|pid| returns_memory_at_once(*pid)), "{parts:?}");
 
     let (tasks, before) = hello(&world);
 
