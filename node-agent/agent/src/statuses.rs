@@ -209,11 +209,14 @@ impl Statuses {
         later.or_else(|| self.dirty.iter().find(is_due)).cloned()
     }
 
-    /// Takes in what came of a batch. Returns the refusals that are new, with their reasons.
+    /// Takes in what came of a batch; a Task that was removed meanwhile stays so. Returns the refusals that are new, with
+    /// their reasons.
     pub fn written(&mut self, outcomes: Vec<(TaskUid, Written)>, now: Timestamp) -> Vec<(TaskUid, Why)> {
         self.writing = false;
         let mut refusals = Vec::new();
-        for (uid, written) in outcomes {
+        let still_here: Vec<_> =
+            outcomes.into_iter().filter(|(uid, _)| self.objects.contains_key(uid)).collect();
+        for (uid, written) in still_here {
             match written {
                 Written::Stored(task) => {
                     self.refused.remove(&uid);
@@ -426,6 +429,21 @@ mod tests {
             now = due;
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+    }
+
+    #[test]
+    fn a_task_that_is_removed_before_its_write_is_answered_stays_removed() {
+        let stored = || Written::Stored(Box::default());
+        let newer = || Written::Newer(Box::default());
+        for outcome in [stored(), newer(), refused(None, 1), Written::Later] {
+            let (state, mut statuses) = unfit(1, 0);
+            assert_eq!(take(&state, &mut statuses), [uid(0)]);
+            statuses.remove(&uid(0));
+            assert_eq!(statuses.written(vec![(uid(0), outcome)], Timestamp::from_millis(0)), []);
+            assert!(
+                statuses.object(&uid(0)).is_none() && statuses.refused.is_empty() && statuses.are_written()
+            );
+        }
     }
 
     #[test]
