@@ -57,7 +57,7 @@ fn hello(world: &World) -> (Vec<Value>, Vec<Option<u32>>) {
     (tasks, processes)
 }
 
-/// Whether the allocator of a process is told to.
+/// Whether the environment of a process says that its allocator returns free memory at once.
 fn returns_memory_at_once(pid: u32) -> bool {
     let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
     environment.split(|byte| *byte == 0).any(|word| word == b"MIMALLOC_PURGE_DELAY=0")

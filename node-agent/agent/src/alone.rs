@@ -5,9 +5,9 @@
 //! leaves the Tasks that were being prepared in its journal, begun and not over. The next agent of the same boot
 //! suspects exactly these ([`suspects`]). It prepares them last, after everything else is adopted and reported, one at
 //! a time, each in a process of its own: this program, started with [`INSIDE`]. A suspect that ends that process is the
-//! cause, and is refused for [`TOOK_AGENT_DOWN`]. If an agent is told to end before that, the next one
-//! has the same suspects: for some time after a death ([`WITHIN`]), every preparation that an agent left unfinished is
-//! suspected.
+//! cause, and is refused for [`TOOK_AGENT_DOWN`]. If the agent receives a signal to stop first, the next
+//! agent has the same suspects: for some time after a crash ([`WITHIN`]), every preparation that an agent left unfinished
+//! is suspected.
 //!
 //! [`WITHIN`]: crate::lives::WITHIN
 //!

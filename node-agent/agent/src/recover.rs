@@ -47,8 +47,8 @@ pub struct Recovered {
 /// Takes on every Task that the journal remembers. Shims of an earlier boot are gone with it.
 pub async fn recover(world: &Arc<World>, memory: &Memory, boot_id: &str, now: Timestamp) -> Vec<Recovered> {
     let same_boot = memory.boot == boot_id;
-    // An agent that was told to end was not ended by what it prepared. But if an agent died shortly before it, the cause may
-    // be among its unfinished preparations. A wrong suspicion costs only a process.
+    // An agent that stopped on a signal was not killed by what it prepared. But if an earlier agent crashed shortly before,
+    // the cause may be among the unfinished preparations. A wrong suspicion costs only a process.
     let died = same_boot && (memory.lives.died_in(boot_id) || memory.lives.died_lately(now));
     let tasks = memory.tasks.iter().filter_map(|(uid, known)| Some((TaskUid::parse(uid)?, known)));
     let taken_on = tasks.map(|(uid, known)| take_on(world, uid, known, same_boot, now));
